@@ -1,0 +1,1 @@
+"""Everything of onnx-compress that is not a pass."""

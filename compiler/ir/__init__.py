@@ -1,0 +1,1 @@
+"""The intermediate representation: models, graphs, and the one door for changing them."""

@@ -1,0 +1,260 @@
+"""The one door for changing a model.
+
+Everything here keeps the graph whole: producers and consumers agree, nodes stay in an order in which each
+reads only what exists, graph inputs and outputs keep their names, and `model.version` counts what happened.
+New names derive from old ones, so that the same input gives the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Origin, Tensor, Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import input_constant
+
+
+def touch(model: Model) -> None:
+    """Note that the model changed, so that cached analyses are dropped."""
+    model.version += 1
+
+
+def fresh_name(model: Model, base: str, suffix: str) -> str:
+    """`base.suffix`, with the suffix repeated while that name is taken in any graph of the model."""
+    if model.taken is None:
+        model.taken = names(model)
+    name = f"{base}.{suffix}" if base else suffix
+    while name in model.taken:
+        name = f"{name}.{suffix}"
+    model.taken.add(name)
+    return name
+
+
+def names(model: Model) -> set[str]:
+    """Every name of a value or node in the model, those of bodies included."""
+    found: set[str] = set()
+    for graph in model.graph.graphs():
+        found.update(tensor.name for tensor in (*graph.inputs, *graph.outputs, *graph.initializers))
+        for node in graph.nodes:
+            found.add(node.name)
+            found.update(out.name for out in node.outputs)
+    return found
+
+
+def add_constant(
+    model: Model,
+    base: str,
+    suffix: str,
+    values: np.ndarray,
+    *,
+    graph: Graph | None = None,
+    origin: Origin | None = None,
+) -> Constant:
+    """A new initializer named `base.suffix` in `graph` (default: the main one)."""
+    constant = Constant(fresh_name(model, base, suffix), np.ascontiguousarray(values).reshape(np.shape(values)))
+    if origin is not None:
+        constant.origin = origin
+    (graph or model.graph).initializers.append(constant)
+    touch(model)
+    return constant
+
+
+def add_node(
+    model: Model,
+    op: str,
+    inputs: Sequence[Tensor],
+    *,
+    base: str,
+    suffix: str,
+    before: Node | None = None,
+    after: Node | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    outputs: Sequence[Variable] | None = None,
+    domain: str | None = None,
+) -> Node:
+    """A new node named `base.suffix`, directly before or after another one, in that one's graph.
+
+    Without `outputs` it gets one new value of the same name; its type and shape are left undeclared.
+    """
+    anchor = before or after
+    if anchor is None or anchor.graph is None:
+        raise ValueError("add_node needs a node of the graph to stand before or after")
+    name = fresh_name(model, base, suffix)
+    made = list(outputs) if outputs is not None else [Variable(name)]
+    node = Node(op, name, attrs, inputs, made, domain)
+    node.graph = anchor.graph
+    place = position(anchor) + (0 if before is not None else 1)
+    anchor.graph.nodes.insert(place, node)
+    touch(model)
+    return node
+
+
+def position(node: Node) -> int:
+    """Index of `node` in its graph."""
+    assert node.graph is not None
+    return next(i for i, other in enumerate(node.graph.nodes) if other is node)
+
+
+def set_weight(model: Model, node: Node, slot: int, values: np.ndarray, *, tied: bool = False) -> Constant:
+    """Let `node` read `values` at input `slot`, whatever it read before.
+
+    A constant that other nodes read too is copied for this one, unless `tied`: then all see the new values.
+    One that hides behind Identity or a Constant node becomes an initializer. Type and shape may change.
+    """
+    old = input_constant(node, slot)
+    if old is None:
+        raise ValueError(f"{node.label()} has no constant at input {slot}")
+    direct = node.inputs[slot]
+    assert node.graph is not None
+    alone = len(uses(model, direct)) == 1 and not is_output(model, direct)
+    if isinstance(direct, Constant) and (alone or tied) and direct not in model.graph.inputs:
+        replace_values(model, direct, values)
+        return direct
+    new = add_constant(model, direct.name, node.name or node.op, values, graph=node.graph, origin=old.origin)
+    if tied:
+        replace_uses(model, direct, new)
+    else:
+        node.inputs[slot] = new
+    touch(model)
+    return new
+
+
+def replace_values(model: Model, constant: Constant, values: np.ndarray) -> None:
+    """Give a constant other values, for all its readers; its declaration in the file follows."""
+    constant.values_set(np.ascontiguousarray(values).reshape(np.shape(values)))
+    touch(model)
+
+
+def set_input(model: Model, node: Node, slot: int, tensor: Tensor) -> None:
+    """Let `node` read `tensor` at input `slot`; slots between are filled with omitted inputs."""
+    while len(node.inputs) <= slot:
+        node.inputs.append(Variable(""))
+    node.inputs[slot] = tensor
+    touch(model)
+
+
+def set_attr(model: Model, node: Node, name: str, value: Any) -> None:
+    """Set an attribute; lists become tuples, None removes it."""
+    if value is None:
+        node.attrs.pop(name, None)
+    else:
+        node.attrs[name] = tuple(value) if isinstance(value, list) else value
+    touch(model)
+
+
+def set_shape(model: Model, variable: Variable, shape: Sequence[Dim] | None) -> None:
+    """Declare the shape of a value; None where it is no longer known (its type stays declared)."""
+    if variable.shape != shape:
+        variable.shape = None if shape is None else tuple(shape)
+        touch(model)
+
+
+def uses(model: Model, tensor: Tensor) -> list[tuple[Node, int]]:
+    """(node, input slot) of every reader of `tensor`, those in bodies included; graph outputs are not listed."""
+    found = []
+    seen: set[int] = set()
+    for node in tensor.outputs:
+        if id(node) not in seen:
+            seen.add(id(node))
+            found += [(node, slot) for slot, read in enumerate(node.inputs) if read is tensor]
+    return found
+
+
+def is_output(model: Model, tensor: Tensor) -> bool:
+    """Whether `tensor` is an output of the model or of one of its bodies."""
+    return any(out is tensor for graph in model.graph.graphs() for out in graph.outputs)
+
+
+def is_used(model: Model, tensor: Tensor) -> bool:
+    """Whether anything reads `tensor` or it is an output."""
+    return bool(tensor.outputs) or is_output(model, tensor)
+
+
+def replace_uses(model: Model, old: Tensor, new: Tensor) -> None:
+    """Let every reader of `old` read `new` instead. Outputs of graphs keep what they name: see `bypass`."""
+    for node, slot in uses(model, old):
+        node.inputs[slot] = new
+    touch(model)
+
+
+def bypass(model: Model, node: Node, source: Tensor | None = None) -> bool:
+    """Remove `node`, its readers reading `source` (default: its first input) instead.
+
+    An output of a graph keeps its name: then the producer of `source` takes over the name, or, where that
+    can't be (`source` is an input, a constant, an output too, or comes from outside the body), the node
+    stays and False is returned.
+    """
+    source = node.inputs[0] if source is None else source
+    result = node.outputs[0]
+    if is_output(model, result):
+        if not _can_rename(model, node, source):
+            return False
+        _take_over(model, source, result)
+    else:
+        replace_uses(model, result, source)
+    erase(model, node)
+    return True
+
+
+def _can_rename(model: Model, node: Node, source: Tensor) -> bool:
+    is_computed_here = isinstance(source, Variable) and source.inputs and source.inputs[0].graph is node.graph
+    return bool(is_computed_here) and not is_output(model, source)
+
+
+def _take_over(model: Model, source: Tensor, result: Tensor) -> None:
+    """Let the producer of `source` compute `result`, which all readers of both read then."""
+    producer = source.inputs[0]
+    slot = next(i for i, out in enumerate(producer.outputs) if out is source)
+    replace_uses(model, source, result)
+    result.inputs.clear()
+    producer.outputs[slot] = result  # type: ignore[assignment]
+    touch(model)
+
+
+def erase(model: Model, node: Node) -> None:
+    """Remove a node whose outputs nothing uses. Raises ValueError while something does."""
+    for out in node.outputs:
+        if out.inputs == [node] and is_used(model, out):
+            raise ValueError(f"{node.label()} can't be erased: '{out.name}' is still used")
+    assert node.graph is not None
+    del node.graph.nodes[position(node)]
+    node.inputs.clear()
+    node.outputs.clear()
+    node.graph = None
+    touch(model)
+
+
+def sweep(model: Model) -> int:
+    """Remove nodes whose outputs nothing uses, and initializers that nothing reads; returns how many of both."""
+    removed = sum(_sweep_graph(model, graph) for graph in reversed(list(model.graph.graphs())))
+    if removed:
+        touch(model)
+    return removed
+
+
+def _sweep_graph(model: Model, graph: Graph) -> int:
+    results = {id(out) for body in model.graph.graphs() for out in body.outputs}
+    before = len(graph.nodes) + len(graph.initializers)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(out.outputs or id(out) in results for out in node.outputs) or not node.outputs:
+            kept.append(node)
+        else:
+            _detach(node)
+    graph.nodes = kept[::-1]
+    defaults = {id(tensor) for tensor in graph.inputs}
+    graph.initializers = [c for c in graph.initializers if c.outputs or id(c) in results or id(c) in defaults]
+    return before - len(graph.nodes) - len(graph.initializers)
+
+
+def _detach(node: Node) -> None:
+    """Take a dead node out of its inputs' readers, and so with everything in its bodies."""
+    for body in node.bodies():
+        for inner in body.nodes:
+            _detach(inner)
+    node.inputs.clear()
+    node.outputs.clear()
+    node.graph = None

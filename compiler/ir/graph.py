@@ -1,0 +1,183 @@
+"""The graph that passes see: onnx-graphsurgeon's nodes and tensors, made faithful.
+
+graphsurgeon compares nodes and tensors by their names and attributes, which makes removal from a list
+slow and wrong when names repeat across subgraphs, and it forgets documentation strings, metadata, the
+full types of values and the order of initializers. The subclasses here compare by identity and carry
+what would be lost, so that loading and saving is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_compress.compiler.ir.lazy import LazyTensor, size_in_bytes
+
+Dim: TypeAlias = int | str | None
+Shape: TypeAlias = tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor comes from in the model as loaded.
+
+    `name` is its name there. `kept` maps an axis to the indices of the original that are still present,
+    in order (int64, rank 1); an axis that is not in it is whole.
+    """
+
+    name: str
+    kept: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    def keep(self, axis: int, indices: np.ndarray) -> Origin:
+        """The origin after only `indices` (positions on the present axis) are kept."""
+        before = self.kept.get(axis)
+        now = np.asarray(indices, np.int64) if before is None else before[indices]
+        return Origin(self.name, {**self.kept, axis: now})
+
+
+class Variable(gs.Variable):
+    """A value computed at run time. `info` is its declaration in the file, kept for what dtype and shape don't say."""
+
+    name: str
+    inputs: list[Node]
+    outputs: list[Node]
+    dtype: Any
+    shape: Any
+
+    def __init__(self, name: str, dtype: Any = None, shape: Sequence[Dim] | None = None) -> None:
+        super().__init__(name, dtype, None if shape is None else tuple(shape))
+        self.info: onnx.ValueInfoProto | None = None
+        self.origin = Origin(name)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class Constant(gs.Constant):
+    """A weight or another constant; `stored` is its array, or the tensor in the file, read when needed."""
+
+    name: str
+    inputs: list[Node]
+    outputs: list[Node]
+
+    def __init__(self, name: str, stored: np.ndarray | LazyTensor) -> None:
+        super().__init__(name, stored)
+        self.info: onnx.ValueInfoProto | None = None
+        self.origin = Origin(name)
+
+    @property
+    def stored(self) -> np.ndarray | LazyTensor:
+        """The array or the lazy tensor as it is, without reading it."""
+        return self._values
+
+    @property
+    def values(self) -> np.ndarray:
+        """The array, read-only; a lazy tensor is read but not kept, so memory stays bounded."""
+        if isinstance(self._values, LazyTensor):
+            return self._values.load()
+        view = self._values.view()
+        view.flags.writeable = False
+        return view
+
+    def values_set(self, values: np.ndarray) -> None:
+        """Replace the array; only `edit.replace_values` calls this."""
+        self._values = values
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values as a plain initializer stores them (4-bit types packed)."""
+        return size_in_bytes(self._values.shape, self._values.dtype)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+Tensor: TypeAlias = Variable | Constant
+
+
+class Node(gs.Node):
+    """An operator. `graph` is the body it stands in; `header` what its file says beyond the operator."""
+
+    op: str
+    name: str
+    domain: str | None
+    attrs: dict[str, Any]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+    def __init__(
+        self,
+        op: str,
+        name: str,
+        attrs: Mapping[str, Any] | None = None,
+        inputs: Sequence[Tensor] = (),
+        outputs: Sequence[Tensor] = (),
+        domain: str | None = None,
+    ) -> None:
+        super().__init__(op, name, dict(attrs or {}), list(inputs), list(outputs), domain)
+        self.graph: Graph | None = None
+        self.header: onnx.NodeProto | None = None
+        self.known: dict[str, tuple[Any, onnx.AttributeProto]] = {}
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the operator is ONNX's own and not of another domain."""
+        return self.domain in (None, "", "ai.onnx")
+
+    def is_op(self, *ops: str) -> bool:
+        """Whether this is one of the named operators of ONNX's own domain."""
+        return self.op in ops and self.is_standard
+
+    def bodies(self) -> Iterator[Graph]:
+        """The subgraphs of If, Loop and Scan, in the order of the attributes."""
+        for value in self.attrs.values():
+            if isinstance(value, Graph):
+                yield value
+
+    def label(self) -> str:
+        """How messages call the node: its operator and name, or its first output where it has no name."""
+        return f"{self.op} '{self.name or (self.outputs[0].name if self.outputs else '?')}'"
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class Graph(gs.Graph):
+    """A graph or the body of a control-flow node.
+
+    `initializers` are its constants in the order of the file; `parent` the node that holds the body.
+    """
+
+    nodes: list[Node]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.initializers: list[Constant] = []
+        self.parent: Node | None = None
+        self.header = onnx.GraphProto()
+        self.value_order: list[str] = []
+        self.loose_values: dict[str, onnx.ValueInfoProto] = {}
+
+    def walk(self) -> Iterator[Node]:
+        """Every node of this graph and of the bodies in it, a node before what is inside it."""
+        for node in list(self.nodes):
+            yield node
+            for body in node.bodies():
+                yield from body.walk()
+
+    def graphs(self) -> Iterator[Graph]:
+        """The graph itself and every body in it."""
+        yield self
+        for node in self.nodes:
+            for body in node.bodies():
+                yield from body.graphs()
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__

@@ -1,0 +1,105 @@
+"""Writing a model: whole or not at all, and the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import onnx
+
+from onnx_compress.compiler.errors import OutputError
+from onnx_compress.compiler.ir import external
+from onnx_compress.compiler.ir.exporter import embedded, export_graph, external_entry
+from onnx_compress.compiler.ir.graph import Constant, Graph
+from onnx_compress.compiler.ir.lazy import LazyTensor
+
+Assemble = Callable[[onnx.GraphProto], onnx.ModelProto]
+
+
+def write(graph: Graph, assemble: Assemble, path: Path, *, force: bool, apart: bool) -> None:
+    """Write a model to `path`; with `apart` its large weights go to `path` + `.data`.
+
+    Both are written beside their places and renamed only when complete. Raises OutputError.
+    """
+    data_path = path.with_name(path.name + ".data")
+    for target in (path, data_path) if apart else (path,):
+        check_writable(target, force=force)
+    if not apart:
+        with replacing(path) as out:
+            out.write(assemble(export_graph(graph, embedded)).SerializeToString(deterministic=True))
+        return
+    with replacing(path) as out, replacing(data_path) as data:
+        places = _write_data(graph, data, data_path.name)
+        proto = export_graph(graph, lambda constant: places.get(constant) or embedded(constant))
+        out.write(assemble(proto).SerializeToString(deterministic=True))
+
+
+def check_writable(path: Path, *, force: bool) -> None:
+    """Raise OutputError when `path` exists (unless `force`), is a folder, or its folder can't be written to."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give the name of a file")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists: choose another name, or overwrite it with --force")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: no permission to write to {path.parent}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends well, and vanishes when it does not."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror or error}") from None
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_data(graph: Graph, out: BinaryIO, location: str) -> dict[Constant, onnx.TensorProto]:
+    """Write every large initializer, and return what the model file says of each instead of its data."""
+    places: dict[Constant, onnx.TensorProto] = {}
+    for body in graph.graphs():
+        for constant in body.initializers:
+            if constant.nbytes <= external.INLINE_LIMIT or constant.stored.dtype == object or _is_sparse(constant):
+                continue
+            out.write(b"\0" * (-out.tell() % external.ALIGNMENT))
+            places[constant] = external_entry(constant, location, out.tell())
+            _write_tensor(constant, out)
+    return places
+
+
+def _is_sparse(constant: Constant) -> bool:
+    return isinstance(constant.stored, LazyTensor) and constant.stored.is_sparse
+
+
+def _write_tensor(constant: Constant, out: BinaryIO) -> None:
+    stored = constant.stored
+    if isinstance(stored, LazyTensor) and stored.external is not None:
+        stored.external.copy_to(out)
+    elif isinstance(stored, np.ndarray) and stored.dtype.itemsize * stored.size == constant.nbytes:
+        np.ascontiguousarray(stored).tofile(out)
+    else:
+        out.write(onnx.numpy_helper.from_array(constant.values).raw_data)

@@ -1,0 +1,101 @@
+"""The signature of a model: names, element types and shapes of what goes in and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+
+from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.ir.exporter import export_info
+from onnx_compress.compiler.ir.model import Model
+
+ModelLike: TypeAlias = Model | onnx.ModelProto | Path | str
+Dim: TypeAlias = int | str | None
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output as declared.
+
+    `shape`: a number is fixed, a name is a dimension that may vary and is the same wherever the name
+    stands, None varies freely; the whole is None where not even the rank is known. `dtype` is None
+    where the value is no tensor; then `kind` is 'sequence', 'map', 'optional' or 'sparse tensor'.
+    """
+
+    name: str
+    dtype: np.dtype | None
+    shape: tuple[Dim, ...] | None
+    kind: str = "tensor"
+
+    def __str__(self) -> str:
+        if self.dtype is None:
+            return f"{self.name}: {self.kind}"
+        element = "string" if self.dtype == object else str(self.dtype)
+        if self.shape is None:
+            return f"{self.name}: {element} of any shape"
+        return f"{self.name}: {element} [{', '.join('?' if d is None else str(d) for d in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a caller of a model relies on: two models may stand for each other when theirs are equal."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def specs(model: ModelLike) -> Signature:
+    """The inputs that a caller must give (those without a default value) and the outputs, in order."""
+    if isinstance(model, Model):
+        return Signature(_all(map(export_info, model.inputs())), _all(map(export_info, model.outputs())))
+    graph = (model if isinstance(model, onnx.ModelProto) else header_of(Path(model))).graph
+    default = {tensor.name for tensor in graph.initializer}
+    default |= {tensor.values.name for tensor in graph.sparse_initializer}
+    return Signature(_all(info for info in graph.input if info.name not in default), _all(graph.output))
+
+
+def header_of(path: Path) -> onnx.ModelProto:
+    """The model file at `path`, its external data left where it is. Raises ModelError."""
+    try:
+        return onnx.load(path, load_external_data=False)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no such file") from None
+    except Exception:  # protobuf's DecodeError, text instead of protobuf, an unreadable file
+        raise ModelError(f"{path} is no ONNX model, is truncated or can't be read") from None
+
+
+def _all(infos: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(info) for info in infos)
+
+
+def _spec(info: onnx.ValueInfoProto) -> TensorSpec:
+    kind = info.type.WhichOneof("value")
+    if kind not in ("tensor_type", None):
+        return TensorSpec(info.name, None, None, str(kind).removesuffix("_type").replace("_", " "))
+    tensor = info.type.tensor_type
+    dtype = element_dtype(tensor.elem_type) if tensor.elem_type else None
+    return TensorSpec(info.name, dtype, shape_of(tensor) if tensor.HasField("shape") else None)
+
+
+def element_dtype(element: int) -> np.dtype:
+    """NumPy's type for ONNX's element type; strings are objects. Raises ModelError for an unknown number."""
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
+    except KeyError:
+        raise ModelError(f"the model declares the unknown element type {element}") from None
+
+
+def shape_of(tensor: onnx.TypeProto.Tensor) -> tuple[Dim, ...]:
+    """The declared dimensions; a negative number, which old exporters wrote for a free one, is None."""
+    return tuple(_dim(dim) for dim in tensor.shape.dim)
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else None
+    return dim.dim_param or None

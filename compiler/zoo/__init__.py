@@ -1,0 +1,1 @@
+"""Real third-party models and their regression run."""

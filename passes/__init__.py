@@ -1,0 +1,1 @@
+"""The passes: a folder is a verb, a file is one pass."""
