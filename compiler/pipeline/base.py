@@ -30,9 +30,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from onnx_compress.compiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnx_compress.compiler.pipeline.context import Context
-
     from onnx_compress.compiler.ir.model import Model
+    from onnx_compress.compiler.pipeline.context import Context
 
 
 class Effect(enum.Enum):

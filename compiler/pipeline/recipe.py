@@ -1,0 +1,166 @@
+"""Recipes: a pipeline in a TOML file, with options per layer and how to read pictures.
+
+::
+
+    [settings]                      # every key is optional; the command line wins over it
+    max_drop = 0.5
+    seed = 1
+    exclude = ["head.*"]
+
+    [data]                          # how pictures become inputs
+    size = [224, 224]
+    mean = [0.485, 0.456, 0.406]
+    std = [0.229, 0.224, 0.225]
+
+    [[pass]]
+    name = "prune-channels"
+    ratio = 0.3
+
+    [[pass.layers]]                 # globs of node names; of several that match the last one wins
+    match = "layer1.*"
+    ratio = 0.1
+
+A key that nothing knows and a glob that matches no layer are errors: a typing mistake must not pass for a setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from onnx_compress.compiler.errors import UsageError
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline import spec
+from onnx_compress.compiler.pipeline.base import Pass
+
+SETTINGS: Mapping[str, type | tuple[type, ...]] = {
+    "max_drop": (int, float),
+    "metric": str,
+    "seed": int,
+    "threads": int,
+    "exclude": list,
+    "raw": bool,
+}
+PICTURES: Mapping[str, type | tuple[type, ...]] = {
+    "size": list,
+    "mean": list,
+    "std": list,
+    "scale": (int, float),
+    "layout": str,
+    "channels": str,
+}
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """Options of one pass that hold only for nodes whose name matches a glob."""
+
+    match: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pass of the pipeline and its rules for single layers."""
+
+    item: Pass
+    layers: tuple[LayerRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe file says."""
+
+    steps: tuple[Step, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(path: str | Path) -> Recipe:
+    """Read a recipe. Raises UsageError naming the file and the key."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path}: a recipe above 1 MiB is no recipe")
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no text in UTF-8") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str = "recipe") -> Recipe:
+    """Read a recipe's text; `where` names it in messages. Raises UsageError."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: no valid TOML: {error}") from None
+    _check_keys(table, ("settings", "data", "pass"), where)
+    settings = _section(table, "settings", SETTINGS, where)
+    pictures = _section(table, "data", PICTURES, where)
+    items = table.get("pass", [])
+    if not isinstance(items, list) or not items:
+        raise UsageError(f'{where}: it names no pass; write [[pass]] and name = "…"')
+    return Recipe(tuple(_step(item, where) for item in items), settings, pictures)
+
+
+def _section(
+    table: Mapping[str, Any], name: str, known: Mapping[str, type | tuple[type, ...]], where: str
+) -> Mapping[str, Any]:
+    section = table.get(name, {})
+    if not isinstance(section, dict):
+        raise UsageError(f"{where}: [{name}] must be a table")
+    _check_keys(section, tuple(known), f"{where}: [{name}]")
+    for key, value in section.items():
+        if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
+            raise UsageError(f"{where}: [{name}]: '{key}' can't be {value!r}")
+    return section
+
+
+def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key in known:
+            continue
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
+        raise UsageError(f"{where}: unknown key '{key}'; {hint}")
+
+
+def _step(item: Any, where: str) -> Step:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        raise UsageError(f"{where}: each [[pass]] needs a name")
+    options = {key: value for key, value in item.items() if key not in ("name", "layers")}
+    try:
+        built = spec.build(item["name"], options)
+        return Step(built, tuple(_layer_rule(rule, built) for rule in item.get("layers", [])))
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _layer_rule(rule: Any, item: Pass) -> LayerRule:
+    if not isinstance(rule, dict) or not isinstance(rule.get("match"), str):
+        raise UsageError(f'{item.name}: each [[pass.layers]] needs match = "a glob of layer names"')
+    options = {key: value for key, value in rule.items() if key != "match"}
+    if not options:
+        raise UsageError(f"{item.name}: the layers '{rule['match']}' are given no option")
+    spec.build(item.name, options)
+    return LayerRule(rule["match"], options)
+
+
+def check_globs(globs: Sequence[str], model: Model) -> Mapping[str, tuple[str, ...]]:
+    """The layers that each glob matches. Raises UsageError for one that matches none."""
+    layers = [node.name for node in model.nodes() if node.name]
+    matches = {glob: tuple(name for name in layers if fnmatchcase(name, glob)) for glob in globs}
+    for glob, found in matches.items():
+        if not found:
+            near = difflib.get_close_matches(glob.replace("*", ""), layers, n=1, cutoff=0.3)
+            hint = f"; the nearest layer is '{near[0]}'" if near else ""
+            raise UsageError(f"no layer matches '{glob}'{hint}")
+    return matches
