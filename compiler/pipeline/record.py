@@ -1,0 +1,152 @@
+"""What a run leaves behind for people and programs: measured figures, and what became of each pass.
+
+Plain frozen data. `compiler/report` turns a Report into JSON, a terminal table or a page; the keys of the
+JSON form are described there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnx_compress.compiler.pipeline.context import Skip
+
+EXIT_DONE = 0
+EXIT_MISSED = 3
+
+FEW_SAMPLES = 256
+"""Below this many held-out samples a metric is reported with its standard error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The size and speed of one model.
+
+    `bytes` is the file with its external data; `parameters` and `nonzero` count elements of weights;
+    `macs` are multiply-accumulates of one run at batch 1, None where no shape is known; `latency_ms` is the
+    median of one run, None where it was not timed.
+    """
+
+    bytes: int
+    parameters: int
+    nonzero: int
+    macs: int | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """How far outputs are from the original's, on the same inputs.
+
+    `max_abs` is the largest absolute difference, `cosine` the cosine between the flattened outputs, `sqnr_db`
+    10·log₁₀(Σy²/Σ(y−ŷ)²): infinite where they are equal.
+    """
+
+    max_abs: float
+    cosine: float
+    sqnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """The metric that the budget is about, before and after, in its own unit (a share for `top1`).
+
+    `stderr` is the standard error of the difference, None where it can't be told. `max_drop` is the budget in
+    points (hundredths), None where none was set.
+    """
+
+    name: str
+    before: float
+    after: float
+    samples: int
+    real_data: bool
+    stderr: float | None = None
+    max_drop: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How the latencies of a Report were taken, and how far they scatter (half the interquartile range)."""
+
+    threads: int
+    batch: int
+    input_spread_ms: float
+    output_spread_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowerLayer:
+    """A layer that takes longer than it did in the original model."""
+
+    name: str
+    before_ms: float
+    after_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassReport:
+    """What became of one pass.
+
+    `changed` counts places; `kept` is False when the pass was rolled back, and `reason` then says why.
+    `notes` are what the pass itself wants to say, as plain JSON values. `figures`, `numerics` and
+    `metric_after` are of the model directly after the pass, whether it was kept or not; None where it was
+    not measured there.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    changed: int
+    kept: bool
+    effect: str = "exact"
+    reason: str = ""
+    skips: tuple[Skip, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    figures: Figures | None = None
+    numerics: Numerics | None = None
+    metric_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A whole run.
+
+    `input` and `output` are the two models; `numerics` maps each output to how far it moved, `warnings` are
+    whole sentences, `missed` targets that the run was given and did not reach. `source`, `target` and `spec`
+    say what was asked for; `oldest_onnxruntime` is the first release that loads the result.
+    """
+
+    input: Figures
+    output: Figures
+    passes: tuple[PassReport, ...]
+    seed: int
+    versions: Mapping[str, str]
+    metric: Metric | None = None
+    numerics: Mapping[str, Numerics] = field(default_factory=dict)
+    timing: Timing | None = None
+    slower_layers: tuple[SlowerLayer, ...] = ()
+    warnings: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    source: str = ""
+    target: str = ""
+    spec: str = ""
+    oldest_onnxruntime: str | None = None
+
+    @property
+    def worst(self) -> Numerics | None:
+        """The worst of each measure over all outputs; None where nothing was compared."""
+        if not self.numerics:
+            return None
+        every = list(self.numerics.values())
+        return Numerics(
+            max_abs=max(n.max_abs for n in every),
+            cosine=min(n.cosine for n in every),
+            sqnr_db=min(n.sqnr_db for n in every),
+        )
+
+    @property
+    def exit_status(self) -> int:
+        """0 when everything asked for was done, 3 when a pass was rolled back or a target missed."""
+        return EXIT_MISSED if self.missed or not all(p.kept for p in self.passes) else EXIT_DONE
