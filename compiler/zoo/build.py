@@ -44,9 +44,7 @@ def fill(proto: onnx.ModelProto) -> onnx.ModelProto:
         weight = _drawn(node, numpy_helper.to_array(shapes[node.input[0]]))
         graph.initializer.append(numpy_helper.from_array(weight, node.output[0]))
         if filled.ir_version < 4:  # which wants every initializer among the inputs
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, weight.shape)
-            )
+            graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, weight.shape))
         graph.node.remove(node)
     _drop_initializers(graph, {node.input[0] for node in makers})
     return filled
@@ -77,7 +75,7 @@ def _digits_mlp() -> onnx.ModelProto:
     from sklearn.preprocessing import StandardScaler
 
     x, y = load_digits(return_X_y=True)
-    net = MLPClassifier((128, 64), early_stopping=True, random_state=SEED)
+    net = MLPClassifier((128, 64), early_stopping=True, n_iter_no_change=3, random_state=SEED)
     return _converted(make_pipeline(StandardScaler(), net).fit(x, y), 64)
 
 

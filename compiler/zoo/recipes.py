@@ -23,9 +23,7 @@ HARMONICS = 6
 Feed = dict[str, NDArray[np.generic]]
 
 
-def feeds(
-    entry: Entry, dtypes: Mapping[str, DTypeLike], *, count: int, batch: int = 1, seed: int = 0
-) -> list[Feed]:
+def feeds(entry: Entry, dtypes: Mapping[str, DTypeLike], *, count: int, batch: int = 1, seed: int = 0) -> list[Feed]:
     """`count` feeds of `batch` samples for the model, with its inputs' dtypes; the same for the same seed.
 
     Raises UsageError when the manifest and the model name different inputs.
@@ -65,7 +63,8 @@ def _tones(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> NDAr
     length = shape[time_axis]
     flat = [_tone(length, rng) for _ in range(math.prod(shape) // length)]
     moved = shape[:time_axis] + shape[time_axis + 1 :]
-    return draw.mean + draw.std * np.moveaxis(np.reshape(flat, (*moved, length)), -1, time_axis)
+    sound = np.asarray(flat).reshape((*moved, length))
+    return draw.mean + draw.std * np.moveaxis(sound, -1, time_axis)
 
 
 def _tone(length: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -74,7 +73,7 @@ def _tone(length: int, rng: np.random.Generator) -> NDArray[np.float64]:
     weights = rng.uniform(0.2, 1, HARMONICS) / np.arange(1, HARMONICS + 1)
     waves = [w * np.sin(2 * np.pi * pitch * k * seconds) for k, w in enumerate(weights, start=1)]
     swell = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.5, 4) * seconds + rng.uniform(0, 2 * np.pi))
-    return np.sum(waves, axis=0) * swell + rng.normal(0, 0.02, length)
+    return np.asarray(np.sum(waves, axis=0) * swell + rng.normal(0, 0.02, length))
 
 
 def _text(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
