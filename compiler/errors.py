@@ -48,7 +48,7 @@ class PassError(CompressError):
     """A pass broke the model or crashed.
 
     `pass_name` is the pass, `node` the node it worked on (may be empty), `passes_before` those that
-    had already run.
+    had already run, `last_good` the model before it (an `ir.model.Model`), set by the pass manager.
     """
 
     def __init__(self, message: str, *, pass_name: str, node: str = "", passes_before: tuple[str, ...] = ()) -> None:
@@ -56,3 +56,4 @@ class PassError(CompressError):
         self.pass_name = pass_name
         self.node = node
         self.passes_before = passes_before
+        self.last_good: object = None

@@ -117,6 +117,8 @@ class Pass:
     effect: ClassVar[Effect]
     strength: ClassVar[str | None] = None
     """The option that says how strongly to compress; none there means: as far as the budget allows."""
+    repairs: ClassVar[bool] = False
+    """True for refit and retraining: the lossy passes before it are judged together with it."""
     changes_inputs: ClassVar[bool] = False
     """True when the pass changes the signature of the model on purpose."""
     least_opset: ClassVar[int] = 7
@@ -154,6 +156,10 @@ class Pass:
     def is_open(self) -> bool:
         """Whether the strength is left to the budget."""
         return self.strength is not None and getattr(self, self.strength) is None
+
+    def is_given(self) -> bool:
+        """Whether the user set the strength, so that it is kept even where it costs more than the default budget."""
+        return self.strength is not None and getattr(self, self.strength) is not None
 
     def with_options(self, **changes: Any) -> Self:
         """A copy with some options changed."""

@@ -1,0 +1,75 @@
+"""The Python interface: `compress`, `load`, `session` and the `Result` of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline import manager, spec
+from onnx_compress.compiler.pipeline.execute import Bars
+from onnx_compress.compiler.pipeline.inputs import DataLike, datasets
+from onnx_compress.compiler.pipeline.recipe import Recipe, Step
+from onnx_compress.compiler.pipeline.record import Report
+from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime.session import Session, create
+
+ModelLike: TypeAlias = Model | str | Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """A compressed model and what was measured on the way."""
+
+    model: Model
+    report: Report
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the model to `path`, whole or not at all; an existing file is kept unless `force`."""
+        self.model.save(path, force=force)
+
+
+def load(path: str | Path) -> Model:
+    """Load an ONNX model; its weights stay in the file until they are needed. Raises ModelError."""
+    return Model.load(path)
+
+
+def session(model: ModelLike, *, threads: int = 1) -> Session:
+    """An onnxruntime session for a model or a file. Raises ModelError when it does not load."""
+    return create(model, threads=threads)
+
+
+def compress(
+    model: ModelLike,
+    pipeline: str | Recipe,
+    *,
+    data: DataLike | None = None,
+    eval_data: DataLike | None = None,
+    settings: Settings | None = None,
+    bars: Bars | None = None,
+) -> Result:
+    """Compress a model.
+
+    Args:
+        model: a Model or the path of a file; it stays as it is.
+        pipeline: passes as on the command line (`"prune:ratio=0.3,quantize"`), or a Recipe.
+        data: calibration samples: a path as for `--data`, a mapping of input names (and `labels`) to
+            arrays, or a Dataset. None: seeded synthetic inputs.
+        eval_data: samples that the result is judged on. None: a fixed quarter of `data`.
+        settings: budget, metric, seed, threads and so on.
+        bars: shows progress; see `Context.progress`.
+
+    Raises UserError for what the caller can mend and PassError when a pass fails.
+    """
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    if not isinstance(loaded, Model):
+        raise ModelError(f"a model is a path or a Model, not {type(model).__name__}")
+    recipe = pipeline if isinstance(pipeline, Recipe) else Recipe(tuple(Step(item) for item in spec.parse(pipeline)))
+    settings = settings or Settings()
+    calibration, held_out = datasets(loaded, data, eval_data, recipe.pictures, settings.seed)
+    outcome = manager.compress(
+        loaded, recipe.steps, data=calibration, held_out=held_out, settings=settings, bars=bars
+    )
+    return Result(outcome.model, outcome.report)

@@ -1,0 +1,84 @@
+"""What every pass must leave behind: a valid model that loads, takes the same inputs, gives the same outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.ir.graph import Constant
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.runtime import session
+from onnx_compress.compiler.runtime.specs import specs
+
+
+def check_input(model: Model) -> None:
+    """Raise ModelError unless the user's model is valid, has no NaN among its weights, and runs in onnxruntime."""
+    _check_weights(model)
+    fault = fault_of(model)
+    if fault is not None:
+        raise ModelError(fault)
+    session.create(model, optimize=False)
+
+
+def _check_weights(model: Model) -> None:
+    attributes = [v for node in model.nodes() for v in node.attrs.values() if isinstance(v, Constant)]
+    for constant in (*model.constants(), *attributes):
+        if np.issubdtype(constant.stored.dtype, np.floating) and _has_nan(constant.values):
+            raise ModelError(
+                f"initializer '{constant.name}' contains NaN: the model is broken; export it again from sound weights"
+            )
+
+
+def _has_nan(values: np.ndarray) -> bool:
+    """In blocks, so that a large weight never has a mask of its own size."""
+    flat = values.reshape(-1)
+    return any(bool(np.isnan(flat[i : i + (1 << 22)]).any()) for i in range(0, flat.size, 1 << 22))
+
+
+def fault_of(model: Model, *, full: bool = False) -> str | None:
+    """What the ONNX checker objects to, in one line, or None; `full` adds strict shape inference."""
+    try:
+        onnx.checker.check_model(checkable(model), full_check=full)
+    except Exception as error:  # the checker's, the inference's and protobuf's errors have no common base
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return f"no valid ONNX model: {' '.join(lines)[:400]}"
+    return None
+
+
+def checkable(model: Model) -> onnx.ModelProto:
+    """The model as the checker can take it at any size: large weights stand as inputs without data."""
+    proto = model.skeleton()
+    known = {info.name for info in proto.graph.input}
+    for graph in _graphs(proto.graph):
+        heavy = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+        kept = [t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+        for tensor in heavy:
+            if tensor.name not in known:
+                known.add(tensor.name)
+                proto.graph.input.append(
+                    onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+                )
+    return proto
+
+
+def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    found = [graph]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                found += _graphs(attribute.g)
+    return found
+
+
+def signature_change(before: Model, after: Model) -> str | None:
+    """How the inputs or outputs of two models differ, in one line, or None."""
+    old, new = specs(before), specs(after)
+    for kind, was, now in (("input", old.inputs, new.inputs), ("output", old.outputs, new.outputs)):
+        if was != now:
+            pairs = zip([*was, None], [*now, None], strict=False)
+            first = next((a, b) for a, b in pairs if a != b)
+            return f"its {kind} {first[0]} became {first[1]}"
+    return None
