@@ -1,0 +1,177 @@
+"""What a model costs: parameters, bytes and multiply-accumulates, in total and per layer.
+
+Everything is for batch 1. Dimensions that may vary take their size from `inputs`, the shapes of one sample
+as it is fed; the first axis of each input is set to 1. Where a size stays unknown, the layer's MACs are None,
+it is listed in `unknown`, and the total holds the others. Of the branches of an If the most expensive one
+counts; a Loop or Scan counts one iteration.
+
+The parameters of a weight are its elements, however it is stored (`stored.py`); one that several layers read
+counts once in the total and for each layer in its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from onnx_compress.compiler.analysis.geometry import Geometry, geometry
+from onnx_compress.compiler.analysis.macs import FORMULAS, UnknownSize, key, macs
+from onnx_compress.compiler.analysis.sizes import SizeTable
+from onnx_compress.compiler.analysis.stored import SLOTS, StoredWeight, is_float, stored_weight
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
+from onnx_compress.compiler.ir.model import Model
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node that holds parameters or multiplies.
+
+    `path` are the labels of the control-flow nodes around it. `macs` is None where a shape is not known, and
+    `note` says which. `is_counted` is False in a branch that is not the most expensive one.
+    """
+
+    name: str
+    op: str
+    geometry: Geometry
+    parameters: int
+    nonzero: int
+    bytes: int
+    macs: int | None
+    note: str = ""
+    path: tuple[str, ...] = ()
+    is_counted: bool = True
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a model; `bytes` are those of all constants, `macs` is None when no layer's are known."""
+
+    parameters: int
+    nonzero: int
+    bytes: int
+    macs: int | None
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the layers whose MACs are not known and not in the total."""
+        return tuple(layer.name for layer in self.layers if layer.macs is None)
+
+    @classmethod
+    def of(cls, model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -> Self:
+        """The cost of `model` at batch 1, with inputs of the shapes `inputs` where theirs are not fixed."""
+        walk = _Walk(SizeTable.of(model, inputs or {}))
+        layers, total = walk.graph(model.graph, ())
+        known = [layer.macs for layer in layers if layer.macs is not None]
+        return cls(
+            parameters=sum(w.elements for w in walk.weights.values()),
+            nonzero=sum(walk.nonzero.values()),
+            bytes=model.weight_bytes(),
+            macs=total if known or not layers else None,
+            layers=tuple(layers),
+            notes=tuple(walk.notes),
+        )
+
+
+class _Walk:
+    """One pass over the graph; gathers the distinct weights on its way."""
+
+    def __init__(self, sizes: SizeTable) -> None:
+        self.sizes = sizes
+        self.weights: dict[Constant, StoredWeight] = {}
+        self.nonzero: dict[Constant, int] = {}
+        self.notes: list[str] = []
+
+    def graph(self, graph: Graph, path: tuple[str, ...]) -> tuple[list[Layer], int]:
+        """The layers of a graph with those of its bodies, and the MACs of one execution."""
+        layers: list[Layer] = []
+        total = 0
+        for node in graph.nodes:
+            if is_part_of_weight(node):
+                continue
+            layer = self.layer(node, path)
+            if layer is not None:
+                layers.append(layer)
+                total += layer.macs or 0
+            inside, spent = self.bodies(node, path)
+            layers += inside
+            total += spent
+        return layers, total
+
+    def layer(self, node: Node, path: tuple[str, ...]) -> Layer | None:
+        """The row of a node; None where it neither holds parameters nor multiplies."""
+        weights = list(read_weights(node))
+        if not weights and key(node) not in FORMULAS:
+            return None
+        for weight in weights:
+            if weight.key not in self.weights:
+                self.weights[weight.key] = weight
+                self.nonzero[weight.key] = weight.nonzero()
+        spent, note = self.macs(node)
+        return Layer(
+            name=node.name or node.outputs[0].name,
+            op=node.op,
+            geometry=geometry(node, self.sizes),
+            parameters=sum(w.elements for w in weights),
+            nonzero=sum(self.nonzero[w.key] for w in weights),
+            bytes=sum(w.nbytes for w in weights),
+            macs=spent,
+            note=note,
+            path=path,
+        )
+
+    def macs(self, node: Node) -> tuple[int | None, str]:
+        """MACs of a node, or None and why."""
+        try:
+            return macs(node, self.sizes), ""
+        except UnknownSize as error:
+            return None, str(error)
+
+    def bodies(self, node: Node, path: tuple[str, ...]) -> tuple[list[Layer], int]:
+        """The layers within a control-flow node, and what one execution of it spends."""
+        found = [self.graph(body, (*path, node.label())) for body in node.bodies()]
+        if not any(layers for layers, _ in found):
+            return [], 0
+        if not node.is_op("If"):
+            self.notes.append(f"{node.label()}: one iteration is counted")
+            return _joined(found), sum(spent for _, spent in found)
+        self.notes.append(f"{node.label()}: the branch with the most MACs is counted")
+        best = max(range(len(found)), key=lambda i: found[i][1])
+        chosen = [(ls if i == best else _uncounted(ls), spent) for i, (ls, spent) in enumerate(found)]
+        return _joined(chosen), found[best][1]
+
+
+def _joined(found: Iterable[tuple[list[Layer], int]]) -> list[Layer]:
+    return [layer for layers, _ in found for layer in layers]
+
+
+def _uncounted(layers: list[Layer]) -> list[Layer]:
+    return [replace(layer, is_counted=False) for layer in layers]
+
+
+def is_part_of_weight(node: Node) -> bool:
+    """Whether a node only turns stored constants into a weight, which its reader then holds."""
+    return node.is_op("Constant") or (len(node.outputs) == 1 and stored_weight(node.outputs[0]) is not None)
+
+
+def read_weights(node: Node) -> Iterator[StoredWeight]:
+    """The weights that a node reads, each once; integers are weights only where the operator says so."""
+    slots = SLOTS.get(node.op)
+    seen: set[Constant] = set()
+    for slot, tensor in enumerate(node.inputs):
+        if not tensor.name or (slots is not None and slot not in slots):
+            continue
+        weight = stored_weight(tensor)
+        if weight is None or weight.key in seen or not _is_weight(weight, tensor, is_listed=slots is not None):
+            continue
+        seen.add(weight.key)
+        yield weight
+
+
+def _is_weight(weight: StoredWeight, tensor: Tensor, *, is_listed: bool) -> bool:
+    """Floats are weights, and integers that a quantized operator reads or that a scale or codebook makes floats."""
+    if is_float(weight.key) or len(weight.parts) > 1:
+        return True
+    return is_listed

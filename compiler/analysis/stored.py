@@ -1,0 +1,157 @@
+"""Weights as they stand in the file, seen through whatever turns them back into numbers.
+
+A convolution may read its weight from an initializer, a Constant node, or from a small expression over
+constants: DequantizeLinear, `Mul(Cast(integers), scale)`, `Gather(codebook, indices)`, each perhaps behind
+Transpose or Reshape. All of these hold one weight, of as many parameters as the expression has elements:
+scales and codebooks describe it, they are no parameters of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnx_compress.compiler.ir.graph import Constant, Node, Tensor
+from onnx_compress.compiler.ir.weights import constant_of
+
+PASSING = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear")
+"""Operators through which a weight keeps its elements; only their first input holds it."""
+
+SLOTS: dict[str, tuple[int, ...]] = {
+    "QuantizeLinear": (0,),
+    "DequantizeLinear": (0,),
+    "QLinearConv": (0, 3, 8),
+    "QLinearMatMul": (0, 3),
+    "ConvInteger": (0, 1),
+    "MatMulInteger": (0, 1),
+    "QGemm": (0, 3, 6),
+    "DynamicQuantizeMatMul": (0, 1, 4),
+    "MatMulIntegerToFloat": (0, 1, 6),
+    "DynamicQuantizeLSTM": (0, 1, 2, 3, 7),
+    "MatMulNBits": (0, 1, 5),
+    "GatherBlockQuantized": (0,),
+}
+"""Inputs of quantized operators that hold weights or activations; the others are scales and zero points."""
+
+
+MAX_STEPS = 16
+"""Operators between a weight and its reader, at most; no exporter writes more."""
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A weight and the constants that hold it.
+
+    `key` is the constant with its elements (its values, integers or indices): two readers with the same key
+    read the same weight. `parts` are all constants, that one first. `zero` is the integer that stands for 0,
+    one for all, one per position of `axis`, or in blocks.
+    """
+
+    key: Constant
+    parts: tuple[Constant, ...]
+    zero: Constant | None = None
+    axis: int = 1
+    codebook: Constant | None = None
+
+    @property
+    def elements(self) -> int:
+        """Parameters: the elements of the weight."""
+        return math.prod(self.key.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts as plain initializers."""
+        return sum(part.nbytes for part in self.parts)
+
+    def nonzero(self) -> int:
+        """Elements that do not stand for zero."""
+        values = self.key.values
+        if self.codebook is not None:
+            return int(np.count_nonzero(self.codebook.values[values.astype(np.int64)]))
+        if self.zero is None:
+            return int(np.count_nonzero(values))
+        return int(np.count_nonzero(values != _spread(self.zero.values, values.shape, self.axis)))
+
+
+def stored_weight(tensor: Tensor, steps: int = MAX_STEPS) -> StoredWeight | None:
+    """The weight that `tensor` always equals, whatever its type; None for computed values."""
+    tensor, steps = _source(tensor, steps)
+    constant = constant_of(tensor)
+    if constant is not None:
+        return StoredWeight(constant, (constant,))
+    if not tensor.inputs or steps <= 0:
+        return None
+    node = tensor.inputs[0]
+    if node.op == "DequantizeLinear":
+        return _dequantized(node, steps - 1)
+    if node.is_op("Mul", "Sub"):
+        return _scaled(node, steps - 1)
+    if node.is_op("Gather"):
+        return _looked_up(node)
+    return None
+
+
+def _source(tensor: Tensor, steps: int) -> tuple[Tensor, int]:
+    """`tensor` before the operators that only pass a weight on, and the steps left."""
+    while steps > 0 and tensor.inputs and tensor.inputs[0].is_op(*PASSING):
+        tensor = tensor.inputs[0].inputs[0]
+        steps -= 1
+    return tensor, steps
+
+
+def _plain(tensor: Tensor) -> Constant | None:
+    return constant_of(_source(tensor, MAX_STEPS)[0])
+
+
+def _dequantized(node: Node, steps: int) -> StoredWeight | None:
+    inner = stored_weight(node.inputs[0], steps)
+    if inner is None:
+        return None
+    described = [_plain(t) for t in node.inputs[1:] if t.name]
+    parts = (*inner.parts, *(c for c in described if c is not None))
+    zero = described[1] if len(described) > 1 and is_integer(inner.key) else inner.zero
+    return replace(inner, parts=parts, zero=zero, axis=node.attrs.get("axis", 1))
+
+
+def _scaled(node: Node, steps: int) -> StoredWeight | None:
+    """`Mul(Cast(integers), scale)` and `Sub(Cast(integers), zero)`: the integers hold the elements."""
+    left, right = node.inputs
+    scale = _plain(right)
+    if node.op == "Mul" and (scale is None or is_integer(scale)):
+        left, scale = right, _plain(left)
+    inner = None if scale is None else stored_weight(left, steps)
+    if inner is None or scale is None or not is_integer(inner.key):
+        return None
+    zero = scale if node.op == "Sub" else inner.zero
+    return replace(inner, parts=(*inner.parts, scale), zero=zero)
+
+
+def _looked_up(node: Node) -> StoredWeight | None:
+    codebook, indices = _plain(node.inputs[0]), _plain(node.inputs[1])
+    if codebook is None or indices is None or len(codebook.shape) != 1:
+        return None
+    return StoredWeight(indices, (indices, codebook), codebook=codebook)
+
+
+def is_integer(constant: Constant) -> bool:
+    """Whether the elements are integers, 4-bit ones included."""
+    return constant.dtype.kind in "iu" or "int" in constant.dtype.name
+
+
+def is_float(constant: Constant) -> bool:
+    """Whether the elements are floating-point numbers of any width."""
+    return constant.dtype.kind == "f" or "float" in constant.dtype.name
+
+
+def _spread(zero: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """Zero points as they broadcast against a weight of `shape`."""
+    if zero.size == 1:
+        return zero.reshape(())
+    if zero.ndim == 1:
+        return zero.reshape([-1 if i == axis % len(shape) else 1 for i in range(len(shape))])
+    for i, (blocks, extent) in enumerate(zip(zero.shape, shape)):
+        if blocks not in (1, extent):
+            zero = np.take(np.repeat(zero, -(-extent // blocks), i), range(extent), i)
+    return zero
