@@ -1,29 +1,57 @@
-"""Small nets of many structures, with seeded random weights, exported to ONNX."""
+"""Small torch nets of many structures, with seeded random weights, exported to ONNX.
+
+The widths are multiples of 16 where pruning is to act on them, the batch is a dynamic axis called N, every
+net has under 300,000 parameters. Families: one module each.
+"""
 
 from __future__ import annotations
 
 import onnx
 from torch import nn
 
-from models.nets import attention, branches, dense_outputs, mobile, norms, recurrent, residual
+from models import store
+from models.nets import attention, branches, gates, maps, mobile, norms, recurrent, residual
 from models.nets.catalog import Net
 from models.nets.export import Exporter, export
 from models.nets.weights import randomize
 
-FAMILIES = (residual, mobile, branches, dense_outputs, norms, recurrent, attention)
+FAMILIES = (residual, mobile, branches, gates, maps, norms, recurrent, attention)
 NETS: dict[str, Net] = {net.name: net for family in FAMILIES for net in family.NETS}
 
 
 def names() -> list[str]:
+    """All nets, family by family."""
     return list(NETS)
 
 
+def get(name: str) -> Net:
+    """The net's description: inputs to feed, outputs, parameters.
+
+    Raises:
+        KeyError: no net is called that.
+    """
+    if name not in NETS:
+        raise KeyError(f"no net is called {name!r}; there are {', '.join(NETS)}")
+    return NETS[name]
+
+
 def module(name: str, seed: int = 0, *, shrink: int = 1) -> nn.Module:
-    net = NETS[name]
+    """The torch module in eval mode, with its inner widths divided by `shrink`."""
+    net = get(name)
     made = net.make(shrink)
     randomize(made, name, seed, fresh=net.fresh)
     return made.eval()
 
 
-def build(name: str, seed: int = 0, *, exporter: str = "torchscript") -> onnx.ModelProto:
-    return export(module(name, seed), NETS[name], Exporter(exporter))
+def build(name: str, seed: int = 0, *, exporter: str = "torchscript", opset: int = 20) -> onnx.ModelProto:
+    """The exported model, the caller's own copy; `exporter` is one of `Exporter`.
+
+    An export is made once per process and once per cache folder (`store.keep_in`); same arguments, same bytes.
+    """
+    kind = Exporter(exporter)
+
+    def make() -> bytes:
+        made = export(module(name, seed), get(name), kind, opset)
+        return bytes(made.SerializeToString(deterministic=True))
+
+    return onnx.load_from_string(store.fetch(f"{name}-{seed}-{kind}-{opset}", make))

@@ -1,4 +1,4 @@
-"""Nets that branch and concatenate: DenseNet, SqueezeNet, Inception, pyramids, detection heads; and VGG."""
+"""Nets that branch and concatenate, DenseNet, SqueezeNet and Inception, and the one that flattens, VGG."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ class Vgg(nn.Module):
 
 
 NETS = (
-    Net(name="densenet", inputs=image(3, 16, 16), make=lambda s: DenseNet(16 // s)),
-    Net(name="squeezenet", inputs=image(3, 32, 32), make=lambda s: SqueezeNet(16 // s)),
+    Net(name="densenet", inputs=image(3, 16, 16), make=lambda s: DenseNet(32 // s)),
+    Net(name="squeezenet", inputs=image(3, 32, 32), make=lambda s: SqueezeNet(32 // s)),
     Net(name="inception", inputs=image(3, 16, 16), make=lambda s: Inception(32 // s)),
     Net(name="vgg", inputs=image(3, 16, 16), make=lambda s: Vgg(32 // s)),
 )

@@ -33,7 +33,7 @@ class Exporter(StrEnum):
     DYNAMO_RAW = "dynamo-raw"
 
 
-def export(module: nn.Module, net: Net, exporter: Exporter, opset: int = 20) -> onnx.ModelProto:
+def export(module: nn.Module, net: Net, exporter: Exporter, opset: int) -> onnx.ModelProto:
     """Export `module` in eval mode, with the axes that `net` names dynamic."""
     example = tuple(torch.from_numpy(array) for array in net.feeds(batch=2).values())
     with _quiet():
@@ -84,6 +84,8 @@ KNOWN_WARNINGS = (
     (FutureWarning, ""),  # torch.export about its own internals
     (UserWarning, "It is recommended that constant folding be turned off"),  # of weights in training only
     (UserWarning, "Constant folding - Only steps=1"),
+    (UserWarning, "ONNX export mode is set to TrainingMode.EVAL, but operator 'instance_norm'"),
+    (UserWarning, "The tensor attributes self.cell._flat_weights"),
     (UserWarning, "Exporting a model to ONNX with a batch_size other than 1"),  # tested at other batches here
 )
 
@@ -98,6 +100,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             for category, message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message, category)
+            # Size checks inside torch's own layers; a branch on traced values in a net here stays an error.
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn\.")
             yield
     finally:
         log.setLevel(level)

@@ -32,7 +32,7 @@ class MobileNet(nn.Module):
 
     def __init__(self, shrink: int, act: type[nn.Module], gate: nn.Module | None = None) -> None:
         super().__init__()
-        a, b, c = 16 // shrink, 32 // shrink, 128 // shrink
+        a, b, c = 32 // shrink, 64 // shrink, 128 // shrink
         self.stem = nn.Sequential(conv_bn(3, a, stride=2), act())
         plan = ((a, a, 1), (a, b, 2), (b, b, 1), (b, b, 1))
         self.blocks = nn.Sequential(*(InvertedResidual(*p, act, gate) for p in plan))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.nets.catalog import Net, image
 
+Layer = Callable[[int], nn.Module]
+"""From the number of channels."""
+
 
 class NormNet(nn.Module):
-    """Two residual stages with the normalization `norm(channels)` and an activation per call of `act(channels)`."""
+    """Pre-activation residual layers with the normalization `norm(channels)` and the activation `act(channels)`."""
 
-    def __init__(self, width: int, norm: type[nn.Module] | object, act: object) -> None:
+    def __init__(self, width: int, norm: Layer, act: Layer) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.layers = nn.ModuleList(
@@ -123,5 +128,5 @@ NETS = (
     Net(name="prelu", inputs=image(3, 16, 16), make=lambda s: NormNet(32 // s, nn.BatchNorm2d, _prelu)),
     Net(name="convnext", inputs=image(3, 16, 16), make=lambda s: ConvNext(32 // s)),
     Net(name="conv1d", inputs=image(2, 64), make=lambda s: Conv1d(32 // s)),
-    Net(name="conv3d", inputs=image(3, 4, 16, 16), make=lambda s: Conv3d(16 // s)),
+    Net(name="conv3d", inputs=image(3, 4, 16, 16), make=lambda s: Conv3d(32 // s)),
 )

@@ -135,9 +135,7 @@ class Chain(nn.Module):
 
 
 def _resnet(name: str, block: BlockMaker, *widths: int) -> Net:
-    return Net(
-        name=name, inputs=image(3, 16, 16), make=lambda s: ResNet(block, tuple(w // s for w in widths))
-    )
+    return Net(name=name, inputs=image(3, 16, 16), make=lambda s: ResNet(block, tuple(w // s for w in widths)))
 
 
 NETS = (

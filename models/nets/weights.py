@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (*BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 
 def randomize(module: nn.Module, name: str, seed: int, *, fresh: bool) -> None:
@@ -42,7 +43,7 @@ def _norm(norm: nn.Module, rng: np.random.Generator) -> None:
 
 
 def _weights(module: nn.Module, rng: np.random.Generator, fresh: bool) -> None:
-    gain = 2.0 if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)) else 1.0
+    gain = 2.0 if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)) else 1.0
     for key, tensor in module.named_parameters(recurse=False):
         shape = tuple(tensor.shape)
         if key.endswith("scale"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,7 +63,7 @@ class SuperResolution(nn.Module):
 
 
 class Focus(nn.Module):
-    """Pixel unshuffle by strided slices (YOLOv5), by SpaceToDepth, and depth to space written as reshapes."""
+    """Pixel unshuffle by strided slices (YOLOv5) and by torch, then its inverse written as reshapes."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -161,7 +163,7 @@ class Detector(nn.Module):
         return torch.cat((distances * self.strides, scores.sigmoid()), 1)
 
 
-def _net(name: str, make: object, *outputs: str) -> Net:
+def _net(name: str, make: Callable[[int], nn.Module], *outputs: str) -> Net:
     return Net(name=name, inputs=image(3, 16, 16), make=make, outputs=outputs or ("map",))
 
 
@@ -169,7 +171,7 @@ NETS = (
     _net("unet", lambda s: UNet(16 // s, transposed=True)),
     _net("unet_resize", lambda s: UNet(16 // s, transposed=False)),
     _net("pixel_shuffle", lambda s: SuperResolution(32 // s)),
-    _net("space_to_depth", lambda s: Focus(16 // s)),
+    _net("space_to_depth", lambda s: Focus(32 // s)),
     _net("deeplab", lambda s: DilatedPyramid(32 // s)),
     _net("yolo", lambda s: Detector(32 // s), "map_8", "map_4", "detections"),
 )

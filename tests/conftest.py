@@ -1,0 +1,70 @@
+"""Collects golden files (`tests/passes/**/*.md`) as tests; `--update` accepts what they give now."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.golden import AFTER, Case, GoldenError, read_cases, update
+
+ROOT = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write what the golden tests give now into their files")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.suffix == ".md" and ROOT / "passes" in file_path.parents:
+        return GoldenFile.from_parent(parent, path=file_path)
+    return None
+
+
+class GoldenFile(pytest.File):
+    """A Markdown file of cases."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        try:
+            cases = read_cases(self.path)
+        except GoldenError as error:
+            raise self.CollectError(str(error)) from None
+        for case in cases:
+            yield GoldenItem.from_parent(self, name=case.title, case=case)
+
+
+class GoldenItem(pytest.Item):
+    """One case: its behaviour is checked, then its text compared."""
+
+    def __init__(self, *, case: Case, **rest: object) -> None:
+        super().__init__(**rest)
+        self.case = case
+
+    def runtest(self) -> None:
+        from tests.golden_run import run_case
+
+        observed = run_case(self.case)
+        if self.config.getoption("--update"):
+            update(self.path, self.case.title, observed.after, observed.skipped)
+            return
+        compare(self.case, observed.after, observed.skipped)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: str | None = None) -> object:
+        if isinstance(excinfo.value, GoldenError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, self.case.line, self.case.title
+
+
+def compare(case: Case, after: str, skipped: str) -> None:
+    """Raise GoldenError with a diff unless the case gives what its file says."""
+    if case.after is None:
+        raise GoldenError(f"{case.title}: has no block '{AFTER}' yet: pytest --update writes it")
+    for role, expected, got in (("after", case.after, after), ("skipped", case.skipped, skipped)):
+        if expected.rstrip() != got:
+            lines = difflib.unified_diff(expected.rstrip().splitlines(), got.splitlines(), "golden", "now", lineterm="")
+            raise GoldenError("\n".join([f"{case.title}: '{role}' differs (pytest --update accepts it):", *lines]))
