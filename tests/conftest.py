@@ -1,4 +1,7 @@
-"""Collects golden files (`tests/passes/**/*.md`) as tests; `--update` accepts what they give now."""
+"""Collects golden files (`tests/passes/**/*.md`) as tests; `--update` accepts what they give now.
+
+Also keeps exported nets in pytest's cache from one run to the next.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from models import store
 from tests.golden import AFTER, Case, GoldenError, read_cases, update
 
 ROOT = Path(__file__).parent
@@ -15,6 +19,12 @@ ROOT = Path(__file__).parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write what the golden tests give now into their files")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
+    if cache is not None:
+        store.keep_in(cache.mkdir("nets"))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
