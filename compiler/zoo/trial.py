@@ -1,0 +1,96 @@
+"""What one pipeline made of one model, as plain data: the unit of `zoo run`, `zoo check` and the baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnx_compress.compiler.errors import OutputError, UsageError
+
+IDENTITY = "load-save"
+"""The pseudo-pipeline that loads and saves a model and compares every field."""
+
+PIPELINES = (
+    IDENTITY,
+    "simplify",
+    "prune:ratio=0.2",
+    "quantize",
+    "quantize-weights",
+    "convert-float16",
+    "prune:ratio=0.2,quantize",
+    "prune,quantize",
+)
+"""What every model is put through."""
+
+OK, FAILED, TIMEOUT = "ok", "failed", "timeout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One pipeline on one model.
+
+    `status` is ok, failed or timeout, and `problems` says in whole sentences what is wrong: an error of the
+    run, outputs that are not finite, a changed signature, a batch size at which the result does not run.
+    `kept` are the passes that changed the model and stayed, `rolled_back` those that the budget undid.
+    `bytes`, `macs` and `latency` are ratios of the result to the original (None: not known), `error` is
+    1 − the least cosine over the float outputs, on inputs that the pipeline has not seen.
+    """
+
+    model: str
+    pipeline: str
+    status: str
+    problems: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    rolled_back: tuple[str, ...] = ()
+    bytes: float | None = None
+    macs: float | None = None
+    latency: float | None = None
+    error: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies it: model and pipeline."""
+        return self.model, self.pipeline
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, without fields that say nothing."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, ())}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Trial:
+        """The inverse of `to_json`. Raises UsageError for a record that is none."""
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+            return cls(**fields)
+        except (TypeError, AttributeError):
+            raise UsageError(f"this is no trial of a zoo run: {json.dumps(record)[:80]}") from None
+
+
+def write_trials(path: Path, trials: Iterable[Trial], notes: Mapping[str, str]) -> None:
+    """Write results or baselines as JSON, one line per model and pipeline, so that a change is a short diff."""
+    head = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in sorted(notes.items())]
+    lines = [f"    {json.dumps(trial.to_json())}" for trial in trials]
+    text = "\n".join(["{", *head, '  "trials": [', ",\n".join(lines), "  ]", "}", ""])
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror}") from None
+
+
+def read_trials(path: Path) -> tuple[list[Trial], dict[str, str]]:
+    """Read what `write_trials` wrote: trials and notes. Raises UsageError with one line."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        records = document.pop("trials")
+        return [Trial.from_json(record) for record in records], document
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file; make it with zoo check --update") from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise UsageError(f"{path} holds no trials of a zoo run") from None

@@ -1,0 +1,88 @@
+"""Regressions against the baselines: what fails, what is only told, and what is within tolerance."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from onnx_compress.compiler.errors import OutputError, UsageError
+from onnx_compress.compiler.zoo.check import compare, machine
+from onnx_compress.compiler.zoo.trial import Trial, read_trials, write_trials
+
+BASE = Trial(
+    model="net", pipeline="prune,quantize", status="ok", kept=("simplify", "prune-channels", "quantize-int8"),
+    bytes=0.25, macs=0.8, latency=0.5, error=0.001,
+)  # fmt: skip
+
+
+def found(judged=True, **changes):
+    new = dataclasses.replace(BASE, **changes)
+    return [(f.what, f.is_regression) for f in compare([new], [BASE], unjudged=() if judged else ("net",))]
+
+
+def test_the_same_trial_and_small_changes_are_no_finding():
+    assert found() == []
+    assert found(bytes=0.254, macs=0.812, error=0.0014, latency=0.9, seconds=100) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"bytes": 0.256}, "bytes 0.256, was 0.25"),
+        ({"macs": 0.82}, "MACs 0.82, was 0.8"),
+        ({"error": 0.0016}, "error 0.0016, was 0.001"),
+        ({"macs": None}, "MACs can't be measured any more, was 0.8"),
+        ({"kept": ("simplify", "quantize-int8")}, "prune-channels is not kept any more"),
+        ({"status": "failed", "problems": ("no such node",)}, "failed: no such node"),
+    ],
+)
+def test_what_got_worse_is_a_regression(change, what):
+    assert found(**change) == [(what, True)]
+
+
+def test_what_got_better_is_told_and_does_not_fail():
+    assert found(bytes=0.2, error=0.0005) == [("bytes 0.2, was 0.25", False), ("error 0.0005, was 0.001", False)]
+    failed = dataclasses.replace(BASE, status="timeout", problems=("over 60 s",))
+    assert [f.is_regression for f in compare([BASE], [failed])] == [False]
+    assert [(f.what, f.is_regression) for f in compare([failed], [failed])] == [
+        ("timeout (as in the baselines): over 60 s", False)
+    ]
+
+
+def test_numerics_of_weights_without_meaning_are_not_judged():
+    assert found(judged=False, error=0.9) == []
+
+
+def test_an_trial_without_a_baseline_fails_and_an_unused_baseline_does_not():
+    other = dataclasses.replace(BASE, model="other")
+    assert [(f.model, f.is_regression) for f in compare([other], [BASE])] == [("other", True)]
+
+
+def test_latency_is_judged_as_a_mean_and_on_the_same_machine_only():
+    nets = [dataclasses.replace(BASE, model=f"net{i}") for i in range(4)]
+    one_slow = [dataclasses.replace(nets[0], latency=0.6), *nets[1:]]
+    all_slow = [dataclasses.replace(net, latency=0.56) for net in nets]
+    assert compare(one_slow, nets, same_machine=True) == []
+    assert compare(all_slow, nets) == []
+    (finding,) = compare(all_slow, nets, same_machine=True)
+    assert finding.is_regression
+    assert "1.12 times" in finding.what
+
+
+def test_baselines_survive_the_file_and_take_one_line_each(tmp_path):
+    path = tmp_path / "baselines.json"
+    trials = [BASE, Trial(model="b", pipeline="simplify", status="failed", problems=("a", "b"))]
+    write_trials(path, trials, {"machine": machine()})
+    assert read_trials(path) == (trials, {"machine": machine()})
+    assert len(path.read_text().splitlines()) == len(trials) + 5
+
+
+def test_a_file_that_holds_no_baselines_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[]")
+    (tmp_path / "b.json").write_text('{"trials": [{"modell": 1}]}')
+    for name in ("a.json", "b.json", "none.json"):
+        with pytest.raises(UsageError):
+            read_trials(tmp_path / name)
+    with pytest.raises(OutputError, match="can't be written"):
+        write_trials(tmp_path / "no" / "folder.json", [BASE], {})

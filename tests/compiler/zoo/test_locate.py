@@ -1,0 +1,49 @@
+"""Finding a model's file: each source, and each way in which it is not there."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import onnx
+import pytest
+
+from onnx_compress.compiler.errors import UserError
+from onnx_compress.compiler.zoo.locate import locate
+from onnx_compress.compiler.zoo.manifest import Draw, Entry, load_manifest
+
+ENTRY = Entry(name="a", source="file", licence="", framework="", covers="", inputs={"x": Draw(shape=(1,))})
+
+
+def test_short_models_need_no_cache(tmp_path):
+    for entry in load_manifest():
+        if entry.short:
+            assert onnx.load(locate(entry, tmp_path / "no-cache", tmp_path)).graph.node
+
+
+def test_a_file_beside_the_manifest_is_found(tmp_path):
+    entry = dataclasses.replace(ENTRY, base=tmp_path, member="a.onnx")
+    with pytest.raises(UserError, match=r"there is no .*a\.onnx"):
+        locate(entry, tmp_path, tmp_path)
+    (tmp_path / "a.onnx").touch()
+    assert locate(entry, tmp_path, tmp_path) == tmp_path / "a.onnx"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "wheel"}, "fetch it first: onnx-compress zoo fetch"),
+        ({"source": "installed", "package": "no_such_package"}, "package no_such_package is not installed"),
+        (
+            {
+                "source": "installed",
+                "package": "onnx",
+                "member": "backend/test/data/light/light_squeezenet.onnx",
+                "sha256": "0" * 64,
+            },
+            "is missing or another file than the manifest's",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        locate(dataclasses.replace(ENTRY, **changes), tmp_path, tmp_path)
