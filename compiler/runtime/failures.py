@@ -81,9 +81,7 @@ _KNOWN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     ),
     (
         re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
-        lambda m: (
-            f"IR version {m[1]} is newer than the {m[2]} that {_version()} supports: update onnxruntime"
-        ),
+        lambda m: f"IR version {m[1]} is newer than the {m[2]} that {_version()} supports: update onnxruntime",
     ),
     (
         re.compile(r"Could not find an implementation for (\w+)\((\d+)\) node with name '([^']*)'"),

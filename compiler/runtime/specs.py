@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -35,10 +35,14 @@ class TensorSpec:
     def __str__(self) -> str:
         if self.dtype is None:
             return f"{self.name}: {self.kind}"
-        element = "string" if self.dtype == object else str(self.dtype)
         if self.shape is None:
-            return f"{self.name}: {element} of any shape"
-        return f"{self.name}: {element} [{', '.join('?' if d is None else str(d) for d in self.shape)}]"
+            return f"{self.name}: {self.element} of any shape"
+        return f"{self.name}: {self.element} {bracketed(self.shape)}"
+
+    @property
+    def element(self) -> str:
+        """The element type in words."""
+        return "string" if self.dtype is not None and self.dtype.kind == "O" else str(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,17 @@ def header_of(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path} is no ONNX model, is truncated or can't be read") from None
 
 
-def _all(infos: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+def bracketed(shape: Sequence[Dim]) -> str:
+    """A shape as messages write it: '[N, 3, ?]'."""
+    return f"[{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
+
+
+def describe(inputs: Sequence[TensorSpec]) -> str:
+    """The inputs of a model as messages list them: 'image: float32 [N, 3, 32, 32]'."""
+    return "; ".join(map(str, inputs)) or "no inputs"
+
+
+def _all(infos: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
     return tuple(_spec(info) for info in infos)
 
 
@@ -99,3 +113,11 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
     if dim.HasField("dim_value"):
         return dim.dim_value if dim.dim_value >= 0 else None
     return dim.dim_param or None
+
+
+def runtime_dtype(name: str) -> np.dtype | None:
+    """NumPy's type for onnxruntime's name of a tensor type, such as 'tensor(float)'; None for what is no tensor."""
+    if not name.startswith("tensor("):
+        return None
+    element = name.removeprefix("tensor(").removesuffix(")").upper()
+    return element_dtype(getattr(onnx.TensorProto, element, onnx.TensorProto.UNDEFINED))

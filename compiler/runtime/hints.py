@@ -1,0 +1,74 @@
+"""What the graph says about the values of its inputs: tables that they index, constants they are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import constant_of
+from onnx_compress.compiler.runtime.specs import ModelLike
+
+_SAME_VALUES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Slice")
+"""Operators whose result holds no other values than their first input."""
+_LARGEST_COMPARED = 16
+
+
+@dataclass(frozen=True)
+class Hints:
+    """`below`: an input indexes a table of that many rows. `equal`: the graph asks whether it is this value."""
+
+    below: dict[str, int] = field(default_factory=dict)
+    equal: dict[str, float] = field(default_factory=dict)
+
+
+def hints_of(model: ModelLike) -> Hints:
+    """The hints that can be read off the graph, bodies included."""
+    graph = _as_model(model)
+    hints = Hints()
+    for node in graph.nodes():
+        if node.is_op("Gather", "GatherElements", "GatherND", "Embedding"):
+            _bound(node, hints)
+        elif node.is_op("Equal"):
+            _comparison(node, hints)
+    return hints
+
+
+def _as_model(model: ModelLike) -> Model:
+    if isinstance(model, (str, Path)):
+        return Model.load(model)
+    return Model.from_proto(model) if isinstance(model, onnx.ModelProto) else model
+
+
+def _bound(node: Node, hints: Hints) -> None:
+    table, indexed = node.inputs[0], _input_behind(node.inputs[1])
+    constant = constant_of(table)
+    shape = tuple(constant.stored.shape) if constant is not None else table.shape
+    axis = int(node.attrs.get("axis", 0))
+    if indexed is None or not shape or axis >= len(shape) or not isinstance(shape[axis], int):
+        return
+    rows = int(shape[axis])
+    hints.below[indexed] = min(rows, hints.below.get(indexed, rows))
+
+
+def _comparison(node: Node, hints: Hints) -> None:
+    for tensor, other in (node.inputs, node.inputs[::-1]):
+        constant, name = constant_of(other), _input_behind(tensor)
+        if constant is not None and name is not None and constant.stored.size <= _LARGEST_COMPARED:
+            values = np.ravel(constant.values)
+            if values.size and values.dtype.kind in "iuf":
+                hints.equal.setdefault(name, values[0].item())
+
+
+def _input_behind(tensor: Tensor) -> str | None:
+    """Name of the graph input whose values `tensor` holds; None when it holds others."""
+    while tensor.inputs:
+        node = tensor.inputs[0]
+        if not node.is_op(*_SAME_VALUES):
+            return None
+        tensor = node.inputs[0]
+    return tensor.name if isinstance(tensor, Variable) else None

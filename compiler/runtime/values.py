@@ -1,0 +1,65 @@
+"""Values on their way into and out of onnxruntime: inputs checked first, results always arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnx_compress.compiler.errors import DataError
+from onnx_compress.compiler.runtime.specs import Dim, TensorSpec, describe
+
+
+def fitting(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`feeds` as onnxruntime takes them: every input, nothing else, of the exact type and a fitting shape.
+
+    Raises DataError naming the input; onnxruntime itself names it only sometimes.
+    """
+    missing = [spec.name for spec in inputs if spec.name not in feeds]
+    if missing:
+        raise DataError(f"input '{missing[0]}' is missing; the model takes {describe(inputs)}")
+    return {spec.name: _fitting(spec, np.asarray(feeds[spec.name])) for spec in inputs}
+
+
+def fits(shape: Sequence[int], declared: Sequence[Dim] | None) -> bool:
+    """Whether an array of `shape` is one of the declared shape."""
+    if declared is None:
+        return True
+    return len(shape) == len(declared) and all(
+        not isinstance(dim, int) or dim == extent for extent, dim in zip(shape, declared, strict=True)
+    )
+
+
+def as_arrays(name: str, value: object) -> dict[str, np.ndarray]:
+    """One result of onnxruntime as arrays.
+
+    A sequence of tensors becomes an entry `name[i]` per element. A map or a sequence of maps, as
+    classifiers of scikit-learn give, becomes a matrix: a row per map, a column per key, keys sorted. An
+    optional that is empty becomes nothing.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {name: _matrix([value])}
+    if not isinstance(value, list):
+        return {name: np.asarray(value)}
+    if value and isinstance(value[0], dict):
+        return {name: _matrix(value)}
+    return {f"{name}[{i}]": np.asarray(item) for i, item in enumerate(value)}
+
+
+def _fitting(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    if spec.dtype is None:
+        raise DataError(f"input '{spec.name}' is a {spec.kind}; only tensors can be given")
+    if spec.dtype.kind == "O" and array.dtype.kind in "US":
+        array = array.astype(str).astype(object)
+    if array.dtype != spec.dtype:
+        raise DataError(f"input '{spec.name}' is given as {array.dtype}; the model takes {spec}")
+    if not fits(array.shape, spec.shape):
+        raise DataError(f"input '{spec.name}' is given with shape {list(array.shape)}; the model takes {spec}")
+    return np.require(array, requirements="C")
+
+
+def _matrix(maps: Sequence[Mapping[object, object]]) -> np.ndarray:
+    keys = sorted(maps[0], key=lambda key: (type(key).__name__, key))
+    return np.asarray([[row[key] for key in keys] for row in maps])
