@@ -52,7 +52,7 @@ PICTURES: Mapping[str, type | tuple[type, ...]] = {
     "std": list,
     "scale": (int, float),
     "layout": str,
-    "channels": str,
+    "fit": str,
 }
 MAX_BYTES = 1 << 20
 

@@ -53,8 +53,8 @@ class Numerics:
 class Metric:
     """The metric that the budget is about, before and after, in its own unit (a share for `top1`).
 
-    `stderr` is the standard error of the difference, None where it can't be told. `max_drop` is the budget in
-    points (hundredths), None where none was set.
+    `stderr` is the standard error of the difference in points (hundredths), None where it can't be told;
+    `max_drop` is the budget in points, None where there was none.
     """
 
     name: str
@@ -64,6 +64,11 @@ class Metric:
     real_data: bool
     stderr: float | None = None
     max_drop: float | None = None
+
+    @property
+    def drop(self) -> float:
+        """Points lost; negative where the metric rose."""
+        return 100 * (self.before - self.after)
 
 
 @dataclass(frozen=True, kw_only=True)
