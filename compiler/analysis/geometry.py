@@ -23,9 +23,18 @@ class Geometry:
     stride: tuple[int, ...] = ()
     group: int = 1
 
+    @property
+    def channels(self) -> str:
+        """'64→128'; empty where the layer has no channels."""
+        if self.in_channels is None or self.out_channels is None:
+            return ""
+        return f"{self.in_channels}→{self.out_channels}"
+
 
 def geometry(node: Node, sizes: Sizes) -> Geometry:
     """The geometry that a node's weight and attributes give."""
+    if node.op == "MatMulNBits":
+        return Geometry(int(node.attrs["K"]), int(node.attrs["N"]))
     try:
         shape = sizes(node.inputs[_WEIGHT_SLOT.get(node.op, 1)])
         return _of(node, shape)

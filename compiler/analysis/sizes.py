@@ -8,7 +8,7 @@ from typing import Self
 import onnx
 
 from onnx_compress.compiler.analysis.macs import UnknownSize
-from onnx_compress.compiler.ir.graph import Graph, Node, Tensor
+from onnx_compress.compiler.ir.graph import Graph, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of
 

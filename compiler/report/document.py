@@ -1,0 +1,118 @@
+"""The report as JSON, for programs.
+
+Its keys, none of which is ever left out:
+
+- `input`, `output`: `bytes` of the file with its external data, `parameters`, `nonzero`, `macs` at batch 1,
+  `latency_ms` (median).
+- `metric`: `name`, `before`, `after`, `samples`, `real_data`, and in points `drop`, `max_drop`, `stderr`; or null.
+- `numerics`: the worst `max_abs`, `cosine` and `sqnr_db` of all outputs, and `outputs` with the same for each; or null.
+- `passes`: a list of `name`, `options`, `effect`, `changed` (places), `kept`, `reason`, `skips` (a list of `where`
+  and `why`), `notes`, `seconds`, the five figures after the pass, `metric` and `numerics` after it.
+- `seed`, `versions`: what a run needs to be repeated.
+- `timing`: `threads`, `batch`, `input_spread_ms`, `output_spread_ms`; or null.
+- `slower_layers`: a list of `name`, `before_ms`, `after_ms`.
+- `warnings`, `missed`: sentences; the latter about targets that were not reached.
+- `source`, `target`, `spec`: the files and the pipeline; `oldest_onnxruntime`: the first release that loads the result.
+- `exit_status`: 0, or 3 when a pass was rolled back or a target missed.
+
+Null stands for what was not measured, and for numbers that JSON can't say (an infinite `sqnr_db`: no difference).
+Everything but `seconds`, latencies and their spread is the same for the same input, options and seed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from onnx_compress.compiler.pipeline.record import Figures, Metric, Numerics, PassReport, Report
+
+
+def to_json(report: Report) -> str:
+    """The report as indented JSON text with a final newline."""
+    return json.dumps(to_dict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    """The report as plain JSON values, in the order of the table above."""
+    return {
+        "input": _figures(report.input),
+        "output": _figures(report.output),
+        "metric": None if report.metric is None else _metric(report.metric),
+        "numerics": _all_numerics(report),
+        "passes": [_pass(item) for item in report.passes],
+        "seed": report.seed,
+        "versions": dict(report.versions),
+        "timing": None if report.timing is None else plain(asdict(report.timing)),
+        "slower_layers": [plain(asdict(layer)) for layer in report.slower_layers],
+        "warnings": list(report.warnings),
+        "missed": list(report.missed),
+        "source": report.source,
+        "target": report.target,
+        "spec": report.spec,
+        "oldest_onnxruntime": report.oldest_onnxruntime,
+        "exit_status": report.exit_status,
+    }
+
+
+def _figures(figures: Figures | None) -> dict[str, Any]:
+    keys = ("bytes", "parameters", "nonzero", "macs", "latency_ms")
+    return {key: None if figures is None else plain(getattr(figures, key)) for key in keys}
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "before": plain(metric.before),
+        "after": plain(metric.after),
+        "samples": metric.samples,
+        "real_data": metric.real_data,
+        "drop": plain(metric.drop),
+        "max_drop": plain(metric.max_drop),
+        "stderr": plain(metric.stderr),
+    }
+
+
+def _all_numerics(report: Report) -> dict[str, Any] | None:
+    if report.worst is None:
+        return None
+    outputs = {name: _numerics(item) for name, item in report.numerics.items()}
+    return {**_numerics(report.worst), "outputs": outputs}
+
+
+def _numerics(numerics: Numerics) -> dict[str, Any]:
+    return {key: plain(getattr(numerics, key)) for key in ("max_abs", "cosine", "sqnr_db")}
+
+
+def _pass(item: PassReport) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "options": plain(item.options),
+        "effect": item.effect,
+        "changed": item.changed,
+        "kept": item.kept,
+        "reason": item.reason,
+        "skips": [{"where": skip.where, "why": skip.why} for skip in item.skips],
+        "notes": plain(item.notes),
+        "seconds": round(item.seconds, 3),
+        **_figures(item.figures),
+        "metric": plain(item.metric_after),
+        "numerics": None if item.numerics is None else _numerics(item.numerics),
+    }
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: NumPy's numbers as Python's, infinities and NaN as null, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

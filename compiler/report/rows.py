@@ -1,0 +1,99 @@
+"""What the report says, row by row, the same on a terminal and on a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from onnx_compress.compiler.pipeline.record import PassReport, Report
+from onnx_compress.compiler.report import quantities, verdict
+from onnx_compress.compiler.report.document import plain
+
+LONGEST_NOTE = 400
+
+
+@dataclass(frozen=True)
+class Row:
+    """A quantity before and after; `style` is '', 'green' for a gain or 'red' for a loss."""
+
+    label: str
+    before: str
+    after: str
+    change: str
+    style: str = ""
+
+
+def comparison(report: Report) -> list[Row]:
+    """Size, parameters, MACs, latency and metric, before and after, with what is left of each."""
+    before, after = report.input, report.output
+    rows = [
+        _counted("file size", before.bytes, after.bytes, quantities.size),
+        _counted("parameters", before.parameters, after.parameters, quantities.amount),
+    ]
+    if (before.nonzero, after.nonzero) != (before.parameters, after.parameters):
+        rows.append(_counted("non-zero", before.nonzero, after.nonzero, quantities.amount))
+    rows.append(_counted("MACs", before.macs, after.macs, quantities.amount))
+    rows += [*_latency(report), *_metric(report)]
+    return rows
+
+
+def _counted(label: str, before: int | None, after: int | None, written: Callable[[int | None], str]) -> Row:
+    style = "" if not before or after is None or after == before else "green" if after < before else "red"
+    return Row(label, written(before), written(after), quantities.ratio(before, after), style)
+
+
+def _latency(report: Report) -> Iterator[Row]:
+    before, after = report.input.latency_ms, report.output.latency_ms
+    if before is None and after is None:
+        return
+    change = quantities.ratio(before, after)
+    if report.timing is not None:
+        spread = max(report.timing.input_spread_ms, report.timing.output_spread_ms)
+        threads = f"{report.timing.threads} thread{'s' if report.timing.threads != 1 else ''}"
+        change += f" ± {quantities.milliseconds(spread)}, {threads}, batch {report.timing.batch}"
+    style = "red" if verdict.is_slower(report) else "green" if before and after and after < before else ""
+    yield Row("latency", quantities.milliseconds(before), quantities.milliseconds(after), change, style)
+
+
+def _metric(report: Report) -> Iterator[Row]:
+    metric = report.metric
+    if metric is None:
+        return
+    change = f"{quantities.points(-metric.drop, signed=True)} points"
+    if metric.max_drop is not None:
+        change += f" (may cost {quantities.points(metric.max_drop)})"
+    style = "red" if metric.max_drop is not None and metric.drop > metric.max_drop else ""
+    before, after = (quantities.metric(metric.name, value) for value in (metric.before, metric.after))
+    yield Row(metric.name, before, after, change, style)
+    if verdict.error_bar(metric):
+        yield Row("", "", "", verdict.error_bar(metric))
+
+
+def outcome(item: PassReport) -> str:
+    """What became of a pass, in two words."""
+    if not item.kept:
+        return "ROLLED BACK"
+    return "kept" if item.changed else "no change"
+
+
+def changes(item: PassReport) -> str:
+    """'prune-channels changed 9 places'."""
+    places = "1 place" if item.changed == 1 else f"{item.changed} places"
+    return f"{item.name} {'changed' if item.kept else 'would have changed'} {places}"
+
+
+def settings_of(item: PassReport) -> str:
+    """The options that a pass ran with; empty where it has none."""
+    return ", ".join(f"{name}={_written(value)}" for name, value in item.options.items())
+
+
+def notes_of(item: PassReport) -> list[str]:
+    """What the pass itself says, one line per note, a long one cut (the JSON report has all of it)."""
+    return [f"{name.replace('_', ' ')}: {_written(plain(value))}" for name, value in item.notes.items()]
+
+
+def _written(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_NOTE else f"{text[:LONGEST_NOTE]}…"

@@ -1,0 +1,150 @@
+"""The report as a terminal shows it: before and after, a row per pass, what was left alone, one last sentence.
+
+It fits 80 columns, and without a terminal (a pipe, a log) it is plain text without colours or frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from onnx_compress.compiler.pipeline.record import PassReport, Report
+from onnx_compress.compiler.report import quantities, verdict
+from onnx_compress.compiler.report.rows import Row, changes, comparison, notes_of, outcome, settings_of
+
+FEW_REASONS = 4
+FEW_PLACES = 2
+INDENT = 2
+
+
+def show(report: Report, console: Console, *, verbose: bool = False) -> None:
+    """Print the whole report."""
+    if console.is_terminal:
+        _show(report, console, verbose=verbose)
+        return
+    with console.capture() as captured:
+        _show(report, console, verbose=verbose)
+    lines = [line.rstrip() for line in captured.get().splitlines()]  # tables pad their cells
+    console.file.write("\n".join(lines) + "\n")
+
+
+def _show(report: Report, console: Console, *, verbose: bool) -> None:
+    console.print(_title(report))
+    console.print()
+    console.print(_comparison(comparison(report)))
+    if report.passes:
+        console.print()
+        console.print(_passes(report))
+        _remarks(report, console, verbose=verbose)
+    _numerics(report, console, verbose=verbose)
+    for text in verdict.alerts(report):
+        console.print()
+        console.print(_hanging("!", text, "yellow"))
+    console.print()
+    console.print(Text(verdict.summary(report), style="bold"))
+
+
+def _title(report: Report) -> Text:
+    source, target = Path(report.source).name or "input", Path(report.target).name or "output"
+    title = Text(f"{source} → {target}", style="bold")
+    return title.append(f"   {report.spec}", style="not bold dim") if report.spec else title
+
+
+def _comparison(rows: Iterable[Row]) -> Table:
+    table = _table()
+    for heading, justify in (("", "left"), ("before", "right"), ("after", "right"), ("", "left")):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(row.label, row.before, row.after, Text(row.change, style=row.style))
+    return table
+
+
+def _passes(report: Report) -> Table:
+    table = _table()
+    table.add_column("pass", overflow="fold")
+    table.add_column("outcome", no_wrap=True)
+    metric = report.metric
+    for heading in ("size", "MACs", "latency", *(("metric",) if metric else ()), "took"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for item in report.passes:
+        cells = _figures(item)
+        if metric is not None:
+            cells.append(quantities.metric(metric.name, item.metric_after))
+        style = "red bold" if not item.kept else "green" if item.changed else "dim"
+        table.add_row(item.name, Text(outcome(item), style=style), *cells, quantities.seconds(item.seconds))
+    return table
+
+
+def _figures(item: PassReport) -> list[str]:
+    if item.figures is None:
+        return [quantities.ABSENT] * 3
+    return [
+        quantities.size(item.figures.bytes),
+        quantities.short(item.figures.macs),
+        quantities.milliseconds(item.figures.latency_ms),
+    ]
+
+
+def _remarks(report: Report, console: Console, *, verbose: bool) -> None:
+    """Per pass, where there is something to say: why it was taken back or kept, what it left alone."""
+    for item in report.passes:
+        lines = [*([item.reason] if item.reason else []), *_skips(item, verbose=verbose)]
+        if verbose:
+            lines = [*([settings_of(item)] if item.options else []), *lines, *notes_of(item)]
+        if not lines:
+            continue
+        console.print()
+        console.print(Text(changes(item)))
+        for line in lines:
+            console.print(_hanging("-", line, ""))
+
+
+def _skips(item: PassReport, *, verbose: bool) -> list[str]:
+    """What was left alone: every place with its reason, or per reason the first places and how many more."""
+    if verbose:
+        return [f"left alone {skip.where}: {skip.why}" for skip in item.skips]
+    places: dict[str, list[str]] = {}
+    for skip in item.skips:
+        places.setdefault(skip.why, []).append(skip.where)
+    lines = [f"left alone {_first(where)}: {why}" for why, where in list(places.items())[:FEW_REASONS]]
+    hidden = sum(len(where) for where in list(places.values())[FEW_REASONS:])
+    return [*lines, f"and {hidden} more for other reasons (-v lists all)"] if hidden else lines
+
+
+def _first(places: list[str]) -> str:
+    more = len(places) - FEW_PLACES
+    return ", ".join(places[:FEW_PLACES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _numerics(report: Report, console: Console, *, verbose: bool) -> None:
+    """How far the outputs moved: the worst, or all of them."""
+    worst = report.worst
+    if worst is None:
+        return
+    named = report.numerics if verbose or len(report.numerics) == 1 else {"the outputs, at worst,": worst}
+    console.print()
+    for name, item in named.items():
+        console.print(
+            f"[dim]{escape(name)} differ{'s' if item is not worst else ''} by at most {quantities.number(item.max_abs)}"
+            f" (cosine {item.cosine:.6f}, SQNR {quantities.decibel(item.sqnr_db)})[/dim]",
+            highlight=False,
+        )
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, INDENT, 0, 0), header_style="bold dim")
+
+
+def _hanging(mark: str, text: str, style: str) -> Padding:
+    """`text` behind a mark, its further lines indented like the first."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(mark, style=style), Text(text, style=style))
+    return Padding(grid, (0, 0, 0, INDENT))

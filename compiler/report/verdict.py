@@ -1,0 +1,111 @@
+"""What a run came to, in plain words: the sentence at the end of every report, and what must be said aloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnx_compress.compiler.pipeline.record import FEW_SAMPLES, Figures, Metric, Report, Timing
+from onnx_compress.compiler.report import quantities
+
+NOISE = 0.02
+"""Share of the latency by which two runs of one model may differ on a quiet machine."""
+SAME = 0.03
+"""Ratios nearer to 1 than this are called the same size."""
+
+
+def is_slower(report: Report) -> bool:
+    """Whether the output takes longer than the input by more than the measurement scatters."""
+    change = _latency_change(report.input, report.output, report.timing)
+    return change is not None and change > 0
+
+
+def summary(report: Report) -> str:
+    """One sentence: how much smaller, how much faster, at what price."""
+    source, target = Path(report.source).name or "the input", Path(report.target).name or "the result"
+    differs, same = _comparisons(report)
+    if not differs:
+        return f"{target} is about {' and '.join(same)} as {source}{_price(report)}."
+    about = f", and about {' and '.join(same)}" if same else ""
+    return f"{target} is {' and '.join(differs)} than {source}{about}{_price(report)}."
+
+
+def _comparisons(report: Report) -> tuple[list[str], list[str]]:
+    """What changed ('3.5 times smaller') and what did not ('as fast')."""
+    differs, same = [], []
+    before, after = report.input.bytes, report.output.bytes
+    if not before or not after or abs(after - before) <= SAME * before:
+        same.append("as large")
+    else:
+        differs.append(_times(before / after, "smaller") if after < before else _times(after / before, "LARGER"))
+    earlier, later = report.input.latency_ms, report.output.latency_ms
+    change = _latency_change(report.input, report.output, report.timing)
+    if change == 0:
+        same.append("as fast")
+    elif change is not None and earlier and later:
+        differs.append(_times(earlier / later, "faster") if change < 0 else _times(later / earlier, "SLOWER"))
+    return differs, same
+
+
+def _times(factor: float, word: str) -> str:
+    """'3.5 times smaller', or by how many percent where the factor is near 1."""
+    if factor >= 1.95:
+        return f"{factor:.1f} times {word}"
+    share = 100 * (1 - 1 / factor) if word == "smaller" else 100 * (factor - 1)
+    return f"{share:.0f} % {word}"
+
+
+def _latency_change(before: Figures, after: Figures, timing: Timing | None) -> float | None:
+    """Milliseconds gained (negative) or lost, 0 within the noise; None where not both were timed."""
+    if before.latency_ms is None or after.latency_ms is None:
+        return None
+    change = after.latency_ms - before.latency_ms
+    spread = 0.0 if timing is None else timing.input_spread_ms + timing.output_spread_ms
+    return 0.0 if abs(change) <= max(spread, NOISE * before.latency_ms) else change
+
+
+def _price(report: Report) -> str:
+    metric = report.metric
+    if metric is None:
+        return ""
+    if not metric.real_data:
+        return "; what that costs in accuracy was not measured, for want of real data"
+    change = "loses nothing" if round(metric.drop, 2) == 0 else _change(metric.drop)
+    return f"; it {change} of {metric.name} on {metric.samples:,} held-out samples"
+
+
+def _change(drop: float) -> str:
+    unit = "point" if quantities.points(abs(drop)) == "1.00" else "points"
+    return f"{'loses' if drop > 0 else 'gains'} {quantities.points(abs(drop))} {unit}"
+
+
+def alerts(report: Report) -> list[str]:
+    """Everything that a reader must not miss, most serious first, each a sentence."""
+    found = list(report.missed)
+    if is_slower(report):
+        found.append(_slower(report))
+    found += report.warnings
+    if report.metric is not None and not report.metric.real_data:
+        found.append("accuracy was not measured on real data: inputs were made up; give --data (and --eval)")
+    return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in dict.fromkeys(found)]
+
+
+def _slower(report: Report) -> str:
+    said = (
+        f"the result is SLOWER than before: {quantities.milliseconds(report.output.latency_ms)} "
+        f"instead of {quantities.milliseconds(report.input.latency_ms)}"
+    )
+    if not report.slower_layers:
+        return said
+    layers = ", ".join(
+        f"{layer.name} ({quantities.milliseconds(layer.before_ms)} → {quantities.milliseconds(layer.after_ms)})"
+        for layer in report.slower_layers[:5]
+    )
+    more = len(report.slower_layers) - 5
+    return f"{said}; slower layers: {layers}{f' and {more} more' if more > 0 else ''}"
+
+
+def error_bar(metric: Metric) -> str:
+    """'± 0.35 points (128 samples)' where the samples are too few for the difference to be taken at its word."""
+    if metric.samples >= FEW_SAMPLES or metric.stderr is None:
+        return ""
+    return f"± {quantities.points(metric.stderr)} points, from {metric.samples} samples only"
