@@ -174,6 +174,13 @@ def test_the_structure_is_in_the_graph(name):
 
 
 @pytest.mark.torch
+def test_a_later_opset_has_its_operators():
+    model = build("group_norm", exporter="dynamo", opset=21)
+    assert model.opset_import[0].version == 21
+    assert op_types(model).count("GroupNormalization") == 3
+
+
+@pytest.mark.torch
 def test_grouped_and_depthwise_convolutions_stay_grouped():
     def groups(name: str) -> set[int]:
         nodes = [n for n in build(name).graph.node if n.op_type == "Conv"]
