@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.context import Skip
+    from onnx_compress.compiler.runtime.compare import Numerics
 
 EXIT_DONE = 0
 EXIT_MISSED = 3
@@ -34,19 +35,6 @@ class Figures:
     nonzero: int
     macs: int | None = None
     latency_ms: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Numerics:
-    """How far outputs are from the original's, on the same inputs.
-
-    `max_abs` is the largest absolute difference, `cosine` the cosine between the flattened outputs, `sqnr_db`
-    10·log₁₀(Σy²/Σ(y−ŷ)²): infinite where they are equal.
-    """
-
-    max_abs: float
-    cosine: float
-    sqnr_db: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +106,7 @@ class PassReport:
 class Report:
     """A whole run.
 
-    `input` and `output` are the two models; `numerics` maps each output to how far it moved, `warnings` are
+    `input` and `output` are the two models; `numerics` maps each output to how far it is from the original's, `warnings` are
     whole sentences, `missed` targets that the run was given and did not reach. `source`, `target` and `spec`
     say what was asked for; `oldest_onnxruntime` is the first release that loads the result.
     """
@@ -141,15 +129,10 @@ class Report:
 
     @property
     def worst(self) -> Numerics | None:
-        """The worst of each measure over all outputs; None where nothing was compared."""
-        if not self.numerics:
-            return None
-        every = list(self.numerics.values())
-        return Numerics(
-            max_abs=max(n.max_abs for n in every),
-            cosine=min(n.cosine for n in every),
-            sqnr_db=min(n.sqnr_db for n in every),
-        )
+        """The output that suffered most; None where nothing was compared."""
+        from onnx_compress.compiler.runtime.compare import worst
+
+        return worst(self.numerics) if self.numerics else None
 
     @property
     def exit_status(self) -> int:

@@ -5,7 +5,8 @@ Its keys, none of which is ever left out:
 - `input`, `output`: `bytes` of the file with its external data, `parameters`, `nonzero`, `macs` at batch 1,
   `latency_ms` (median).
 - `metric`: `name`, `before`, `after`, `samples`, `real_data`, and in points `drop`, `max_drop`, `stderr`; or null.
-- `numerics`: the worst `max_abs`, `cosine` and `sqnr_db` of all outputs, and `outputs` with the same for each; or null.
+- `numerics`: `max_abs`, `cosine` and `sqnr_db` of the output that suffered most, and `outputs` with the same for
+  each, with `scale`, `nonfinite`, `mismatched` and `problem` (see `runtime/compare.py`); or null.
 - `passes`: a list of `name`, `options`, `effect`, `changed` (places), `kept`, `reason`, `skips` (a list of `where`
   and `why`), `notes`, `seconds`, the five figures after the pass, `metric` and `numerics` after it.
 - `seed`, `versions`: what a run needs to be repeated.
@@ -29,7 +30,10 @@ from typing import Any
 
 import numpy as np
 
-from onnx_compress.compiler.pipeline.record import Figures, Metric, Numerics, PassReport, Report
+from onnx_compress.compiler.pipeline.record import Figures, Metric, PassReport, Report
+from onnx_compress.compiler.runtime.compare import Numerics
+
+NUMERICS = ("max_abs", "cosine", "sqnr_db")
 
 
 def to_json(report: Report) -> str:
@@ -80,12 +84,13 @@ def _metric(metric: Metric) -> dict[str, Any]:
 def _all_numerics(report: Report) -> dict[str, Any] | None:
     if report.worst is None:
         return None
-    outputs = {name: _numerics(item) for name, item in report.numerics.items()}
+    keys = (*NUMERICS, "scale", "nonfinite", "mismatched", "problem")
+    outputs = {name: {key: plain(getattr(item, key)) for key in keys} for name, item in report.numerics.items()}
     return {**_numerics(report.worst), "outputs": outputs}
 
 
 def _numerics(numerics: Numerics) -> dict[str, Any]:
-    return {key: plain(getattr(numerics, key)) for key in ("max_abs", "cosine", "sqnr_db")}
+    return {key: plain(getattr(numerics, key)) for key in NUMERICS}
 
 
 def _pass(item: PassReport) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -123,18 +122,14 @@ def _first(places: list[str]) -> str:
 
 
 def _numerics(report: Report, console: Console, *, verbose: bool) -> None:
-    """How far the outputs moved: the worst, or all of them."""
+    """How far the outputs are from the original's: the one that suffered most, or all of them."""
     worst = report.worst
     if worst is None:
         return
-    named = report.numerics if verbose or len(report.numerics) == 1 else {"the outputs, at worst,": worst}
     console.print()
-    for name, item in named.items():
-        console.print(
-            f"[dim]{escape(name)} differ{'s' if item is not worst else ''} by at most {quantities.number(item.max_abs)}"
-            f" (cosine {item.cosine:.6f}, SQNR {quantities.decibel(item.sqnr_db)})[/dim]",
-            highlight=False,
-        )
+    for name, item in report.numerics.items():
+        if verbose or item is worst:
+            console.print(Text(f"output '{name}': {item}", style="dim"))
 
 
 def _table() -> Table:
