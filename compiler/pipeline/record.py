@@ -39,10 +39,10 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """The metric that the budget is about, before and after, in its own unit (a share for `top1`).
+    """The metric that the budget is about, before and after, in points (see `runtime/metrics.py`).
 
-    `stderr` is the standard error of the difference in points (hundredths), None where it can't be told;
-    `max_drop` is the budget in points, None where there was none.
+    `stderr` is the standard error of the difference, None where it can't be told; `max_drop` is the budget,
+    None where there was none.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Metric:
     @property
     def drop(self) -> float:
         """Points lost; negative where the metric rose."""
-        return 100 * (self.before - self.after)
+        return self.before - self.after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,9 @@ class PassReport:
 class Report:
     """A whole run.
 
-    `input` and `output` are the two models; `numerics` maps each output to how far it is from the original's, `warnings` are
-    whole sentences, `missed` targets that the run was given and did not reach. `source`, `target` and `spec`
-    say what was asked for; `oldest_onnxruntime` is the first release that loads the result.
+    `input` and `output` are the two models; `numerics` maps each output to how far it is from the original's,
+    `warnings` are whole sentences, `missed` targets that the run was given and did not reach. `source`,
+    `target` and `spec` say what was asked for; `oldest_onnxruntime` is the first release that loads the result.
     """
 
     input: Figures

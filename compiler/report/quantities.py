@@ -45,26 +45,16 @@ def ratio(before: float | None, after: float | None) -> str:
 
 
 def metric(name: str, value: float | None) -> str:
-    """A metric's value; shares of a whole (`top1` and its kin) as a percentage."""
+    """A metric's value in points; shares of the samples as a percentage."""
     if value is None:
         return ABSENT
-    return f"{100 * value:.2f} %" if name.startswith("top") else f"{value:.4f}"
+    return f"{value:.2f} %" if name.startswith(("top", "agreement")) else f"{value:.2f}"
 
 
 def points(value: float, *, signed: bool = False) -> str:
     """A difference in points, with a true minus sign: '−0.28'."""
     text = f"{value:+.2f}" if signed else f"{value:.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", "−")
-
-
-def decibel(value: float) -> str:
-    """A signal-to-noise ratio; infinite where nothing differs."""
-    return "exact" if value == float("inf") else f"{value:.1f} dB"
-
-
-def number(value: float) -> str:
-    """A small number with three significant digits."""
-    return f"{value:.3g}"
 
 
 def _scaled(value: float, gap: str, unit: str) -> str:
