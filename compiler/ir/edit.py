@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Origin, Tensor, Variable
+from onnx_compress.compiler.ir.lazy import LazyTensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
 
@@ -128,6 +129,32 @@ def replace_values(model: Model, constant: Constant, values: np.ndarray) -> None
     touch(model)
 
 
+def freeze(model: Model, variable: Variable, values: np.ndarray | LazyTensor) -> Constant:
+    """Let `variable`, which is no output of a graph, be a constant of its graph from now on, under its own name.
+
+    The node that computed it is left without that output; `sweep` removes it when nothing else is needed of it.
+    """
+    producer = variable.inputs[0]
+    assert producer.graph is not None
+    constant = Constant(variable.name, values)
+    constant.info, constant.origin = variable.info, variable.origin
+    producer.graph.initializers.append(constant)
+    replace_uses(model, variable, constant)
+    producer.outputs[_slot(producer, variable)] = Variable("")
+    return constant
+
+
+def absorb(model: Model, node: Node, reader: Node) -> None:
+    """Let `node` compute what `reader`, the only one that reads its output, computes; `reader` is removed.
+
+    The output keeps the name it had as `reader`'s, because it has that value now; `node`'s own ceases to exist.
+    """
+    result = reader.outputs[0]
+    reader.outputs.clear()
+    node.outputs[0] = result
+    erase(model, reader)
+
+
 def set_input(model: Model, node: Node, slot: int, tensor: Tensor) -> None:
     """Let `node` read `tensor` at input `slot`; slots between are filled with omitted inputs."""
     while len(node.inputs) <= slot:
@@ -150,6 +177,19 @@ def set_shape(model: Model, variable: Variable, shape: Sequence[Dim] | None) -> 
     if variable.shape != shape:
         variable.shape = None if shape is None else tuple(shape)
         touch(model)
+
+
+def divert(model: Model, variable: Variable, suffix: str) -> Variable:
+    """Let the producer of `variable` compute a new value `variable.suffix` instead, and return that one.
+
+    The readers stay with `variable`, which nothing computes any more: the caller gives it a new producer.
+    """
+    producer = variable.inputs[0]
+    slot = next(i for i, out in enumerate(producer.outputs) if out is variable)
+    raw = Variable(fresh_name(model, variable.name, suffix), variable.dtype, variable.shape)
+    producer.outputs[slot] = raw
+    touch(model)
+    return raw
 
 
 def uses(model: Model, tensor: Tensor) -> list[tuple[Node, int]]:
@@ -207,11 +247,15 @@ def _can_rename(model: Model, node: Node, source: Tensor) -> bool:
 def _take_over(model: Model, source: Tensor, result: Tensor) -> None:
     """Let the producer of `source` compute `result`, which all readers of both read then."""
     producer = source.inputs[0]
-    slot = next(i for i, out in enumerate(producer.outputs) if out is source)
+    slot = _slot(producer, source)
     replace_uses(model, source, result)
     result.inputs.clear()
     producer.outputs[slot] = result  # type: ignore[assignment]
     touch(model)
+
+
+def _slot(producer: Node, output: Tensor) -> int:
+    return next(i for i, out in enumerate(producer.outputs) if out is output)
 
 
 def erase(model: Model, node: Node) -> None:

@@ -1,0 +1,56 @@
+"""The pass that runs first in every pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.passes.simplify._facts import Facts
+from onnx_compress.passes.simplify._fold_batchnorm import fold_batchnorm
+from onnx_compress.passes.simplify._fold_constants import fold_constants
+from onnx_compress.passes.simplify._fold_scales import fold_scales
+from onnx_compress.passes.simplify._fold_shapes import fold_shapes
+from onnx_compress.passes.simplify._inline_constant_nodes import inline_constant_nodes
+from onnx_compress.passes.simplify._remove_identities import remove_identities
+from onnx_compress.passes.simplify._rule import Rule
+
+RULES: tuple[Rule, ...] = (
+    inline_constant_nodes,
+    remove_identities,
+    fold_shapes,
+    fold_constants,
+    fold_batchnorm,
+    fold_scales,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simplify(Pass):
+    """Remove from the graph what does not change its outputs."""
+
+    name = "simplify"
+    effect = Effect.EXACT
+
+    keep_batchnorm: bool = option(False, "leave BatchNormalization nodes in place, for retraining")
+
+    def run(self, model: Model, ctx: Context) -> int:
+        """Apply all rules until none applies any more."""
+        changed = edit.sweep(model)
+        while True:
+            del ctx.skips[:]
+            found = self._round(model, ctx)
+            if not found:
+                return changed
+            changed += found
+
+    def _round(self, model: Model, ctx: Context) -> int:
+        facts = Facts(model)
+        changed = 0
+        rules = (rule for rule in RULES if not (self.keep_batchnorm and rule is fold_batchnorm))
+        for rule in rules:
+            found = rule(model, ctx, facts)
+            changed += found + (edit.sweep(model) if found else 0)
+        return changed
