@@ -1,0 +1,72 @@
+"""Moving a model to a newer version of ONNX's operators, only when something needs it."""
+
+from __future__ import annotations
+
+import onnx
+import onnx.version_converter
+
+from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.exporter import export_graph, placeholder
+from onnx_compress.compiler.ir.graph import Constant, Variable
+from onnx_compress.compiler.ir.model import PLACEHOLDER_LIMIT, Model
+from onnx_compress.compiler.ir.replace import replace_content
+
+LEAST_IR = {8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
+"""The IR version that came with each opset."""
+
+
+def raise_opset(model: Model, version: int) -> str | None:
+    """Rewrite `model` in place for at least opset `version`, with onnx's version converter.
+
+    Returns None when that is so, and otherwise why it can't be, in one line; the model is then unchanged.
+    Large weights never pass through the converter, so that it works at any size. Whether the numbers stay
+    is for the caller to measure.
+    """
+    if model.opset >= version:
+        return None
+    try:
+        converted = onnx.version_converter.convert_version(_light(model), version)
+        result = Model.from_proto(converted)
+    except (ModelError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return f"onnx's version converter can't raise it from opset {model.opset}: {reason}"
+    _give_weights_back(model, result)
+    replace_content(model, result)
+    model.header.ir_version = max(model.header.ir_version, LEAST_IR.get(version, LEAST_IR[21]))
+    return None
+
+
+def _is_heavy(constant: Constant) -> bool:
+    return constant.nbytes > PLACEHOLDER_LIMIT
+
+
+def _light(model: Model) -> onnx.ModelProto:
+    """The model whose large initializers of the main graph are inputs without data."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.header)
+    graph = export_graph(model.graph, lambda c: placeholder(c, PLACEHOLDER_LIMIT))
+    declared = {info.name for info in graph.input}
+    heavy = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    light = [t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
+    del graph.initializer[:]
+    graph.initializer.extend(light)
+    for tensor in heavy:
+        if tensor.name not in declared:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    proto.graph.CopyFrom(graph)
+    return proto
+
+
+def _give_weights_back(model: Model, result: Model) -> None:
+    """Let the readers of the stand-ins in `result` read the weights of `model` again."""
+    stand_ins = {tensor.name: tensor for tensor in result.graph.inputs}
+    for constant in model.graph.initializers:
+        stand_in = stand_ins.get(constant.name)
+        if _is_heavy(constant) and isinstance(stand_in, Variable):
+            twin = Constant(constant.name, constant.stored)
+            edit.replace_uses(result, stand_in, twin)
+            result.graph.initializers.append(twin)
+            result.graph.inputs = [twin if t is stand_in else t for t in result.graph.inputs]
+    declared = {tensor.name for tensor in model.graph.inputs}
+    result.graph.inputs = [tensor for tensor in result.graph.inputs if tensor.name in declared]

@@ -1,0 +1,56 @@
+"""The way back from a tool that works on messages: its result in the place of a model, what it forgot restored."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Constant, Graph, Tensor, Variable
+from onnx_compress.compiler.ir.model import Model
+
+
+def replace_content(model: Model, other: Model) -> None:
+    """Let `model` hold what `other` does.
+
+    Kept from `model` are its header (only the opsets are `other`'s), the documentation and metadata of the
+    graph, of nodes and of constants of the same name, the declarations of inputs and outputs, and the
+    origins of tensors. Declarations that the tool added to inner values are dropped. `other` must have the
+    same inputs and outputs by name, and must not be used afterwards.
+    """
+    for old, new in zip((*model.graph.inputs, *model.graph.outputs), (*other.graph.inputs, *other.graph.outputs)):
+        if old.name != new.name:
+            raise ValueError(f"the inputs and outputs must stay: '{old.name}' became '{new.name}'")
+    known = {tensor.name: tensor for graph in model.graph.graphs() for tensor in _tensors(graph)}
+    headers = {out.name: node.header for node in model.nodes() for out in node.outputs}
+    for graph in other.graph.graphs():
+        for node in graph.nodes:
+            node.header = next((headers[o.name] for o in node.outputs if headers.get(o.name)), node.header)
+        for tensor in _tensors(graph):
+            _restore(tensor, known.get(tensor.name))
+    other.graph.name = model.graph.name
+    other.graph.header, other.graph.output_infos = model.graph.header, model.graph.output_infos
+    other.graph.declared, other.graph.loose = model.graph.declared, model.graph.loose
+    model.graph = other.graph
+    del model.header.opset_import[:]
+    model.header.opset_import.extend(other.header.opset_import)
+    model.taken = None
+    edit.touch(model)
+
+
+def _tensors(graph: Graph) -> list[Tensor]:
+    made = [out for node in graph.nodes for out in node.outputs]
+    return [*graph.inputs, *graph.initializers, *made]
+
+
+def _restore(tensor: Tensor, old: Tensor | None) -> None:
+    if isinstance(tensor, Variable):
+        tensor.info, tensor.imported, tensor.dtype, tensor.shape = None, None, None, None
+        if isinstance(old, Variable):
+            tensor.info, tensor.imported = old.info, old.imported
+            tensor.dtype, tensor.shape = old.dtype, old.shape
+    elif isinstance(old, Constant):
+        tensor.info = old.info
+        if np.array_equal(tensor.values, old.values):
+            tensor.values_set(old.stored)
+    if old is not None:
+        tensor.origin = old.origin

@@ -1,0 +1,160 @@
+"""quantize-int8: layers compute in 8-bit integers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.opset import raise_opset
+from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.passes.quantize import _floats, _ranges
+from onnx_compress.passes.quantize._calibrate import observe
+from onnx_compress.passes.quantize._histogram import Histogram
+from onnx_compress.passes.quantize._insert import Inserter, Types
+from onnx_compress.passes.quantize._ranges import Range
+from onnx_compress.passes.quantize._recognize import quantized_by
+from onnx_compress.passes.quantize._regions import Kind, candidates, observed, select
+
+OPSET = 13
+"""The first with one scale per channel in DequantizeLinear."""
+MARGIN = 0.95
+"""Other types must be at least 5 % faster than the first to be chosen by measuring."""
+TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeInt8(Pass):
+    """Let Conv, Gemm and MatMul compute in 8-bit integers, and what stands between them too.
+
+    Given   y = Relu(Conv(x, w, b))
+    Result  y = Dq(Q(Conv(Dq(Q(x)), Dq(w₈), Dq(b₃₂))))    with Q(v) = clip(round(v/s) + z), Dq(q) = (q − z)·s
+
+    Static: scale s and zero point z of every activation come from calibration data, one pass over it in
+    bounded memory; weights are symmetric with one scale per output channel, the one of least squared error;
+    a bias is int32 in units of input scale times weight scale. Relu and Clip become the end of the range.
+    Pools, Add, Mul, Concat and what only moves data join where their inputs are integers and their result
+    is read as integers; onnxruntime then runs integer kernels throughout. Results of Gemm and MatMul that
+    float operators read, and the model's outputs behind them, stay float.
+
+    When the loss on held-out data exceeds the budget, layers stay float, the most sensitive first: ranked by
+    the noise that quantizing each one alone adds to the outputs. The ranking is in the report.
+
+    Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+    Inference", CVPR 2018, arXiv:1712.05877.
+
+    The wrong choice for models whose time goes into LSTM, GRU or embeddings: see quantize-weights.
+    """
+
+    name = "quantize-int8"
+    effect = Effect.LOSSY
+    method: str = option(
+        "minmax", "how ranges come from calibration values", choices=("minmax", "percentile", "entropy")
+    )
+    percentile: float = option(99.999, "share of values that a range holds with method=percentile", low=90, high=100)
+    types: str = option(
+        "auto", "integers of activations and weights; auto: the faster of u8s8 and s8s8", choices=("auto", *TYPES)
+    )
+    per_channel: bool = option(True, "one scale per output channel of a weight instead of one for all")
+    narrow: bool = option(False, "weights in 7 bits, for processors whose 8-bit products saturate (x86 before VNNI)")
+
+    def run(self, model: Model, ctx: Context) -> int:
+        """See the class."""
+        done = quantized_by(model)
+        if done is not None:
+            ctx.skip(done, "the model is quantized already")
+            return 0
+        if not self._layers(model, ctx, report=True):
+            ctx.skip("model", "no Conv, Gemm or MatMul with a float32 weight that may be quantized")
+            return 0
+        obstacle = raise_opset(model, OPSET)
+        if obstacle is not None:
+            ctx.skip("model", f"int8 needs opset {OPSET}: {obstacle}")
+            return 0
+        return self._quantize(model, ctx)
+
+    def _layers(self, model: Model, ctx: Context, *, report: bool = False) -> list[Node]:
+        """The nodes with weights that can be quantized and that the user does not keep out."""
+        units = candidates(model, ctx.skip if report else _silent)
+        return [u.node for u in units if u.kind is Kind.WEIGHTED and not ctx.is_excluded(u.node)]
+
+    def _quantize(self, model: Model, ctx: Context) -> int:
+        layers = [_floats.label(node) for node in self._layers(model, ctx)]
+        excluded = {_floats.label(node) for node in model.graph.nodes if ctx.is_excluded(node)}
+        units = candidates(model, _silent)
+        names = observed(select(units, _named(model, excluded)))
+        seen = observe(model, names, ctx, spread=self.method != "minmax")
+        ranges = {name: self._range(histogram) for name, histogram in seen.items()}
+        build = partial(self._built, model, ranges, excluded)
+        kind, full = self._fastest(build, ctx)
+        left = self._left_float(model, full, layers, partial(build, kind), ctx)
+        if len(left) == len(layers):
+            ctx.skip("model", "no layer can be quantized within the budget")
+            return 0
+        return self._write(model, ranges, {*excluded, *left}, kind)
+
+    def _range(self, seen: Histogram) -> Range:
+        if self.method == "minmax":
+            return _ranges.minmax(seen)
+        return _ranges.entropy(seen) if self.method == "entropy" else _ranges.percentile(seen, self.percentile)
+
+    def _fastest(self, build: partial[Model], ctx: Context) -> tuple[str, Model]:
+        """The types and the model with all layers in them; measured only where the user left it open."""
+        if self.types != "auto":
+            return self.types, build(self.types, ())
+        models = {kind: build(kind, ()) for kind in ("u8s8", "s8s8")}
+        times = ctx.judge.speed(models)
+        kind = "s8s8" if times["s8s8"] < MARGIN * times["u8s8"] else "u8s8"
+        ctx.notes["types"] = kind
+        return kind, models[kind]
+
+    def _left_float(
+        self, model: Model, full: Model, layers: list[str], build: partial[Model], ctx: Context
+    ) -> list[str]:
+        """The names of the layers that stay float so that the budget holds."""
+        drop = ctx.judge.drop(full)
+        is_over = drop > ctx.judge.max_drop
+        if not is_over and (len(layers) > _floats.RANKED_UNASKED or np.isinf(ctx.judge.max_drop)):
+            return []
+        alone = partial(_only, build, layers)
+        ranking = _floats.rank(model, layers, alone, ctx)
+        ctx.notes["sensitivity"] = _floats.as_notes(ranking)
+        if not is_over:
+            return []
+        order = [item.layer for item in ranking]
+        count = _floats.fewest(order, lambda k: ctx.judge.drop(build(order[:k])) <= ctx.judge.max_drop)
+        ctx.notes["left_float"] = order[:count]
+        for layer in order[:count]:
+            ctx.skip(layer, f"left in float: quantizing all layers costs {drop:.2f} of {ctx.judge.max_drop:g} points")
+        return order[:count]
+
+    def _built(
+        self, model: Model, ranges: Mapping[str, Range], excluded: Collection[str], kind: str, left: Collection[str]
+    ) -> Model:
+        """A copy of `model` with all layers quantized but those `excluded` and `left`."""
+        copy = model.clone()
+        self._write(copy, ranges, {*excluded, *left}, kind)
+        return copy
+
+    def _write(self, model: Model, ranges: Mapping[str, Range], left: Collection[str], kind: str) -> int:
+        units = select(candidates(model, _silent), _named(model, left))
+        activations, weights = TYPES[kind]
+        types = Types(np.dtype(activations), np.dtype(weights), self.per_channel, 7 if self.narrow else 8)
+        return Inserter(model, units, ranges, types).run()
+
+
+def _only(build: partial[Model], layers: Collection[str], chosen: Collection[str]) -> Model:
+    return build([layer for layer in layers if layer not in chosen])
+
+
+def _named(model: Model, names: Collection[str]) -> set[Node]:
+    return {node for node in model.graph.nodes if node.outputs and _floats.label(node) in names}
+
+
+def _silent(node: Node, why: str) -> None:
+    """Reasons are reported once, when the layers are first looked at."""
