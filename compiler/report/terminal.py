@@ -9,28 +9,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from onnx_compress.compiler.pipeline.record import PassReport, Report
 from onnx_compress.compiler.report import quantities, verdict
+from onnx_compress.compiler.report.plain import hanging, table, written
 from onnx_compress.compiler.report.rows import Row, changes, comparison, notes_of, outcome, settings_of
 
 FEW_REASONS = 4
 FEW_PLACES = 2
-INDENT = 2
 
 
 def show(report: Report, console: Console, *, verbose: bool = False) -> None:
     """Print the whole report."""
-    if console.is_terminal:
-        _show(report, console, verbose=verbose)
-        return
-    with console.capture() as captured:
-        _show(report, console, verbose=verbose)
-    lines = [line.rstrip() for line in captured.get().splitlines()]  # tables pad their cells
-    console.file.write("\n".join(lines) + "\n")
+    written(console, lambda: _show(report, console, verbose=verbose))
 
 
 def _show(report: Report, console: Console, *, verbose: bool) -> None:
@@ -44,7 +37,7 @@ def _show(report: Report, console: Console, *, verbose: bool) -> None:
     _numerics(report, console, verbose=verbose)
     for text in verdict.alerts(report):
         console.print()
-        console.print(_hanging("!", text, "yellow"))
+        console.print(hanging("!", text, "yellow"))
     console.print()
     console.print(Text(verdict.summary(report), style="bold"))
 
@@ -56,28 +49,28 @@ def _title(report: Report) -> Text:
 
 
 def _comparison(rows: Iterable[Row]) -> Table:
-    table = _table()
+    grid = table()
     for heading, justify in (("", "left"), ("before", "right"), ("after", "right"), ("", "left")):
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        grid.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(row.label, row.before, row.after, Text(row.change, style=row.style))
-    return table
+        grid.add_row(row.label, row.before, row.after, Text(row.change, style=row.style))
+    return grid
 
 
 def _passes(report: Report) -> Table:
-    table = _table()
-    table.add_column("pass", overflow="fold")
-    table.add_column("outcome", no_wrap=True)
+    grid = table()
+    grid.add_column("pass", overflow="fold")
+    grid.add_column("outcome", no_wrap=True)
     metric = report.metric
     for heading in ("size", "MACs", "latency", *(("metric",) if metric else ()), "took"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column(heading, justify="right", no_wrap=True)
     for item in report.passes:
         cells = _figures(item)
         if metric is not None:
             cells.append(quantities.metric(metric.name, item.metric_after))
         style = "red bold" if not item.kept else "green" if item.changed else "dim"
-        table.add_row(item.name, Text(outcome(item), style=style), *cells, quantities.seconds(item.seconds))
-    return table
+        grid.add_row(item.name, Text(outcome(item), style=style), *cells, quantities.seconds(item.seconds))
+    return grid
 
 
 def _figures(item: PassReport) -> list[str]:
@@ -101,7 +94,7 @@ def _remarks(report: Report, console: Console, *, verbose: bool) -> None:
         console.print()
         console.print(Text(changes(item)))
         for line in lines:
-            console.print(_hanging("-", line, ""))
+            console.print(hanging("-", line, ""))
 
 
 def _skips(item: PassReport, *, verbose: bool) -> list[str]:
@@ -130,16 +123,3 @@ def _numerics(report: Report, console: Console, *, verbose: bool) -> None:
     for name, item in report.numerics.items():
         if verbose or item is worst:
             console.print(Text(f"output '{name}': {item}", style="dim"))
-
-
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, padding=(0, INDENT, 0, 0), header_style="bold dim")
-
-
-def _hanging(mark: str, text: str, style: str) -> Padding:
-    """`text` behind a mark, its further lines indented like the first."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(Text(mark, style=style), Text(text, style=style))
-    return Padding(grid, (0, 0, 0, INDENT))

@@ -7,8 +7,9 @@ from pathlib import Path
 from onnx_compress.compiler.pipeline.record import FEW_SAMPLES, Figures, Metric, Report, Timing
 from onnx_compress.compiler.report import quantities
 
-NOISE = 0.02
-"""Share of the latency by which two runs of one model may differ on a quiet machine."""
+NOISE = 0.05
+"""Share of the latency by which two timings of one model may differ."""
+FEW_LAYERS = 5
 SAME = 0.03
 """Ratios nearer to 1 than this are called the same size."""
 
@@ -59,7 +60,7 @@ def _latency_change(before: Figures, after: Figures, timing: Timing | None) -> f
     if before.latency_ms is None or after.latency_ms is None:
         return None
     change = after.latency_ms - before.latency_ms
-    spread = 0.0 if timing is None else timing.input_spread_ms + timing.output_spread_ms
+    spread = 0.0 if timing is None else 2 * (timing.input_spread_ms + timing.output_spread_ms)
     return 0.0 if abs(change) <= max(spread, NOISE * before.latency_ms) else change
 
 
@@ -80,28 +81,17 @@ def _change(drop: float) -> str:
 
 def alerts(report: Report) -> list[str]:
     """Everything that a reader must not miss, most serious first, each a sentence."""
-    found = list(report.missed)
-    if is_slower(report):
-        found.append(_slower(report))
-    found += report.warnings
-    if report.metric is not None and not report.metric.real_data:
-        found.append("accuracy was not measured on real data: inputs were made up; give --data (and --eval)")
+    found = [*report.missed, *report.warnings, *([_slower_layers(report)] if report.slower_layers else [])]
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in dict.fromkeys(found)]
 
 
-def _slower(report: Report) -> str:
-    said = (
-        f"the result is SLOWER than before: {quantities.milliseconds(report.output.latency_ms)} "
-        f"instead of {quantities.milliseconds(report.input.latency_ms)}"
-    )
-    if not report.slower_layers:
-        return said
+def _slower_layers(report: Report) -> str:
     layers = ", ".join(
         f"{layer.name} ({quantities.milliseconds(layer.before_ms)} → {quantities.milliseconds(layer.after_ms)})"
-        for layer in report.slower_layers[:5]
+        for layer in report.slower_layers[:FEW_LAYERS]
     )
-    more = len(report.slower_layers) - 5
-    return f"{said}; slower layers: {layers}{f' and {more} more' if more > 0 else ''}"
+    more = len(report.slower_layers) - FEW_LAYERS
+    return f"SLOWER than before: {layers}{f' and {more} more layers' if more > 0 else ''}"
 
 
 def error_bar(metric: Metric) -> str:

@@ -1,0 +1,174 @@
+"""`onnx-compress IN -p SPEC -o OUT`: the main job."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnx_compress.compiler.errors import ModelError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from onnx_compress.compiler.ir.model import Model
+    from onnx_compress.compiler.pipeline.api import Result
+    from onnx_compress.compiler.pipeline.recipe import Recipe
+    from onnx_compress.compiler.pipeline.record import Report
+    from onnx_compress.compiler.pipeline.settings import Settings
+
+A_FILE = click.Path(path_type=Path)
+REPORTS = (".json", ".html")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model", metavar="IN", type=A_FILE)
+@click.option("-p", "--passes", "spec", metavar="SPEC", help="Passes with options: prune:ratio=0.3,quantize.")
+@click.option("--recipe", type=A_FILE, metavar="FILE", help="A pipeline in TOML, with options per layer.")
+@click.option("-o", "--output", "out", type=A_FILE, metavar="OUT", help="Where the result goes.")
+@click.option("--data", metavar="DATA", help=".npz, .npy, a folder or zip of pictures, or module:function.")
+@click.option("--eval", "eval_data", metavar="DATA", help="What is measured on [default: a quarter of --data].")
+@click.option("--metric", metavar="NAME", help="top1, top1-expected, cosine, or module:function.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="What all passes may cost [default: 1.0].")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Layers that no pass may touch; repeatable.")
+@click.option("--opset", type=click.IntRange(7), help="Newest opset that the result may need.")
+@click.option("--portable", is_flag=True, default=None, help="No operators beyond ONNX's own.")
+@click.option("--raw", is_flag=True, default=None, help="Run the passes given and nothing unasked.")
+@click.option("--seed", type=click.IntRange(0), help="Of everything random [default: 0].")
+@click.option("--threads", type=click.IntRange(1), help="Threads that latency is measured with [default: 1].")
+@click.option("--report", "reports", multiple=True, type=A_FILE, metavar="FILE", help=".json or .html; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
+@click.option("--force", is_flag=True, help="Overwrite OUT, even where it is the input.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say everything: options, notes, each place left alone.")
+def compress(
+    *,
+    model: Path,
+    spec: str | None,
+    recipe: Path | None,
+    out: Path | None,
+    data: str | None,
+    eval_data: str | None,
+    reports: tuple[Path, ...],
+    dry_run: bool,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
+) -> int:
+    """Compress IN by the passes of SPEC and write OUT, then show what it came to.
+
+    'onnx-compress passes' lists the passes. Exit status 3: OUT is written, but a pass was taken back
+    because it broke the budget.
+    """
+    _check_input(model)
+    pipeline = _pipeline(spec, recipe)
+    settings = _settings(pipeline, given)
+    _check_outputs(model, out, reports, is_needed=not dry_run, force=force)
+
+    from rich.console import Console
+
+    from onnx_compress.compiler.cli import plan
+    from onnx_compress.compiler.ir.model import Model
+
+    loaded = Model.load(model)
+    plan.check(loaded, pipeline, settings)
+    if dry_run:
+        plan.show(loaded, pipeline, settings, (data, eval_data), Console(highlight=False))
+        return 0
+    assert out is not None
+    result = _compressed(loaded, pipeline, settings, (data, eval_data), quiet=quiet)
+    report = replace(result.report, source=str(model), target=str(out))
+    result.save(out, force=force)
+    _write_reports(report, loaded, result.model, reports)
+    if not quiet:
+        _show(report, verbose=verbose)
+    return report.exit_status
+
+
+def _check_input(model: Path) -> None:
+    """Say at once that there is no such file; it may be a command that was misspelt."""
+    from onnx_compress.compiler.cli.main import COMMANDS
+
+    if model.exists():
+        return
+    near = difflib.get_close_matches(str(model), COMMANDS, n=1)
+    hint = f"; did you mean the command '{near[0]}'?" if near else ""
+    raise ModelError(f"{model}: there is no such file{hint}")
+
+
+def _pipeline(spec: str | None, path: Path | None) -> Recipe:
+    from onnx_compress.compiler.pipeline import recipe
+    from onnx_compress.compiler.pipeline.spec import parse
+
+    if (spec is None) == (path is None):
+        raise UsageError(
+            "give the passes by -p SPEC or by --recipe FILE, one of them; 'onnx-compress passes' lists them"
+        )
+    if path is not None:
+        return recipe.load(path)
+    return recipe.Recipe(tuple(recipe.Step(item) for item in parse(spec or "")))
+
+
+def _settings(pipeline: Recipe, given: Mapping[str, Any]) -> Settings:
+    """What the recipe says, and over it what the command line says."""
+    from onnx_compress.compiler.pipeline.settings import Settings
+
+    said = {**pipeline.settings, **{name: value for name, value in given.items() if value not in (None, ())}}
+    if "exclude" in said:
+        said["exclude"] = (*pipeline.settings.get("exclude", ()), *given["exclude"])
+    if not 0 <= said.get("max_drop", 0.0) < math.inf:
+        raise UsageError(f"--max-drop is a number of points from 0 up, not {said['max_drop']}")
+    return Settings(**said)
+
+
+def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is_needed: bool, force: bool) -> None:
+    """Refuse what could not be written in the end, before any work is done."""
+    from onnx_compress.compiler.ir.save import check_writable
+
+    if out is None and is_needed:
+        raise UsageError("give the result a name by -o OUT.onnx, or look at the plan by --dry-run")
+    if out is not None:
+        if out.exists() and out.samefile(model) and not force:
+            raise OutputError(f"{out} is the input: choose another name, or overwrite it with --force")
+        check_writable(out, force=force)
+    for path in reports:
+        if path.suffix.lower() not in REPORTS:
+            raise UsageError(f"--report {path}: the name of a report ends in {' or '.join(REPORTS)}")
+        check_writable(path, force=True)
+
+
+def _compressed(
+    model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None], *, quiet: bool
+) -> Result:
+    from rich.console import Console
+
+    from onnx_compress.compiler.cli.progress import bars
+    from onnx_compress.compiler.pipeline import api
+
+    watched = None if quiet else bars(Console(stderr=True))
+    return api.compress(model, pipeline, data=data[0], eval_data=data[1], settings=settings, bars=watched)
+
+
+def _write_reports(report: Report, before: Model, after: Model, paths: Sequence[Path]) -> None:
+    from onnx_compress.compiler.analysis.cost import Cost
+    from onnx_compress.compiler.ir.save import replacing
+    from onnx_compress.compiler.report.document import to_json
+    from onnx_compress.compiler.report.html import to_html
+
+    for path in paths:
+        is_page = path.suffix.lower() == ".html"
+        text = to_html(report, Cost.of(before), Cost.of(after)) if is_page else to_json(report)
+        with replacing(path) as file:
+            file.write(text.encode())
+
+
+def _show(report: Report, *, verbose: bool) -> None:
+    from rich.console import Console
+
+    from onnx_compress.compiler.report import terminal
+
+    terminal.show(report, Console(highlight=False), verbose=verbose)

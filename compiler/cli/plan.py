@@ -1,0 +1,60 @@
+"""What a run would do: checked before the work begins, printed by `--dry-run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.manager import with_simplify
+from onnx_compress.compiler.pipeline.recipe import Recipe, Step, check_globs
+from onnx_compress.compiler.pipeline.spec import render_one
+
+if TYPE_CHECKING:
+    from onnx_compress.compiler.pipeline.settings import Settings
+
+FEW = 8
+"""Layers that a glob is shown to match."""
+
+
+def check(model: Model, pipeline: Recipe, settings: Settings) -> None:
+    """Raise UsageError for a glob that matches no layer."""
+    check_globs([*settings.exclude, *(rule.match for step in pipeline.steps for rule in step.layers)], model)
+
+
+def show(
+    model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None], console: Console
+) -> None:
+    """Print the passes in the order they will run, the layers that each glob matches, the budget and the samples."""
+    steps = with_simplify(pipeline.steps, settings)
+    for number, step in enumerate(steps, 1):
+        console.print(Text(f"{number}. {render_one(step.item)}", style="bold").append(_remark(step), style="not bold"))
+        for rule in step.layers:
+            options = ", ".join(f"{name}={value}" for name, value in rule.options.items())
+            console.print(Text(f"   {options} for {_matches(model, rule.match)}"))
+    for glob in settings.exclude:
+        console.print(Text(f"left alone: {_matches(model, glob)}"))
+    console.print(Text(f"budget: {settings.budget:g} points of {settings.metric or 'the metric that fits'}"))
+    console.print(Text(_samples(model, pipeline, settings, data)))
+
+
+def _remark(step: Step) -> str:
+    remark = f"  {step.item.effect.value}"
+    return f"{remark}, {step.item.strength} as far as the budget allows" if step.item.is_open() else remark
+
+
+def _matches(model: Model, glob: str) -> str:
+    layers = check_globs([glob], model)[glob]
+    more = f" and {len(layers) - FEW} more" if len(layers) > FEW else ""
+    return f"'{glob}' ({len(layers)}): {', '.join(layers[:FEW])}{more}"
+
+
+def _samples(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None]) -> str:
+    from onnx_compress.compiler.pipeline.inputs import datasets
+
+    if data == (None, None):
+        return "samples: made up, so accuracy will not be measured on real data; give --data"
+    calibration, held_out = datasets(model, *data, pipeline.pictures, settings.seed)
+    return f"samples: {len(calibration)} to calibrate with, {len(held_out)} to measure on"

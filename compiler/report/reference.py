@@ -1,0 +1,127 @@
+"""The reference of the passes, made from their docstrings and the declarations of their options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from onnx_compress.compiler.pipeline.base import OptionInfo, Pass, type_name
+from onnx_compress.compiler.report.plain import table
+
+EFFECTS = {
+    "exact": "keeps the outputs",
+    "lossy": "changes the outputs; judged by the budget",
+    "retrain": "trains the weights; needs the [retrain] extra",
+}
+
+
+def show_all(passes: Sequence[type[Pass]], aliases: Mapping[str, str], console: Console) -> None:
+    """List the passes by family: name, effect, first line."""
+    grid = table(header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column()
+    for family, members in groupby(sorted(passes, key=_order), _family):
+        grid.add_row(Text(family, style="bold"))
+        for kind in members:
+            grid.add_row(f"  {kind.name}", kind.effect.value, headline(kind))
+    console.print(grid)
+    if aliases:
+        short = ", ".join(f"{alias} is {name}" for alias, name in aliases.items())
+        console.print(Text(f"\nShort names: {short}.", style="dim"))
+    console.print(Text("'onnx-compress passes NAME' shows one in full.", style="dim"))
+
+
+def show(kind: type[Pass], console: Console) -> None:
+    """One pass in full."""
+    console.print(Text(kind.name, style="bold").append(f"   {EFFECTS[kind.effect.value]}", style="not bold dim"))
+    console.print()
+    console.print(Text(inspect.cleandoc(kind.__doc__ or "")))
+    options = kind.options()
+    console.print()
+    if not options:
+        console.print(Text("It has no options."))
+        return
+    console.print(Text("Options", style="bold"))
+    for info in options:
+        head = Text(f"  {info.name}", style="bold").append(f" = {_written(info.default)}", style="not bold")
+        console.print(head.append(f"   {allowed(info)}", style="not bold dim"))
+        console.print(Padding(Text(info.help), (0, 0, 0, 6)))
+    example = ":".join([kind.name, *(f"{info.name}={_example(info)}" for info in options[:1])])
+    console.print(Text(f"\nFor example: onnx-compress model.onnx -p {example} -o small.onnx", style="dim"))
+
+
+def markdown(passes: Sequence[type[Pass]]) -> str:
+    """The reference of all passes, a section each."""
+    return "\n".join(_section(kind) for kind in sorted(passes, key=_order))
+
+
+def headline(kind: type[Pass]) -> str:
+    """The first line of a pass's specification."""
+    return inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
+
+
+def allowed(info: OptionInfo) -> str:
+    """What values an option takes."""
+    if info.choices is not None:
+        alternatives = ", ".join(info.choices)
+        return f"{alternatives} or none" if type_name(info.type).endswith("or none") else alternatives
+    kind = type_name(info.type)
+    if info.low is None and info.high is None:
+        return kind
+    if info.high is None:
+        return f"{kind}, at least {info.low:g}"
+    return f"{kind}, at most {info.high:g}" if info.low is None else f"{kind}, {info.low:g} to {info.high:g}"
+
+
+def _section(kind: type[Pass]) -> str:
+    lines = [f"### {kind.name}", "", f"*{kind.effect.value}: {EFFECTS[kind.effect.value]}*", ""]
+    lines += [*map(_paragraph, inspect.cleandoc(kind.__doc__ or "").split("\n\n")), ""]
+    if kind.options():
+        lines += ["| option | default | values | |", "|---|---|---|---|"]
+        lines += [
+            f"| `{info.name}` | {_written(info.default)} | {_cell(allowed(info))} | {_cell(info.help)} |"
+            for info in kind.options()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of a docstring; graph text and algebra, which are set in columns, stay as they are."""
+    is_set = any("  " in line.strip() or line.startswith("  ") for line in text.splitlines())
+    return f"```text\n{text}\n```\n" if is_set else f"{text}\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _family(kind: type[Pass]) -> str:
+    """The verb whose folder holds the pass."""
+    return kind.__module__.split(".")[-2]
+
+
+def _order(kind: type[Pass]) -> tuple[int, str, str]:
+    """Exact families first, then by family and name."""
+    return list(EFFECTS).index(kind.effect.value), _family(kind), kind.name
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _example(info: OptionInfo) -> str:
+    """A value for the example: the default, or one that is allowed where the default is none."""
+    if info.default is not None:
+        return _written(info.default)
+    if info.choices:
+        return info.choices[0]
+    return "0.3" if float in getattr(info.type, "__args__", ()) else "1"
