@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import onnx
@@ -19,9 +18,9 @@ def clone_graph(graph: Graph, twins: Twins | None = None, parent: Node | None = 
     copied.parent = parent
     copied.header = onnx.GraphProto()
     copied.header.CopyFrom(graph.header)
-    copied.value_order = list(graph.value_order)
-    copied.loose_values = dict(graph.loose_values)
-    copied.initializers = [_constant(constant, twins) for constant in graph.initializers]
+    copied.declared, copied.loose = graph.declared, graph.loose
+    copied.output_infos = dict(graph.output_infos)
+    copied.initializers = [_constant_twin(constant, twins) for constant in graph.initializers]
     copied.inputs = [_twin(tensor, twins) for tensor in graph.inputs]
     for node in graph.nodes:
         copied.nodes.append(_node(node, copied, twins))
@@ -41,23 +40,32 @@ def _node(node: Node, graph: Graph, twins: Twins) -> Node:
 
 
 def _attribute(value: Any, twins: Twins, parent: Node) -> Any:
-    return clone_graph(value, twins, parent) if isinstance(value, Graph) else value
+    if isinstance(value, Graph):
+        return clone_graph(value, twins, parent)
+    if isinstance(value, tuple) and value and isinstance(value[0], Graph):
+        return tuple(clone_graph(body, twins, parent) for body in value)
+    return _twin(value, twins) if isinstance(value, Constant) else value
 
 
 def _twin(tensor: Tensor, twins: Twins) -> Tensor:
     if tensor not in twins:
-        twins[tensor] = _variable(tensor) if isinstance(tensor, Variable) else _constant(tensor, twins)
+        twins[tensor] = _variable(tensor) if isinstance(tensor, Variable) else _constant(tensor)
     return twins[tensor]
+
+
+def _constant_twin(constant: Constant, twins: Twins) -> Constant:
+    twin = _twin(constant, twins)
+    assert isinstance(twin, Constant)
+    return twin
 
 
 def _variable(variable: Variable) -> Variable:
     copied = Variable(variable.name, variable.dtype, variable.shape)
-    copied.info, copied.origin = variable.info, variable.origin
+    copied.info, copied.imported, copied.origin = variable.info, variable.imported, variable.origin
     return copied
 
 
-def _constant(constant: Constant, twins: Twins) -> Constant:
+def _constant(constant: Constant) -> Constant:
     copied = Constant(constant.name, constant.stored)
-    copied.info, copied.origin = constant.info, copy.copy(constant.origin)
-    twins[constant] = copied
+    copied.info, copied.imported, copied.origin = constant.info, constant.imported, constant.origin
     return copied

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Origin, Tensor, Variable
 from onnx_compress.compiler.ir.lazy import LazyTensor
-from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import input_constant
 
 
@@ -25,13 +25,19 @@ def touch(model: Model) -> None:
 
 def fresh_name(model: Model, base: str, suffix: str) -> str:
     """`base.suffix`, with the suffix repeated while that name is taken in any graph of the model."""
+    taken = taken_names(model)
+    name = f"{base}.{suffix}" if base else suffix
+    while name in taken:
+        name = f"{name}.{suffix}"
+    taken.add(name)
+    return name
+
+
+def taken_names(model: Model) -> set[str]:
+    """The names that `fresh_name` never gives: those in use, and those it gave before."""
     if model.taken is None:
         model.taken = names(model)
-    name = f"{base}.{suffix}" if base else suffix
-    while name in model.taken:
-        name = f"{name}.{suffix}"
-    model.taken.add(name)
-    return name
+    return model.taken
 
 
 def names(model: Model) -> set[str]:
@@ -55,7 +61,7 @@ def add_constant(
     origin: Origin | None = None,
 ) -> Constant:
     """A new initializer named `base.suffix` in `graph` (default: the main one)."""
-    constant = Constant(fresh_name(model, base, suffix), np.ascontiguousarray(values).reshape(np.shape(values)))
+    constant = Constant(fresh_name(model, base, suffix), _plain(values))
     if origin is not None:
         constant.origin = origin
     (graph or model.graph).initializers.append(constant)
@@ -78,15 +84,19 @@ def add_node(
 ) -> Node:
     """A new node named `base.suffix`, directly before or after another one, in that one's graph.
 
-    Without `outputs` it gets one new value of the same name; its type and shape are left undeclared.
+    Without `outputs` it gets one new value of the same name; its type and shape are left undeclared. An array among
+    `attrs` becomes a tensor, a list a tuple.
     """
     anchor = before or after
     if anchor is None or anchor.graph is None:
         raise ValueError("add_node needs a node of the graph to stand before or after")
     name = fresh_name(model, base, suffix)
     made = list(outputs) if outputs is not None else [Variable(name)]
-    node = Node(op, name, attrs, inputs, made, domain)
+    taken_names(model).update(out.name for out in made)
+    node = Node(op, name, None, inputs, made, domain)
+    node.attrs.update({key: _attribute(value) for key, value in (attrs or {}).items()})
     node.graph = anchor.graph
+    _forget_graphs(model, node)
     place = position(anchor) + (0 if before is not None else 1)
     anchor.graph.nodes.insert(place, node)
     touch(model)
@@ -103,7 +113,8 @@ def set_weight(model: Model, node: Node, slot: int, values: np.ndarray, *, tied:
     """Let `node` read `values` at input `slot`, whatever it read before.
 
     A constant that other nodes read too is copied for this one, unless `tied`: then all see the new values.
-    One that hides behind Identity or a Constant node becomes an initializer. Type and shape may change.
+    One that hides behind Identity or a Constant node becomes an initializer. Type and shape may change; where
+    the file lists its weights among the inputs, as old ones do, the declaration there follows.
     """
     old = input_constant(node, slot)
     if old is None:
@@ -111,10 +122,11 @@ def set_weight(model: Model, node: Node, slot: int, values: np.ndarray, *, tied:
     direct = node.inputs[slot]
     assert node.graph is not None
     alone = len(uses(model, direct)) == 1 and not is_output(model, direct)
-    if isinstance(direct, Constant) and (alone or tied) and direct not in model.graph.inputs:
+    if isinstance(direct, Constant) and (alone or tied):
         replace_values(model, direct, values)
         return direct
-    new = add_constant(model, direct.name, node.name or node.op, values, graph=node.graph, origin=old.origin)
+    home = direct.inputs[0].graph if tied and direct.inputs else node.graph
+    new = add_constant(model, direct.name, node.name or node.op, values, graph=home, origin=old.origin)
     if tied:
         replace_uses(model, direct, new)
     else:
@@ -125,8 +137,15 @@ def set_weight(model: Model, node: Node, slot: int, values: np.ndarray, *, tied:
 
 def replace_values(model: Model, constant: Constant, values: np.ndarray) -> None:
     """Give a constant other values, for all its readers; its declaration in the file follows."""
-    constant.values_set(np.ascontiguousarray(values).reshape(np.shape(values)))
+    constant.values_set(_plain(values))
     touch(model)
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """The array as it is written to files: contiguous (scalars keep rank 0), in the byte order of the machine."""
+    array = np.asarray(values)
+    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return native.reshape(array.shape)
 
 
 def freeze(model: Model, variable: Variable, values: np.ndarray | LazyTensor) -> Constant:
@@ -142,6 +161,15 @@ def freeze(model: Model, variable: Variable, values: np.ndarray | LazyTensor) ->
     replace_uses(model, variable, constant)
     producer.outputs[_slot(producer, variable)] = Variable("")
     return constant
+
+
+def retype(model: Model, node: Node, op: str, inputs: Sequence[Tensor], attrs: Mapping[str, Any] | None = None) -> None:
+    """Let ONNX's operator `op` compute the outputs of `node`, which keeps its name and place."""
+    node.op, node.domain, node.attrs = op, None, dict(attrs or {})
+    node.known.clear()
+    node.inputs.clear()
+    node.inputs.extend(inputs)
+    touch(model)
 
 
 def absorb(model: Model, node: Node, reader: Node) -> None:
@@ -164,12 +192,20 @@ def set_input(model: Model, node: Node, slot: int, tensor: Tensor) -> None:
 
 
 def set_attr(model: Model, node: Node, name: str, value: Any) -> None:
-    """Set an attribute; lists become tuples, None removes it."""
+    """Set an attribute; lists become tuples, arrays tensors, None removes it."""
+    _forget_graphs(model, node)
     if value is None:
         node.attrs.pop(name, None)
     else:
-        node.attrs[name] = tuple(value) if isinstance(value, list) else value
+        node.attrs[name] = _attribute(value)
+    _forget_graphs(model, node)
     touch(model)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return Constant("", _plain(value))
+    return tuple(value) if isinstance(value, list) else value
 
 
 def set_shape(model: Model, variable: Variable, shape: Sequence[Dim] | None) -> None:
@@ -205,7 +241,7 @@ def uses(model: Model, tensor: Tensor) -> list[tuple[Node, int]]:
 
 def is_output(model: Model, tensor: Tensor) -> bool:
     """Whether `tensor` is an output of the model or of one of its bodies."""
-    return any(out is tensor for graph in model.graph.graphs() for out in graph.outputs)
+    return any(out is tensor for graph in model.graphs() for out in graph.outputs)
 
 
 def is_used(model: Model, tensor: Tensor) -> bool:
@@ -225,10 +261,12 @@ def bypass(model: Model, node: Node, source: Tensor | None = None) -> bool:
 
     An output of a graph keeps its name: then the producer of `source` takes over the name, or, where that
     can't be (`source` is an input, a constant, an output too, or comes from outside the body), the node
-    stays and False is returned.
+    stays and False is returned; so too when another of its outputs is in use.
     """
     source = node.inputs[0] if source is None else source
     result = node.outputs[0]
+    if any(is_used(model, other) for other in node.outputs[1:]):
+        return False
     if is_output(model, result):
         if not _can_rename(model, node, source):
             return False
@@ -250,7 +288,7 @@ def _take_over(model: Model, source: Tensor, result: Tensor) -> None:
     slot = _slot(producer, source)
     replace_uses(model, source, result)
     result.inputs.clear()
-    producer.outputs[slot] = result  # type: ignore[assignment]
+    producer.outputs[slot] = result
     touch(model)
 
 
@@ -265,40 +303,52 @@ def erase(model: Model, node: Node) -> None:
             raise ValueError(f"{node.label()} can't be erased: '{out.name}' is still used")
     assert node.graph is not None
     del node.graph.nodes[position(node)]
-    node.inputs.clear()
-    node.outputs.clear()
-    node.graph = None
+    _detach(model, node)
     touch(model)
 
 
 def sweep(model: Model) -> int:
-    """Remove nodes whose outputs nothing uses, and initializers that nothing reads; returns how many of both."""
-    removed = sum(_sweep_graph(model, graph) for graph in reversed(list(model.graph.graphs())))
+    """Remove nodes whose outputs nothing uses, and initializers that nothing reads; returns how many of both.
+
+    An initializer that is the default of an input stays, because a caller may give that input; before IR version
+    4 callers can't, and all initializers are listed as inputs.
+    """
+    removed = 0
+    while found := sum(_sweep_graph(model, graph) for graph in reversed(model.graphs())):
+        removed += found
     if removed:
         touch(model)
     return removed
 
 
 def _sweep_graph(model: Model, graph: Graph) -> int:
-    results = {id(out) for body in model.graph.graphs() for out in body.outputs}
+    results = {id(out) for body in model.graphs() for out in body.outputs}
     before = len(graph.nodes) + len(graph.initializers)
     kept: list[Node] = []
     for node in reversed(graph.nodes):
         if any(out.outputs or id(out) in results for out in node.outputs) or not node.outputs:
             kept.append(node)
         else:
-            _detach(node)
+            _detach(model, node)
     graph.nodes = kept[::-1]
+    if model.header.ir_version < LEAST_IR_OF_DEFAULTS:
+        graph.inputs = [t for t in graph.inputs if not isinstance(t, Constant) or t.outputs or id(t) in results]
     defaults = {id(tensor) for tensor in graph.inputs}
     graph.initializers = [c for c in graph.initializers if c.outputs or id(c) in results or id(c) in defaults]
     return before - len(graph.nodes) - len(graph.initializers)
 
 
-def _detach(node: Node) -> None:
+def _detach(model: Model, node: Node) -> None:
     """Take a dead node out of its inputs' readers, and so with everything in its bodies."""
+    _forget_graphs(model, node)
     for body in node.bodies():
         for inner in body.nodes:
-            _detach(inner)
+            _detach(model, inner)
     node.inputs.clear()
     node.outputs.clear()
     node.graph = None
+
+
+def _forget_graphs(model: Model, node: Node) -> None:
+    if any(True for _ in node.bodies()):
+        model.forget_graphs()

@@ -13,35 +13,37 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
-from onnx_compress.compiler.ir.importer import declared_type
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
+from onnx_compress.compiler.ir.importer import token
 from onnx_compress.compiler.ir.lazy import LazyTensor
 
 Store: TypeAlias = Callable[[Constant], onnx.TensorProto]
 
 
-def export_graph(graph: Graph, store: Store) -> onnx.GraphProto:
-    """The GraphProto of `graph`: nodes, initializers and declarations in the order of the file, new ones behind."""
-    proto = onnx.GraphProto()
+def export_graph(graph: Graph, store: Store, into: onnx.GraphProto | None = None) -> onnx.GraphProto:
+    """The GraphProto of `graph`: nodes, initializers and declarations in the order of the file, new ones behind.
+
+    `into` is an empty message to fill, for a graph inside a larger one: weights are then copied only once.
+    """
+    proto = onnx.GraphProto() if into is None else into
     proto.CopyFrom(graph.header)
     for node in graph.nodes:
         _export_node(node, proto.node.add(), store)
     for constant in graph.initializers:
-        if isinstance(constant.stored, LazyTensor) and constant.stored.is_sparse:
-            proto.sparse_initializer.append(_renamed_sparse(constant))
+        if isinstance(constant.stored, LazyTensor) and constant.stored.sparse is not None:
+            _rename_into(proto.sparse_initializer.add(), constant.stored.sparse, constant.name)
         else:
             proto.initializer.append(store(constant))
     proto.input.extend(export_info(tensor) for tensor in graph.inputs)
-    proto.output.extend(export_info(tensor) for tensor in graph.outputs)
-    _export_value_infos(graph, proto)
+    proto.output.extend(export_info(tensor, graph.output_infos.get(tensor.name)) for tensor in graph.outputs)
+    _export_declarations(graph, proto)
     return proto
 
 
-def _renamed_sparse(constant: Constant) -> onnx.SparseTensorProto:
-    proto = onnx.SparseTensorProto()
-    proto.CopyFrom(constant.stored.tensor)
-    proto.values.name = constant.name
-    return proto
+def _rename_into(target: onnx.SparseTensorProto, source: onnx.SparseTensorProto, name: str) -> None:
+    target.CopyFrom(source)
+    if target.values.name != name:
+        target.values.name = name
 
 
 def embedded(constant: Constant) -> onnx.TensorProto:
@@ -61,7 +63,7 @@ def embedded(constant: Constant) -> onnx.TensorProto:
 
 def _keep_notes(stored: np.ndarray | LazyTensor, proto: onnx.TensorProto) -> None:
     """What a tensor says beside its data (documentation, metadata) goes with it into another form."""
-    if isinstance(stored, LazyTensor) and not stored.is_sparse:
+    if isinstance(stored, LazyTensor):
         if stored.tensor.HasField("doc_string"):
             proto.doc_string = stored.tensor.doc_string
         proto.metadata_props.extend(stored.tensor.metadata_props)
@@ -94,20 +96,35 @@ def element_type(dtype: Any) -> int:
     return dtype if isinstance(dtype, int) else int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
-def export_info(tensor: Tensor) -> onnx.ValueInfoProto:
-    """The declaration of a value: the file's own where type and shape are unchanged, else brought up to date."""
+def export_info(tensor: Tensor, info: onnx.ValueInfoProto | None = None) -> onnx.ValueInfoProto:
+    """The declaration of a value: `info` (default: the file's own) where type and shape are as they came.
+
+    Otherwise it is brought up to date and keeps what it says beside them.
+    """
+    info = tensor.info if info is None else info
     dtype, shape = tensor.dtype, tensor.shape
-    if tensor.info is not None:
-        known = declared_type(tensor.info)
-        if (_same_type(dtype, known[0]) and _same_shape(shape, known[1])) or _is_not_tensor(tensor.info):
-            return _named(tensor.info, tensor.name)
-    if dtype is None:
-        return onnx.ValueInfoProto(name=tensor.name)
-    info = onnx.helper.make_tensor_value_info(tensor.name, element_type(dtype), shape)
-    if tensor.info is not None:
-        info.doc_string = tensor.info.doc_string
-        info.metadata_props.extend(tensor.info.metadata_props)
-    return info
+    if info is not None and (tensor.imported == (dtype, shape) or _is_not_tensor(info)):
+        return _named(info, tensor.name)
+    made = onnx.ValueInfoProto(name=tensor.name)
+    if dtype is not None:
+        dims = shape if shape is None else [int(d) if isinstance(d, np.integer) else d for d in shape]
+        made.type.CopyFrom(onnx.helper.make_tensor_type_proto(element_type(dtype), dims))
+    if info is not None:
+        _keep_remarks(info, made)
+    return made
+
+
+def _keep_remarks(info: onnx.ValueInfoProto, made: onnx.ValueInfoProto) -> None:
+    if info.HasField("doc_string"):
+        made.doc_string = info.doc_string
+    made.metadata_props.extend(info.metadata_props)
+    if info.type.HasField("denotation"):
+        made.type.denotation = info.type.denotation
+    before, now = info.type.tensor_type.shape.dim, made.type.tensor_type.shape.dim
+    if len(before) == len(now):
+        for old, new in zip(before, now, strict=True):
+            if old.HasField("denotation"):
+                new.denotation = old.denotation
 
 
 def _named(info: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
@@ -123,36 +140,25 @@ def _is_not_tensor(info: onnx.ValueInfoProto) -> bool:
     return info.type.WhichOneof("value") not in (None, "tensor_type", "sparse_tensor_type")
 
 
-def _same_type(dtype: Any, known: int | None) -> bool:
-    return dtype is None if known is None else dtype is not None and element_type(dtype) == known
-
-
-def _same_shape(shape: Any, known: tuple[Any, ...] | None) -> bool:
-    return shape is None if known is None else shape is not None and tuple(shape) == known
-
-
-def _export_value_infos(graph: Graph, proto: onnx.GraphProto) -> None:
+def _export_declarations(graph: Graph, proto: onnx.GraphProto) -> None:
     """Declarations of inner values that the file had, and of those that a pass declared."""
-    listed = {tensor.name for tensor in (*graph.inputs, *graph.outputs)}
-    values: dict[str, Tensor] = {c.name: c for c in graph.initializers}
     made = [out for node in graph.nodes for out in node.outputs if out.name]
-    values.update((out.name, out) for out in made)
-    for name in graph.value_order:
-        if name in graph.loose_values:
-            proto.value_info.append(graph.loose_values[name])
-        elif name in values and _is_worth_declaring(values[name]):
-            proto.value_info.append(export_info(values[name]))
-    known = {*listed, *graph.value_order}
+    present = {tensor.name: tensor for tensor in (*graph.initializers, *graph.inputs, *made)}
+    for info in graph.declared:
+        tensor = present.get(info.name)
+        if tensor is None and info.name in graph.loose:
+            proto.value_info.append(info)
+        elif tensor is not None and _is_worth_declaring(tensor, info):
+            proto.value_info.append(export_info(tensor, info))
+    known = {info.name for info in (*graph.declared, *proto.input, *proto.output)}
     proto.value_info.extend(
         export_info(out) for out in made if out.name not in known and out.dtype is not None and out.shape is not None
     )
 
 
-def _is_worth_declaring(tensor: Tensor) -> bool:
-    if isinstance(tensor, Variable) and tensor.info is not None and tensor.info.type.ByteSize():
-        # A pass that could not tell the new shape took it away: then the declaration goes too.
-        return tensor.dtype is not None or _is_not_tensor(tensor.info)
-    return True
+def _is_worth_declaring(tensor: Tensor, info: onnx.ValueInfoProto) -> bool:
+    """False once a pass that could not tell the new type took it away: then the declaration goes too."""
+    return tensor.dtype is not None or _is_not_tensor(info) or tensor.imported == (None, tensor.shape)
 
 
 def _export_node(node: Node, proto: onnx.NodeProto, store: Store) -> None:
@@ -170,24 +176,41 @@ def _export_node(node: Node, proto: onnx.NodeProto, store: Store) -> None:
 
 
 def _export_attribute(node: Node, name: str, value: Any, store: Store) -> onnx.AttributeProto:
-    if isinstance(value, Graph):
-        return onnx.AttributeProto(name=name, type=onnx.AttributeProto.GRAPH, g=export_graph(value, store))
-    known = node.known.get(name)
-    if known is not None and known[0] is value and not _has_external_data(value):
-        return known[1]
+    before, file = node.known.get(name, (None, None))
+    if isinstance(value, Graph) or (isinstance(value, tuple) and value and isinstance(value[0], Graph)):
+        return _export_bodies(name, value, file, store)
+    if file is not None and before is token(value) and not _has_external_data(value):
+        return file
     if isinstance(value, onnx.AttributeProto):
         return value
     if isinstance(value, Constant):
-        return onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=store(value))
-    return onnx.helper.make_attribute(name, value, attr_type=_kind_of_empty(known, value))
+        proto = onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=store(value))
+        if file is None or not file.t.name:
+            proto.t.ClearField("name")
+        return proto
+    return onnx.helper.make_attribute(name, value, attr_type=_kind_of_empty(file, value))
+
+
+def _export_bodies(name: str, value: Any, file: onnx.AttributeProto | None, store: Store) -> onnx.AttributeProto:
+    proto = onnx.AttributeProto(name=name)
+    if file is not None and file.HasField("doc_string"):
+        proto.doc_string = file.doc_string
+    if isinstance(value, Graph):
+        proto.type = onnx.AttributeProto.GRAPH
+        export_graph(value, store, proto.g)
+    else:
+        proto.type = onnx.AttributeProto.GRAPHS
+        for body in value:
+            export_graph(body, store, proto.graphs.add())
+    return proto
 
 
 def _has_external_data(value: Any) -> bool:
     return isinstance(value, Constant) and isinstance(value.stored, LazyTensor) and value.stored.external is not None
 
 
-def _kind_of_empty(known: tuple[Any, onnx.AttributeProto] | None, value: Any) -> int | None:
+def _kind_of_empty(file: onnx.AttributeProto | None, value: Any) -> int | None:
     """An empty list has no type of its own: it keeps the attribute's, or is a list of whole numbers."""
     if value not in ((), []):
         return None
-    return known[1].type if known is not None else onnx.AttributeProto.INTS
+    return file.type if file is not None else onnx.AttributeProto.INTS

@@ -6,9 +6,11 @@ symbolic link that leaves the folder counts as leaving it.
 
 from __future__ import annotations
 
+import mmap
 import os
-from dataclasses import dataclass
-from pathlib import Path
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 import numpy as np
@@ -23,11 +25,30 @@ INLINE_LIMIT = 1024
 CHUNK = 1 << 24
 
 
+class DataFile:
+    """An open data file: it stays readable when another file takes its name, as when a model is saved over itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self.size = os.fstat(self.descriptor).st_size
+        weakref.finalize(self, os.close, self.descriptor)
+
+    def mapped(self, offset: int, length: int) -> np.ndarray:
+        """`length` ≥ 1 bytes at `offset`, read-only; unmapped with the last view of them, which bounds memory."""
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            pages = mmap.mmap(self.descriptor, offset - start + length, access=mmap.ACCESS_READ, offset=start)
+        except (ValueError, OSError):
+            raise ModelError(f"{self.path}: the file has become shorter since the model was loaded") from None
+        return np.frombuffer(pages, np.uint8, length, offset - start)
+
+
 @dataclass(frozen=True)
 class ExternalData:
     """A stretch of a data file."""
 
-    path: Path
+    file: DataFile
     offset: int
     length: int
 
@@ -35,27 +56,23 @@ class ExternalData:
         """The stretch as an array of `shape`, mapped and read-only; types of fewer than 8 bits are unpacked."""
         if self.length == 0:
             return np.zeros(shape, dtype)
-        mapped = np.memmap(self.path, np.uint8, "r", self.offset, (self.length,))
-        if data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1):
-            tensor = onnx.TensorProto(dims=shape, data_type=data_type, raw_data=mapped.tobytes())
-            return np.asarray(onnx.numpy_helper.to_array(tensor))
-        return np.ndarray(shape, dtype, buffer=mapped)
+        mapped = self.file.mapped(self.offset, self.length)
+        if self.length == dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
+            return np.ndarray(shape, dtype, buffer=mapped)
+        tensor = onnx.TensorProto(dims=shape, data_type=data_type, raw_data=mapped.tobytes())
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
 
     def copy_to(self, out: BinaryIO) -> None:
         """Append the stretch to `out`, by the kernel where it can, so that it never passes through memory."""
-        with self.path.open("rb") as source:
-            done = _copy_by_kernel(source.fileno(), self.offset, out, self.length)
-            source.seek(self.offset + done)
-            left = self.length - done
-            while left:
-                block = source.read(min(CHUNK, left))
-                if not block:
-                    raise ModelError(f"{self.path}: the file ends before the data of the model does")
-                out.write(block)
-                left -= len(block)
+        done = _copy_by_kernel(self.file.descriptor, self.offset, out, self.length)
+        while done < self.length:
+            count = min(CHUNK, self.length - done)
+            out.write(self.file.mapped(self.offset + done, count).data)
+            done += count
 
 
 def _copy_by_kernel(source: int, offset: int, out: BinaryIO, length: int) -> int:
+    """Copy as many of `length` bytes as the kernel does by itself, and return how many."""
     if not hasattr(os, "copy_file_range"):
         return 0
     out.flush()
@@ -72,33 +89,50 @@ def _copy_by_kernel(source: int, offset: int, out: BinaryIO, length: int) -> int
     return done
 
 
-def locate(tensor: onnx.TensorProto, folder: Path | None, nbytes: int) -> ExternalData:
-    """Resolve and check a tensor's external data: inside `folder`, present, and as long as its shape needs."""
-    if folder is None:
-        raise ModelError(f"initializer '{tensor.name}' has external data, but the model was not loaded from a file")
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    path = _resolve(tensor.name, entries.get("location", ""), folder)
-    offset = _whole_number(tensor.name, entries.get("offset", "0"))
-    length = _whole_number(tensor.name, entries.get("length", str(nbytes)))
-    if length != nbytes:
-        raise ModelError(
-            f"initializer '{tensor.name}' declares {length} bytes of external data where its shape "
-            f"{list(tensor.dims)} needs {nbytes}"
-        )
-    if offset + length > path.stat().st_size:
-        raise ModelError(
-            f"initializer '{tensor.name}': external data '{path.name}' has {path.stat().st_size} bytes, "
-            f"but {offset + length} are needed: the file is truncated"
-        )
-    return ExternalData(path, offset, length)
+@dataclass(frozen=True)
+class DataFolder:
+    """The folder of a model file, beyond which no data may lie (None: the model is in no file), and its open files."""
+
+    path: Path | None
+    _open: dict[Path, DataFile] = field(default_factory=dict)
+
+    def locate(self, tensor: onnx.TensorProto, nbytes: int) -> ExternalData:
+        """Resolve and check a tensor's external data: in the folder, present, and as long as its shape needs."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        file = self._file(tensor.name, entries.get("location", ""))
+        offset = _whole_number(tensor.name, entries.get("offset", "0"))
+        length = _whole_number(tensor.name, entries.get("length", str(nbytes)))
+        if length != nbytes:
+            raise ModelError(
+                f"initializer '{tensor.name}' declares {length} bytes of external data where its shape "
+                f"{list(tensor.dims)} needs {nbytes}"
+            )
+        if offset + length > file.size:
+            raise ModelError(
+                f"initializer '{tensor.name}': external data '{file.path.name}' has {file.size} bytes, "
+                f"but {offset + length} are needed: the file is truncated"
+            )
+        return ExternalData(file, offset, length)
+
+    def _file(self, name: str, location: str) -> DataFile:
+        if self.path is None:
+            raise ModelError(f"initializer '{name}' has external data, but the model was not loaded from a file")
+        try:
+            path = _resolved(name, location, self.path)
+            if path not in self._open:
+                self._open[path] = DataFile(path)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise ModelError(f"initializer '{name}': external data '{location[:200]}' can't be read: {error}") from None
+        return self._open[path]
 
 
-def _resolve(name: str, location: str, folder: Path) -> Path:
+def _resolved(name: str, location: str, folder: Path) -> Path:
     if not location or "\0" in location:
         raise ModelError(f"initializer '{name}' has external data without a location")
     home = folder.resolve()
     path = (home / location).resolve()
-    if not path.is_relative_to(home):
+    is_absolute = Path(location).is_absolute() or PureWindowsPath(location).drive
+    if is_absolute or not path.is_relative_to(home):
         raise ModelError(f"initializer '{name}': external data '{location}' leaves the model's folder: refused")
     if not path.is_file():
         raise ModelError(f"initializer '{name}': external data '{location}' is missing in {folder}")
@@ -106,6 +140,6 @@ def _resolve(name: str, location: str, folder: Path) -> Path:
 
 
 def _whole_number(name: str, text: str) -> int:
-    if not text.isdecimal() or len(text) > 18:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise ModelError(f"initializer '{name}' has the invalid external offset or length '{text[:40]}'")
     return int(text)

@@ -41,7 +41,10 @@ class Origin:
 
 
 class Variable(gs.Variable):
-    """A value computed at run time. `info` is its declaration in the file, kept for what dtype and shape don't say."""
+    """A value computed at run time; `dtype` is ONNX's number of the element type.
+
+    `info` is its declaration in the file, kept for what type and shape don't say; `imported` what both were then.
+    """
 
     name: str
     inputs: list[Node]
@@ -52,6 +55,7 @@ class Variable(gs.Variable):
     def __init__(self, name: str, dtype: Any = None, shape: Sequence[Dim] | None = None) -> None:
         super().__init__(name, dtype, None if shape is None else tuple(shape))
         self.info: onnx.ValueInfoProto | None = None
+        self.imported: tuple[Any, Any] | None = None
         self.origin = Origin(name)
 
     __eq__ = object.__eq__
@@ -59,7 +63,10 @@ class Variable(gs.Variable):
 
 
 class Constant(gs.Constant):
-    """A weight or another constant; `stored` is its array, or the tensor in the file, read when needed."""
+    """A weight or another constant; `stored` is its array, or the tensor in the file, read when needed.
+
+    `dtype` is NumPy's; `info` and `imported` are those of a Variable.
+    """
 
     name: str
     inputs: list[Node]
@@ -68,6 +75,7 @@ class Constant(gs.Constant):
     def __init__(self, name: str, stored: np.ndarray | LazyTensor) -> None:
         super().__init__(name, stored)
         self.info: onnx.ValueInfoProto | None = None
+        self.imported: tuple[Any, Any] | None = None
         self.origin = Origin(name)
 
     @property
@@ -101,7 +109,12 @@ Tensor: TypeAlias = Variable | Constant
 
 
 class Node(gs.Node):
-    """An operator. `graph` is the body it stands in; `header` what its file says beyond the operator."""
+    """An operator. `graph` is the body it stands in; `header` what its file says beyond the operator.
+
+    `attrs` are plain values: numbers, text, tuples of them, a Constant for a tensor, a Graph or a tuple of them
+    for bodies, AttributeProto for the kinds that no operator of ONNX's own has. `known` holds beside each what
+    the file said and the value it belongs to, so that an attribute which nothing changed is written as it came.
+    """
 
     op: str
     name: str
@@ -138,6 +151,8 @@ class Node(gs.Node):
         for value in self.attrs.values():
             if isinstance(value, Graph):
                 yield value
+            elif isinstance(value, tuple) and value and isinstance(value[0], Graph):
+                yield from value
 
     def label(self) -> str:
         """How messages call the node: its operator and name, or its first output where it has no name."""
@@ -150,7 +165,9 @@ class Node(gs.Node):
 class Graph(gs.Graph):
     """A graph or the body of a control-flow node.
 
-    `initializers` are its constants in the order of the file; `parent` the node that holds the body.
+    `initializers` are its constants in the order of the file; `parent` is the node that holds the body.
+    `header` holds what the file says beyond nodes and values; `declared` its declarations of inner values,
+    `loose` the names among them that belong to no value; `output_infos` how it declares its outputs.
     """
 
     nodes: list[Node]
@@ -162,8 +179,13 @@ class Graph(gs.Graph):
         self.initializers: list[Constant] = []
         self.parent: Node | None = None
         self.header = onnx.GraphProto()
-        self.value_order: list[str] = []
-        self.loose_values: dict[str, onnx.ValueInfoProto] = {}
+        self.declared: tuple[onnx.ValueInfoProto, ...] = ()
+        self.loose: frozenset[str] = frozenset()
+        self.output_infos: dict[str, onnx.ValueInfoProto] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        # graphsurgeon's own takes any unknown name for a function that draws a layer, and logs an error.
+        raise AttributeError(f"a graph has no attribute '{name}'")
 
     def walk(self) -> Iterator[Node]:
         """Every node of this graph and of the bodies in it, a node before what is inside it."""

@@ -7,13 +7,13 @@ exporter starts from there. Nothing is computed or read: a weight stays in the f
 from __future__ import annotations
 
 from collections import ChainMap
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import onnx
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.ir import external
+from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.lazy import LazyTensor, numpy_dtype, size_in_bytes
 from onnx_compress.compiler.ir.order import sorted_nodes
@@ -26,7 +26,7 @@ Scope = ChainMap[str, Tensor]
 
 def import_graph(
     proto: onnx.GraphProto,
-    folder: Path | None,
+    folder: DataFolder,
     outer: Scope | None = None,
     parent: Node | None = None,
     depth: int = 0,
@@ -44,41 +44,45 @@ def import_graph(
     scope: Scope = ChainMap({}) if outer is None else outer.new_child()
     _import_initializers(graph, proto, folder, scope)
     _import_inputs(graph, proto, scope)
-    declared = {info.name: info for info in proto.value_info}
-    graph.value_order = [info.name for info in proto.value_info]
-    for output in proto.output:
-        declared[output.name] = output
+    declared = {info.name: info for info in (*proto.value_info, *proto.output)}
     for node in sorted_nodes(proto, set(scope)):
         graph.nodes.append(_import_node(node, graph, scope, declared, folder, depth))
-    graph.outputs = [_output(graph, info, scope) for info in proto.output]
-    _attach_infos(graph, declared, scope)
+    _import_outputs(graph, proto, scope)
+    _import_declarations(graph, proto, scope)
     return graph
 
 
 def _graph_header(proto: onnx.GraphProto) -> onnx.GraphProto:
-    header = onnx.GraphProto(name=proto.name)
-    if proto.HasField("doc_string"):
-        header.doc_string = proto.doc_string
+    header = onnx.GraphProto()
+    for field in ("name", "doc_string"):
+        if proto.HasField(field):
+            setattr(header, field, getattr(proto, field))
     header.quantization_annotation.extend(proto.quantization_annotation)
     header.metadata_props.extend(proto.metadata_props)
     return header
 
 
-def _import_initializers(graph: Graph, proto: onnx.GraphProto, folder: Path | None, scope: Scope) -> None:
-    for tensor in (*proto.initializer, *proto.sparse_initializer):
-        name = tensor.name if isinstance(tensor, onnx.TensorProto) else tensor.values.name
+def _import_initializers(graph: Graph, proto: onnx.GraphProto, folder: DataFolder, scope: Scope) -> None:
+    lazy = [(tensor.name, lazy_tensor(tensor, folder)) for tensor in proto.initializer]
+    lazy += [(sparse.values.name, LazyTensor(sparse)) for sparse in proto.sparse_initializer]
+    for name, stored in lazy:
         if name in scope.maps[0]:
             raise ModelError(f"initializer '{name}' is defined twice")
-        constant = Constant(name, lazy_tensor(tensor, folder))
+        scope[name] = constant = _constant(name, stored)
         graph.initializers.append(constant)
-        scope[name] = constant
 
 
-def lazy_tensor(tensor: onnx.TensorProto | onnx.SparseTensorProto, folder: Path | None) -> LazyTensor:
+def _constant(name: str, stored: LazyTensor) -> Constant:
+    constant = Constant(name, stored)
+    constant.imported = (constant.dtype, constant.shape)
+    return constant
+
+
+def lazy_tensor(tensor: onnx.TensorProto, folder: DataFolder) -> LazyTensor:
     """A tensor of the file as it will be read later; external data is located and checked now."""
-    if isinstance(tensor, onnx.SparseTensorProto) or tensor.data_location != onnx.TensorProto.EXTERNAL:
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return LazyTensor(tensor)
-    return LazyTensor(tensor, external.locate(tensor, folder, size_in_bytes(tensor.dims, numpy_dtype(tensor))))
+    return LazyTensor(tensor, folder.locate(tensor, size_in_bytes(tensor.dims, numpy_dtype(tensor))))
 
 
 def _import_inputs(graph: Graph, proto: onnx.GraphProto, scope: Scope) -> None:
@@ -97,7 +101,7 @@ def _import_node(
     graph: Graph,
     scope: Scope,
     declared: dict[str, onnx.ValueInfoProto],
-    folder: Path | None,
+    folder: DataFolder,
     depth: int,
 ) -> Node:
     inputs = [_look_up(proto, name, scope) for name in proto.input]
@@ -108,19 +112,24 @@ def _import_node(
     for name in proto.output:
         node.outputs.append(_define(proto, name, scope, declared))
     for attribute in proto.attribute:
+        if attribute.name in node.attrs:
+            raise ModelError(f"{node.label()} has the attribute '{attribute.name}' twice")
         value = _attribute(attribute, node, scope, folder, depth)
         node.attrs[attribute.name] = value
-        if not isinstance(value, Graph):
-            node.known[attribute.name] = (value, attribute)
+        node.known[attribute.name] = (token(value), attribute)
     return node
+
+
+def token(value: Any) -> Any:
+    """What stays the same object as long as an attribute's value is unchanged."""
+    return value.stored if isinstance(value, Constant) else value
 
 
 def _node_header(proto: onnx.NodeProto) -> onnx.NodeProto | None:
     header = onnx.NodeProto()
-    if proto.HasField("doc_string"):
-        header.doc_string = proto.doc_string
-    if proto.HasField("overload"):
-        header.overload = proto.overload
+    for field in ("name", "doc_string", "overload"):
+        if proto.HasField(field) and (field != "name" or not proto.name):
+            setattr(header, field, getattr(proto, field))
     header.metadata_props.extend(proto.metadata_props)
     header.device_configurations.extend(proto.device_configurations)
     return header if header.ByteSize() else None
@@ -148,27 +157,30 @@ def _define(proto: onnx.NodeProto, name: str, scope: Scope, declared: dict[str, 
     return variable
 
 
-def _output(graph: Graph, info: onnx.ValueInfoProto, scope: Scope) -> Tensor:
-    if info.name not in scope:
-        raise ModelError(f"graph output '{info.name}' is computed by no node: the file is damaged")
-    tensor = scope[info.name]
-    _declare(tensor, info)
-    return tensor
+def _import_outputs(graph: Graph, proto: onnx.GraphProto, scope: Scope) -> None:
+    for info in proto.output:
+        if info.name not in scope:
+            raise ModelError(f"graph output '{info.name}' is computed by no node: the file is damaged")
+        tensor = scope[info.name]
+        if tensor.info is None and info.name in scope.maps[0]:
+            _declare(tensor, info)
+        graph.output_infos[info.name] = info
+        graph.outputs.append(tensor)
 
 
-def _attach_infos(graph: Graph, declared: dict[str, onnx.ValueInfoProto], scope: Scope) -> None:
-    for name in graph.value_order:
-        tensor = scope.maps[0].get(name)
-        if tensor is None:
-            graph.loose_values[name] = declared[name]
-        elif tensor.info is None:
-            _declare(tensor, declared[name])
+def _import_declarations(graph: Graph, proto: onnx.GraphProto, scope: Scope) -> None:
+    graph.declared = tuple(proto.value_info)
+    graph.loose = frozenset(info.name for info in proto.value_info if info.name not in scope.maps[0])
+    for info in proto.value_info:
+        tensor = scope.maps[0].get(info.name)
+        if tensor is not None and tensor.info is None:
+            _declare(tensor, info)
 
 
 def _declare(tensor: Tensor, info: onnx.ValueInfoProto) -> None:
     tensor.info = info
     if isinstance(tensor, Variable):
-        tensor.dtype, tensor.shape = declared_type(info)
+        tensor.imported = tensor.dtype, tensor.shape = declared_type(info)
 
 
 def declared_type(info: onnx.ValueInfoProto) -> tuple[int | None, tuple[Dim, ...] | None]:
@@ -187,22 +199,38 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
     return dim.dim_param or None
 
 
-def _attribute(attribute: onnx.AttributeProto, node: Node, scope: Scope, folder: Path | None, depth: int) -> Any:
+def _attribute(attribute: onnx.AttributeProto, node: Node, scope: Scope, folder: DataFolder, depth: int) -> Any:
     """A Python value, immutable where it is a list; kinds without one stay AttributeProto."""
     kind = attribute.type
     if kind == onnx.AttributeProto.GRAPH:
         return import_graph(attribute.g, folder, scope, node, depth + 1)
+    if kind == onnx.AttributeProto.GRAPHS:
+        return tuple(import_graph(body, folder, scope, node, depth + 1) for body in attribute.graphs)
     if kind == onnx.AttributeProto.TENSOR:
-        return Constant(attribute.t.name, lazy_tensor(attribute.t, folder))
-    if kind == onnx.AttributeProto.STRING:
-        return _text(attribute.s)
-    if kind == onnx.AttributeProto.STRINGS:
-        return tuple(_text(s) for s in attribute.strings)
-    if kind in (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT):
-        return attribute.i if kind == onnx.AttributeProto.INT else attribute.f
-    if kind in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
-        return tuple(attribute.ints if kind == onnx.AttributeProto.INTS else attribute.floats)
+        name = attribute.t.name or (node.outputs[0].name if node.outputs else "")
+        return _constant(name, lazy_tensor(attribute.t, folder))
+    if kind in _PLAIN:
+        return _PLAIN[kind](attribute)
+    _refuse_external(attribute, node)
     return attribute
+
+
+_PLAIN: dict[int, Callable[[onnx.AttributeProto], Any]] = {
+    onnx.AttributeProto.STRING: lambda attribute: _text(attribute.s),
+    onnx.AttributeProto.STRINGS: lambda attribute: tuple(_text(s) for s in attribute.strings),
+    onnx.AttributeProto.INT: lambda attribute: attribute.i,
+    onnx.AttributeProto.INTS: lambda attribute: tuple(attribute.ints),
+    onnx.AttributeProto.FLOAT: lambda attribute: attribute.f,
+    onnx.AttributeProto.FLOATS: lambda attribute: tuple(attribute.floats),
+}
+
+
+def _refuse_external(attribute: onnx.AttributeProto, node: Node) -> None:
+    """Tensors inside an attribute that stays as it is would point nowhere once the model is saved elsewhere."""
+    sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
+    parts = [*attribute.tensors, *(s.values for s in sparse), *(s.indices for s in sparse)]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in parts):
+        raise ModelError(f"{node.label()}: attribute '{attribute.name}' has external data, which is not supported")
 
 
 def _text(raw: bytes) -> str | bytes:

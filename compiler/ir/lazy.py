@@ -14,45 +14,46 @@ from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.external import ExternalData
 
 MAX_ELEMENTS = 1 << 40
+MAX_DENSE_BYTES = 1 << 32
+"""Bytes that a sparse weight may have when written out: a few bytes of file could declare any number."""
 
 
 class LazyTensor(LazyValues):
     """A tensor of the file: dense, sparse, or external; read on demand and never written.
 
-    `tensor` is the TensorProto or SparseTensorProto; `external` says where the bytes lie when they are
-    not in it. `shape` are whole numbers, `dtype` is NumPy's (ml_dtypes for bfloat16, float8, int4).
+    `tensor` holds the data (of a sparse one: its non-zero values), `sparse` is the whole when it is sparse, and
+    `external` says where the bytes lie when they are not in the message. `shape` are whole numbers, `dtype` is
+    NumPy's (ml_dtypes for bfloat16, float8, int4).
+
+    Raises ModelError when the data do not fill the shape: it would be a giant allocation, or a crash later.
     """
 
     def __init__(self, tensor: onnx.TensorProto | onnx.SparseTensorProto, external: ExternalData | None = None) -> None:
         # graphsurgeon's own constructor warns about types it does not know and knows no 4-bit sizes.
-        self.tensor = tensor
+        self.sparse = tensor if isinstance(tensor, onnx.SparseTensorProto) else None
+        self.tensor: onnx.TensorProto = tensor.values if isinstance(tensor, onnx.SparseTensorProto) else tensor
         self.external = external
-        self.is_sparse = isinstance(tensor, onnx.SparseTensorProto)
-        values = tensor.values if self.is_sparse else tensor
         self.shape = tuple(tensor.dims)
-        self.dtype = numpy_dtype(values)
-        _check_shape(values.name, self.shape)
+        self.dtype = numpy_dtype(self.tensor)
+        _check_shape(self.tensor.name, self.shape)
         self.nbytes = size_in_bytes(self.shape, self.dtype)
-        if self.external is None and not self.is_sparse:
-            _check_length(tensor, self.nbytes)
+        if self.sparse is not None:
+            _check_sparse(self.sparse, self.nbytes)
+        elif external is None:
+            _check_length(self.tensor)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the file stores only the elements that are not zero."""
+        return self.sparse is not None
 
     def load(self) -> np.ndarray:
         """The dense array, read-only; external data is a view of the mapped file."""
         if self.external is not None:
             return self.external.array(self.dtype, self.shape, self.tensor.data_type)
-        array = self._dense() if self.is_sparse else np.asarray(numpy_helper.to_array(self.tensor))
+        array = np.asarray(numpy_helper.to_array(self.tensor) if self.sparse is None else _dense(self.sparse))
         array.flags.writeable = False
         return array
-
-    def _dense(self) -> np.ndarray:
-        values = numpy_helper.to_array(self.tensor.values)
-        indices = numpy_helper.to_array(self.tensor.indices)
-        dense = np.zeros(self.shape, values.dtype)
-        if indices.ndim == 2:
-            dense[tuple(indices.T)] = values
-        else:
-            dense.reshape(-1)[indices] = values
-        return dense
 
 
 def numpy_dtype(tensor: onnx.TensorProto) -> np.dtype:
@@ -61,27 +62,6 @@ def numpy_dtype(tensor: onnx.TensorProto) -> np.dtype:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     except KeyError:
         raise ModelError(f"initializer '{tensor.name}' has the unknown element type {tensor.data_type}") from None
-
-
-def _check_shape(name: str, shape: tuple[int, ...]) -> None:
-    if any(extent < 0 for extent in shape) or math.prod(shape) > MAX_ELEMENTS:
-        raise ModelError(f"initializer '{name}' declares the impossible shape {list(shape)}")
-
-
-def _check_length(tensor: onnx.TensorProto, nbytes: int) -> None:
-    """A declared shape that its data does not fill is a broken file, and would be a giant allocation."""
-    if tensor.HasField("raw_data") and len(tensor.raw_data) != nbytes:
-        raise ModelError(
-            f"initializer '{tensor.name}' holds {len(tensor.raw_data)} bytes where its shape "
-            f"{list(tensor.dims)} needs {nbytes}: the file is damaged"
-        )
-    if not tensor.HasField("raw_data") and nbytes > 64 and not _typed_count(tensor):
-        raise ModelError(f"initializer '{tensor.name}' of shape {list(tensor.dims)} has no data: the file is damaged")
-
-
-def _typed_count(tensor: onnx.TensorProto) -> int:
-    fields = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-    return max(len(getattr(tensor, name)) for name in fields)
 
 
 def size_in_bytes(shape: Sequence[int], dtype: np.dtype) -> int:
@@ -97,3 +77,64 @@ def _bits(dtype: np.dtype) -> int:
 
 
 _NARROW = {4: ("int4", "uint4", "float4_e2m1fn"), 2: ("int2", "uint2")}
+
+
+def _check_shape(name: str, shape: tuple[int, ...]) -> None:
+    if any(extent < 0 for extent in shape) or math.prod(shape) > MAX_ELEMENTS:
+        raise ModelError(f"initializer '{name}' declares the impossible shape {list(shape)}")
+
+
+def _check_length(tensor: onnx.TensorProto) -> None:
+    dtype, shape = numpy_dtype(tensor), list(tensor.dims)
+    if tensor.HasField("raw_data"):
+        held, needed, unit = len(tensor.raw_data), size_in_bytes(shape, dtype), "bytes"
+        if dtype.kind == "O":
+            raise ModelError(f"initializer '{tensor.name}' holds strings as raw bytes, which ONNX does not have")
+    else:
+        held, needed, unit = _typed_count(tensor), _typed_need(dtype, shape), "values"
+    if held != needed:
+        raise ModelError(
+            f"initializer '{tensor.name}' holds {held} {unit} where its shape {shape} needs {needed}: "
+            "the file is damaged"
+        )
+
+
+def _typed_count(tensor: onnx.TensorProto) -> int:
+    return len(getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type)))
+
+
+def _typed_need(dtype: np.dtype, shape: Sequence[int]) -> int:
+    """Entries of the typed field: complex numbers take two, narrow types share a byte."""
+    count = math.prod(shape)
+    if dtype.kind == "c":
+        return 2 * count
+    return size_in_bytes(shape, dtype) if _bits(dtype) < 8 else count
+
+
+def _check_sparse(sparse: onnx.SparseTensorProto, nbytes: int) -> None:
+    name, shape = sparse.values.name, list(sparse.dims)
+    if onnx.TensorProto.EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
+        raise ModelError(f"sparse initializer '{name}' has external data, which onnxruntime can't read either")
+    if nbytes > MAX_DENSE_BYTES:
+        raise ModelError(f"sparse initializer '{name}' of shape {shape} is too large to be written out")
+    if sparse.indices.data_type != onnx.TensorProto.INT64:
+        raise ModelError(f"sparse initializer '{name}': its indices must be int64")
+    for part in (sparse.values, sparse.indices):
+        _check_shape(name, tuple(part.dims))
+        _check_length(part)
+    indices = numpy_helper.to_array(sparse.indices)
+    count = math.prod(sparse.values.dims)
+    limits: Sequence[int] = [math.prod(shape)] if indices.ndim == 1 else shape
+    fits = indices.shape in ((count,), (count, len(shape))) and len(sparse.values.dims) == 1
+    if not fits or (count and ((indices < 0).any() or (indices.reshape(count, -1) >= limits).any())):
+        raise ModelError(f"sparse initializer '{name}': its indices do not fit its shape {shape}")
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> np.ndarray:
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    dense = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 2:
+        dense[tuple(indices.T)] = values
+    else:
+        dense.reshape(-1)[indices] = values
+    return dense

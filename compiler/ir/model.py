@@ -11,14 +11,19 @@ from google.protobuf.message import DecodeError
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir import clone, save
-from onnx_compress.compiler.ir.exporter import embedded, export_graph, placeholder
+from onnx_compress.compiler.ir.exporter import Store, embedded, export_graph, export_info, placeholder
+from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.importer import import_graph
 from onnx_compress.compiler.ir.inline import inlined
 
-PROTO_LIMIT = (1 << 31) - (1 << 20)
-"""Bytes of weights up to which a model fits one protobuf message (2 GiB, less a margin for the graph)."""
+MESSAGE_LIMIT = (1 << 31) - 1
+"""Bytes that one protobuf message can have."""
+PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
+"""Bytes of weights up to which a model is one message: the rest is for the graph."""
 PLACEHOLDER_LIMIT = 1024
+LEAST_IR_OF_DEFAULTS = 4
+"""Before this IR version every initializer is listed as an input, and no caller can give it."""
 
 logging.getLogger("onnx_ir").setLevel(logging.ERROR)
 
@@ -37,23 +42,14 @@ class Model:
         self.version = 0
         self.taken: set[str] | None = None
         """Names in use or used before, kept by `edit.fresh_name`; None until the first new name."""
+        self._graphs: tuple[Graph, list[Graph]] | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
         """Read a model file; weights stay in it until needed. Raises ModelError with one clear line."""
         path = Path(path)
         try:
-            proto = onnx.load(path, load_external_data=False)
-        except FileNotFoundError:
-            raise ModelError(f"{path}: there is no such file") from None
-        except IsADirectoryError:
-            raise ModelError(f"{path} is a folder, not an ONNX model") from None
-        except PermissionError:
-            raise ModelError(f"{path}: no permission to read it") from None
-        except (DecodeError, ValueError, OSError):
-            raise ModelError(f"{path} is no ONNX model, or it is truncated") from None
-        try:
-            return cls.from_proto(proto, path.parent, path)
+            return cls.from_proto(_read(path), path.parent, path)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
 
@@ -65,20 +61,15 @@ class Model:
         if not proto.opset_import:
             raise ModelError("the model declares no opset: the file is damaged or no ONNX model")
         proto = inlined(proto)
-        header = onnx.ModelProto()
-        for field, value in proto.ListFields():
-            if field.name in ("graph", "functions"):
-                continue
-            if isinstance(value, (int, str, bytes)):
-                setattr(header, field.name, value)
-            else:
-                getattr(header, field.name).extend(value)
-        return cls(import_graph(proto.graph, folder), header, path)
+        try:
+            return cls(import_graph(proto.graph, DataFolder(folder)), _header(proto), path)
+        except UnicodeDecodeError:
+            raise ModelError("a name in it is no UTF-8 text: the file is damaged") from None
 
     @property
     def opset(self) -> int:
         """Version of ONNX's own operators that the model uses; 0 when it imports only other domains."""
-        return max((o.version for o in self.header.opset_import if o.domain in ("", "ai.onnx")), default=0)
+        return int(max((o.version for o in self.header.opset_import if o.domain in ("", "ai.onnx")), default=0))
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -89,10 +80,20 @@ class Model:
         """Every node, those in bodies of If, Loop and Scan included; safe against edits while iterating."""
         return self.graph.walk()
 
+    def graphs(self) -> list[Graph]:
+        """The graph and every body in it; found once, because edits ask for them at every step."""
+        if self._graphs is None or self._graphs[0] is not self.graph:
+            self._graphs = (self.graph, list(self.graph.graphs()))
+        return self._graphs[1]
+
+    def forget_graphs(self) -> None:
+        """Note that a body came or went."""
+        self._graphs = None
+
     def constants(self) -> Iterator[Constant]:
         """Every initializer, those of bodies included, in the order of the file."""
-        for graph in self.graph.graphs():
-            yield from graph.initializers
+        for graph in self.graphs():
+            yield from tuple(graph.initializers)
 
     def inputs(self) -> list[Variable]:
         """The inputs that a caller must give: those without an initializer as default."""
@@ -107,22 +108,29 @@ class Model:
         attributes = (v for node in self.nodes() for v in node.attrs.values() if isinstance(v, Constant))
         return sum(c.nbytes for c in self.constants()) + sum(c.nbytes for c in attributes)
 
+    def file_bytes(self) -> int:
+        """Bytes that `save` would write, all files together, without writing them."""
+        skeleton = self.skeleton(0)
+        return (
+            skeleton.ByteSize() + self.weight_bytes() if self.weight_bytes() > PROTO_LIMIT else self.proto().ByteSize()
+        )
+
     def proto(self) -> onnx.ModelProto:
         """The model as one message with all weights in it. Raises ModelError above 2 GiB: save it instead."""
         if self.weight_bytes() > PROTO_LIMIT:
             raise ModelError("the weights exceed 2 GiB and do not fit one message: save the model to a file instead")
-        return self._assemble(export_graph(self.graph, embedded))
+        return self._export(embedded)
 
     def skeleton(self, limit: int = PLACEHOLDER_LIMIT) -> onnx.ModelProto:
         """The model with weights above `limit` bytes left out, for shape inference and the like."""
-        return self._assemble(export_graph(self.graph, lambda constant: placeholder(constant, limit)))
+        return self._export(lambda constant: placeholder(constant, limit))
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the model to `path`, atomically; above 2 GiB the weights go into `path` + `.data`.
 
         Raises OutputError when a file is there already (unless `force`) or can't be written.
         """
-        save.write(self.graph, self._assemble, Path(path), force=force, apart=self.weight_bytes() > PROTO_LIMIT)
+        save.write(self.graph, self._export, Path(path), force=force, apart=self.weight_bytes() > PROTO_LIMIT)
 
     def clone(self) -> Model:
         """An independent copy that shares the weights' arrays, which nothing ever writes to."""
@@ -132,8 +140,44 @@ class Model:
         twin.version = self.version
         return twin
 
-    def _assemble(self, graph: onnx.GraphProto) -> onnx.ModelProto:
+    def _export(self, store: Store) -> onnx.ModelProto:
         proto = onnx.ModelProto()
         proto.CopyFrom(self.header)
-        proto.graph.CopyFrom(graph)
+        export_graph(self.graph, store, proto.graph)
+        if proto.ir_version < LEAST_IR_OF_DEFAULTS:
+            listed = {info.name for info in proto.graph.input}
+            proto.graph.input.extend(export_info(c) for c in self.graph.initializers if c.name not in listed)
         return proto
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    # onnx.load would guess the format from the name and read a device until memory ends.
+    try:
+        if path.is_dir():
+            raise ModelError("it is a folder, not an ONNX model")
+        if path.exists() and not path.is_file():
+            raise ModelError("it is no regular file")
+        if path.stat().st_size > MESSAGE_LIMIT:
+            raise ModelError("the file exceeds 2 GiB, which no ONNX file can: its weights must be external data")
+        proto = onnx.ModelProto()
+        proto.ParseFromString(path.read_bytes())
+        return proto
+    except FileNotFoundError:
+        raise ModelError("there is no such file") from None
+    except PermissionError:
+        raise ModelError("no permission to read it") from None
+    except (DecodeError, ValueError, OSError):
+        raise ModelError("it is no ONNX model, or it is truncated") from None
+
+
+def _header(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Everything but the graph and the functions."""
+    header = onnx.ModelProto()
+    for field, value in proto.ListFields():
+        if field.name in ("graph", "functions"):
+            continue
+        if isinstance(value, (int, str)):
+            setattr(header, field.name, value)
+        else:
+            getattr(header, field.name).extend(value)
+    return header

@@ -59,10 +59,13 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield from _free_names(attribute.g)
+        for body in attribute.graphs:
+            yield from _free_names(body)
 
 
 def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
     own = {info.name for info in graph.input} | {t.name for t in graph.initializer}
+    own |= {sparse.values.name for sparse in graph.sparse_initializer}
     own |= {name for node in graph.node for name in node.output}
     for node in graph.node:
         yield from (name for name in reads(node) if name not in own)

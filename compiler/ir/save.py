@@ -9,20 +9,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import onnx
+from google.protobuf.message import EncodeError
 
 from onnx_compress.compiler.errors import OutputError
 from onnx_compress.compiler.ir import external
-from onnx_compress.compiler.ir.exporter import embedded, export_graph, external_entry
+from onnx_compress.compiler.ir.exporter import Store, embedded, external_entry
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
 
-Assemble = Callable[[onnx.GraphProto], onnx.ModelProto]
+Export = Callable[[Store], onnx.ModelProto]
 
 
-def write(graph: Graph, assemble: Assemble, path: Path, *, force: bool, apart: bool) -> None:
-    """Write a model to `path`; with `apart` its large weights go to `path` + `.data`.
+def write(graph: Graph, export: Export, path: Path, *, force: bool, apart: bool) -> None:
+    """Write the model that `export` gives to `path`; with `apart` its large weights go to `path` + `.data`.
 
     Both are written beside their places and renamed only when complete. Raises OutputError.
     """
@@ -31,18 +31,34 @@ def write(graph: Graph, assemble: Assemble, path: Path, *, force: bool, apart: b
         check_writable(target, force=force)
     if not apart:
         with replacing(path) as out:
-            out.write(assemble(export_graph(graph, embedded)).SerializeToString(deterministic=True))
+            out.write(_serialized(export(embedded), path))
         return
     with replacing(path) as out, replacing(data_path) as data:
-        places = _write_data(graph, data, data_path.name)
-        proto = export_graph(graph, lambda constant: places.get(constant) or embedded(constant))
-        out.write(assemble(proto).SerializeToString(deterministic=True))
+        places = _write_data(graph, data, _location(data_path))
+        proto = export(lambda constant: places.get(constant) or embedded(constant))
+        out.write(_serialized(proto, path))
+
+
+def _serialized(proto: onnx.ModelProto, path: Path) -> bytes:
+    try:
+        return bytes(proto.SerializeToString(deterministic=True))
+    except (EncodeError, ValueError):
+        raise OutputError(f"{path}: the model exceeds the 2 GiB of an ONNX file even with its weights apart") from None
+
+
+def _location(data_path: Path) -> str:
+    try:
+        return data_path.name.encode().decode()
+    except UnicodeEncodeError:
+        raise OutputError(f"{data_path!r}: a model with external data needs a name that is UTF-8 text") from None
 
 
 def check_writable(path: Path, *, force: bool) -> None:
-    """Raise OutputError when `path` exists (unless `force`), is a folder, or its folder can't be written to."""
+    """Raise OutputError when `path` exists (unless `force`), is no file, or its folder can't be written to."""
     if path.is_dir():
         raise OutputError(f"{path} is a folder: give the name of a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is a device or a pipe: give the name of a file")
     if path.exists() and not force:
         raise OutputError(f"{path} exists: choose another name, or overwrite it with --force")
     if not path.parent.is_dir():
@@ -79,16 +95,23 @@ def _umask() -> int:
 
 
 def _write_data(graph: Graph, out: BinaryIO, location: str) -> dict[Constant, onnx.TensorProto]:
-    """Write every large initializer, and return what the model file says of each instead of its data."""
+    """Write every large weight, and return what the model file says of each instead of its data."""
     places: dict[Constant, onnx.TensorProto] = {}
-    for body in graph.graphs():
-        for constant in body.initializers:
-            if constant.nbytes <= external.INLINE_LIMIT or constant.stored.dtype == object or _is_sparse(constant):
-                continue
-            out.write(b"\0" * (-out.tell() % external.ALIGNMENT))
-            places[constant] = external_entry(constant, location, out.tell())
-            _write_tensor(constant, out)
+    for constant in _weights(graph):
+        if constant.nbytes <= external.INLINE_LIMIT or constant.dtype.kind == "O" or _is_sparse(constant):
+            continue
+        out.write(b"\0" * (-out.tell() % external.ALIGNMENT))
+        places[constant] = external_entry(constant, location, out.tell())
+        _write_tensor(constant, out)
     return places
+
+
+def _weights(graph: Graph) -> Iterator[Constant]:
+    """Every initializer and every tensor that stands in an attribute, bodies included."""
+    for body in graph.graphs():
+        yield from body.initializers
+        for node in body.nodes:
+            yield from (value for value in node.attrs.values() if isinstance(value, Constant))
 
 
 def _is_sparse(constant: Constant) -> bool:
@@ -99,7 +122,5 @@ def _write_tensor(constant: Constant, out: BinaryIO) -> None:
     stored = constant.stored
     if isinstance(stored, LazyTensor) and stored.external is not None:
         stored.external.copy_to(out)
-    elif isinstance(stored, np.ndarray) and stored.dtype.itemsize * stored.size == constant.nbytes:
-        np.ascontiguousarray(stored).tofile(out)
     else:
         out.write(onnx.numpy_helper.from_array(constant.values).raw_data)

@@ -51,7 +51,6 @@ def _of_constant_node(node: Node) -> Constant | None:
     name = node.outputs[0].name
     for key, value in node.attrs.items():
         if key == "value" and isinstance(value, Constant):
-            value.name = value.name or name
             return value
         if key in _SCALARS:
             return Constant(name, np.asarray(value, _SCALARS[key]))
