@@ -17,7 +17,7 @@ from onnx_compress.compiler.ir.exporter import element_type
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Shape, Tensor
 from onnx_compress.compiler.ir.importer import declared_type
 from onnx_compress.compiler.ir.lazy import size_in_bytes
-from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import constant_of
 
 READABLE = 1 << 16
@@ -34,8 +34,9 @@ class Facts:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.results = {out for graph in model.graph.graphs() for out in graph.outputs}
-        self._defaults = {tensor for graph in model.graph.graphs() for tensor in graph.inputs}
+        self.results = {out for graph in model.graphs() for out in graph.outputs}
+        has_defaults = model.header.ir_version >= LEAST_IR_OF_DEFAULTS
+        self._defaults = {tensor for graph in model.graphs() for tensor in graph.inputs if has_defaults}
         self.loadable = LARGE if model.weight_bytes() < LARGE * 8 else LARGE // 64
         self._known: dict[Tensor, tuple[int | None, Shape | None]] = {}
         self._collect(model.graph, _inferred(model))
@@ -106,7 +107,7 @@ def _inferred(model: Model) -> onnx.GraphProto:
     """The graph with the types and shapes that ONNX's own inference derives from inputs and weights."""
     proto = model.skeleton()
     _forget_declared(proto.graph)
-    inputs = {info.name for info in proto.graph.input}
+    inputs = {info.name for info in proto.graph.input if proto.ir_version >= LEAST_IR_OF_DEFAULTS}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name not in inputs]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)

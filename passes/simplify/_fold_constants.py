@@ -22,17 +22,12 @@ from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.simplify._facts import READABLE, Facts
+from onnx_compress.passes.simplify._rule import UNTOUCHED
 
 GROWTH = 1024
 """Bytes by which the file may grow for each initializer that folding makes."""
 
-_RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
-# Quantized models say with these nodes how to compute; onnxruntime fuses them with their neighbours.
-_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-_HANDLED_ELSEWHERE = frozenset({"Constant", "Identity", "Dropout"})
-_NEVER = _RANDOM | _QUANTIZED | _HANDLED_ELSEWHERE
+_HANDLED_ELSEWHERE = frozenset({"Constant", "Identity"})
 _EXCHANGEABLE = frozenset(range(1, 14)) - {onnx.TensorProto.STRING}
 """Element types that onnxruntime exchanges with NumPy."""
 _BOUNDED = frozenset({"NonZero", "Unique", "Compress", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"})
@@ -68,7 +63,7 @@ def _constant_nodes(model: Model, facts: Facts) -> Iterator[Node]:
 
 
 def _may_fold(node: Node, facts: Facts) -> bool:
-    if not node.is_standard or node.op in _NEVER or any(True for _ in node.bodies()):
+    if not node.is_standard or node.op in UNTOUCHED | _HANDLED_ELSEWHERE or any(True for _ in node.bodies()):
         return False
     return bool(node.outputs) and not any(out in facts.results for out in node.outputs)
 

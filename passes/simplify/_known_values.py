@@ -21,7 +21,7 @@ _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BO
 
 @dataclass(frozen=True)
 class Known:
-    """A scalar or vector of integers: each element a number, a dimension's name (equal names, equal numbers) or None."""
+    """A scalar or vector of integers; each element is a number, a dimension's name, or None where unknown."""
 
     values: tuple[Dim, ...]
     is_scalar: bool = False

@@ -15,6 +15,14 @@ Rule: TypeAlias = Callable[[Model, Context, Facts], int]
 """Rewrites wherever it applies and returns at how many places. Nodes that it leaves without a reader are swept
 after it, and facts are gathered anew before it runs again."""
 
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"}
+)
+# Quantized models say with these nodes how to compute; onnxruntime fuses them with their neighbours.
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+UNTOUCHED = _RANDOM | _QUANTIZED
+"""Operators that are neither evaluated nor shared."""
+
 
 def forward(model: Model, facts: Facts, node: Node, source: Tensor) -> bool:
     """Let whatever reads `node` read `source`, which has the same value; False where a name must stay in its way."""

@@ -11,19 +11,29 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.simplify._facts import Facts
 from onnx_compress.passes.simplify._fold_batchnorm import fold_batchnorm
 from onnx_compress.passes.simplify._fold_constants import fold_constants
+from onnx_compress.passes.simplify._fold_pads import fold_pads
 from onnx_compress.passes.simplify._fold_scales import fold_scales
 from onnx_compress.passes.simplify._fold_shapes import fold_shapes
+from onnx_compress.passes.simplify._fuse_gemm import fuse_gemm
+from onnx_compress.passes.simplify._inline_branches import inline_branches
 from onnx_compress.passes.simplify._inline_constant_nodes import inline_constant_nodes
+from onnx_compress.passes.simplify._merge_chains import merge_chains
 from onnx_compress.passes.simplify._remove_identities import remove_identities
 from onnx_compress.passes.simplify._rule import Rule
+from onnx_compress.passes.simplify._share_duplicates import share_duplicates
 
 RULES: tuple[Rule, ...] = (
     inline_constant_nodes,
     remove_identities,
+    inline_branches,
     fold_shapes,
     fold_constants,
+    merge_chains,
+    share_duplicates,
     fold_batchnorm,
     fold_scales,
+    fold_pads,
+    fuse_gemm,
 )
 
 
