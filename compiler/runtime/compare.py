@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_compress.compiler.runtime.data import Dataset
-from onnx_compress.compiler.runtime.outputs import Arrays, Recording, outputs
+from onnx_compress.compiler.runtime.outputs import Arrays, Recording, batch_size, outputs
 from onnx_compress.compiler.runtime.session import Session
 
 EXACT = 1e-5
@@ -55,13 +55,15 @@ class Numerics:
 
 
 def numerics(
-    reference: Session | Recording, candidate: Session, dataset: Dataset, *, size: int = 32
+    reference: Session | Recording, candidate: Session, dataset: Dataset, *, size: int | None = None
 ) -> dict[str, Numerics]:
-    """Compare the outputs of two models on `dataset`, one batch after another.
+    """Compare the outputs of two models on `dataset`, batches of `size` (None: what suits them) one by one.
 
     A `reference` that is a Recording must come from the same dataset and `size`. Outputs go by name, in
     the order of the reference; one that only one of the models has appears with its `problem`.
     """
+    if size is None:
+        size = batch_size(candidate if isinstance(reference, Recording) else reference, dataset)
     tallies: dict[str, _Tally] = {}
     for expected, (_, found) in zip(
         _reference(reference, dataset, size), outputs(candidate, dataset, size), strict=True

@@ -19,7 +19,7 @@ from onnx_compress.compiler.ir.exporter import embedded, export_graph, placehold
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.lazy import LazyTensor
 from onnx_compress.compiler.ir.model import PLACEHOLDER_LIMIT, Model
-from onnx_compress.compiler.runtime.specs import ModelLike
+from onnx_compress.compiler.runtime.specs import ModelLike, as_model
 
 _SHAREABLE = frozenset("?bhilqBHILQefd")
 """Type codes of the arrays that onnxruntime can refer to; strings, bfloat16, int4 and the like are embedded."""
@@ -44,11 +44,9 @@ def hand_over(model: ModelLike, outputs: Sequence[str] = ()) -> Handover:
     if isinstance(model, onnx.ModelProto):
         _refuse_external(model)
         return Handover(_extended(model, outputs).SerializeToString())
-    if not isinstance(model, Model):
-        if not outputs:
-            return Handover(str(model))
-        model = Model.load(model)
-    return _by_reference(model, outputs)
+    if not isinstance(model, Model) and not outputs:
+        return Handover(str(model))
+    return _by_reference(as_model(model), outputs)
 
 
 def _by_reference(model: Model, outputs: Sequence[str]) -> Handover:

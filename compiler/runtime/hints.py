@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import onnx
 
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
-from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of
-from onnx_compress.compiler.runtime.specs import ModelLike
+from onnx_compress.compiler.runtime.specs import ModelLike, as_model
 
 _SAME_VALUES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Slice")
 """Operators whose result holds no other values than their first input."""
@@ -28,7 +25,7 @@ class Hints:
 
 def hints_of(model: ModelLike) -> Hints:
     """The hints that can be read off the graph, bodies included."""
-    graph = _as_model(model)
+    graph = as_model(model)
     hints = Hints()
     for node in graph.nodes():
         if node.is_op("Gather", "GatherElements", "GatherND", "Embedding"):
@@ -36,12 +33,6 @@ def hints_of(model: ModelLike) -> Hints:
         elif node.is_op("Equal"):
             _comparison(node, hints)
     return hints
-
-
-def _as_model(model: ModelLike) -> Model:
-    if isinstance(model, (str, Path)):
-        return Model.load(model)
-    return Model.from_proto(model) if isinstance(model, onnx.ModelProto) else model
 
 
 def _bound(node: Node, hints: Hints) -> None:

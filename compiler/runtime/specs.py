@@ -63,6 +63,13 @@ def specs(model: ModelLike) -> Signature:
     return Signature(_all(info for info in graph.input if info.name not in default), _all(graph.output))
 
 
+def as_model(model: ModelLike) -> Model:
+    """`model` as a Model, loaded or wrapped where it is not one yet."""
+    if isinstance(model, Model):
+        return model
+    return Model.from_proto(model) if isinstance(model, onnx.ModelProto) else Model.load(model)
+
+
 def header_of(path: Path) -> onnx.ModelProto:
     """The model file at `path`, its external data left where it is. Raises ModelError."""
     try:
