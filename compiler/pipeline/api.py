@@ -10,10 +10,11 @@ from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline import manager, spec
 from onnx_compress.compiler.pipeline.execute import Bars
-from onnx_compress.compiler.pipeline.inputs import DataLike, datasets
+from onnx_compress.compiler.pipeline.inputs import datasets
 from onnx_compress.compiler.pipeline.recipe import Recipe, Step
 from onnx_compress.compiler.pipeline.record import Report
 from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime.data import DataLike
 from onnx_compress.compiler.runtime.session import Session, create
 
 ModelLike: TypeAlias = Model | str | Path

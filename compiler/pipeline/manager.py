@@ -74,7 +74,7 @@ def compress(
     settings = settings or Settings()
     checks.check_input(model)
     check_globs([*settings.exclude, *(rule.match for step in steps for rule in step.layers)], model)
-    judge = HeldOut.of(model, held_out, settings, bars)
+    judge = HeldOut.of(model, held_out, settings)
     run = _Run(Executor(model, data, judge, settings, bars), judge, settings, model)
     try:
         _run_all(run, with_simplify(steps, settings))
@@ -82,7 +82,9 @@ def compress(
     except PassError as error:
         error.last_good = run.model
         raise
-    report = summarize(run.records, run.states, judge, settings, render([step.item for step in steps]))
+    report = summarize(
+        run.records, run.states, run.model, judge, settings, render([step.item for step in steps])
+    )
     return Outcome(run.model, report)
 
 

@@ -1,0 +1,117 @@
+"""Measuring candidates against the user's model, always on the same held-out samples and the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onnx_compress.compiler.errors import ModelError, UsageError
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime import latency
+from onnx_compress.compiler.runtime.compare import Numerics, numerics, worst
+from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.evaluation import Evaluation
+from onnx_compress.compiler.runtime.latency import Latency
+from onnx_compress.compiler.runtime.score import Drop, Score
+from onnx_compress.compiler.runtime.session import Session, create
+
+CAUTIOUS_BELOW = 2048
+"""Held-out samples below which hits and misses alone are too coarse to judge by."""
+EXACT_SAMPLES = 16
+COMPARED_SAMPLES = 256
+TOGETHER = 1 << 30
+"""Bytes of weights up to which sessions are held side by side, so that their timings can be interleaved."""
+
+
+@dataclass
+class HeldOut:
+    """The judge of a run.
+
+    `original` is the user's model, `data` the held-out samples. With labels but few samples the drop is the
+    larger of two: of the hits themselves, and of the original's belief in the model's choices
+    (`top1-expected`), which moves before a single hit is lost.
+    """
+
+    original: Model
+    data: Dataset
+    evaluation: Evaluation
+    expected: Evaluation | None
+    threads: int
+    max_drop: float
+    _drops: dict[tuple[int, int], tuple[Model, float]] = field(default_factory=dict)
+    _numerics: dict[tuple[int, int], tuple[Model, dict[str, Numerics]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, original: Model, data: Dataset, settings: Settings) -> HeldOut:
+        """Measure the original once. Raises UsageError for a metric that can't be taken here."""
+        session = create(original, threads=settings.threads)
+        evaluation = Evaluation(session, data, metric=settings.metric)
+        expected = None
+        if evaluation.metric.name == "top1" and len(data) < CAUTIOUS_BELOW:
+            try:
+                expected = Evaluation(session, data, metric="top1-expected")
+            except UsageError:
+                expected = None  # the model gives the class itself and no scores
+        return cls(original, data, evaluation, expected, settings.threads, settings.budget)
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return self.evaluation.metric.name
+
+    def drop(self, model: Model) -> float:
+        """Points that `model` loses against the original; a model that fails on some input has lost everything."""
+        if model is self.original:
+            return 0.0
+        key = (id(model), model.version)
+        if key not in self._drops:
+            # The model is kept with its figure, so that its id is not given to another one.
+            self._drops[key] = (model, self._measured_drop(model))
+        return self._drops[key][1]
+
+    def _measured_drop(self, model: Model) -> float:
+        session = create(model, threads=self.threads)
+        evaluations = [self.evaluation, *([self.expected] if self.expected else [])]
+        try:
+            return max(e.drop(e.measure(session)).points for e in evaluations)
+        except ModelError:
+            return 100.0
+
+    def score(self, model: Model) -> tuple[Score, Drop]:
+        """The metric of `model` and what it lost, with standard errors."""
+        score = self.evaluation.measure(create(model, threads=self.threads))
+        return score, self.evaluation.drop(score)
+
+    def speed(self, models: Mapping[str, Model]) -> dict[str, float]:
+        """Median milliseconds of one run of each model at batch 1, interleaved."""
+        return {name: timing.median_ms for name, timing in self.timings(models).items()}
+
+    def timings(self, models: Mapping[str, Model]) -> dict[str, Latency]:
+        """Latency of each model at batch 1: interleaved, or one after another where memory demands it."""
+        feeds = next(iter(self.data.batches(1)))
+        if sum(model.weight_bytes() for model in models.values()) > TOGETHER:
+            return {n: latency.interleaved({n: self._session(m)}, feeds)[n] for n, m in models.items()}
+        return latency.interleaved({name: self._session(model) for name, model in models.items()}, feeds)
+
+    def _session(self, model: Model) -> Session:
+        return create(model, threads=self.threads)
+
+    def numerics(self, model: Model) -> dict[str, Numerics]:
+        """How far the outputs of `model` are from the original's, on held-out samples."""
+        key = (id(model), model.version)
+        if key not in self._numerics:
+            found = self._compare(self.original, model, self.data.take(COMPARED_SAMPLES))
+            self._numerics[key] = (model, found)
+        return self._numerics[key][1]
+
+    def inexact(self, before: Model, after: Model, tolerance: float) -> str:
+        """Why `after` does not compute what `before` computes, or nothing: the check of an exact pass."""
+        results = self._compare(before, after, self.data.take(EXACT_SAMPLES))
+        if not results or all(result.within(tolerance) for result in results.values()):
+            return ""
+        name = next(name for name, result in results.items() if not result.within(tolerance))
+        return f"it moves the output '{name}': {results[name]} (worst: {worst(results)})"
+
+    def _compare(self, reference: Model, candidate: Model, data: Dataset) -> dict[str, Numerics]:
+        return numerics(self._session(reference), self._session(candidate), data)

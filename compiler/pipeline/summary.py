@@ -1,0 +1,137 @@
+"""From the states of a run to its report: sizes, MACs, latencies, metric and numerics of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from onnx_compress.compiler.analysis.cost import Cost
+from onnx_compress.compiler.errors import CompressError
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.judge import HeldOut
+from onnx_compress.compiler.pipeline.record import Figures, Metric, PassReport, Report, SlowerLayer, Timing
+from onnx_compress.compiler.pipeline.reproducer import versions
+from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime.compare import worst
+from onnx_compress.compiler.runtime.compat import oldest_onnxruntime
+from onnx_compress.compiler.runtime.latency import Latency
+
+NOISE = 1.05
+"""A ratio of latencies above which a model is called slower, unless the timings scatter more than that."""
+
+
+def summarize(
+    records: Sequence[PassReport],
+    states: Sequence[Model],
+    final: Model,
+    judge: HeldOut,
+    settings: Settings,
+    spec: str,
+) -> Report:
+    """Measure the original, the model after each pass and the final one, and put it all together.
+
+    `states` holds the model after each record, kept or not. All are timed in one interleaved run, so that
+    their ratios hold on a noisy machine.
+    """
+    distinct = _distinct([judge.original, *states, final])
+    times = judge.timings({str(i): model for i, model in enumerate(distinct)})
+    figures = [figures_of(model, times[str(i)], judge) for i, model in enumerate(distinct)]
+    place = {id(model): i for i, model in enumerate(distinct)}
+    passes = tuple(
+        _with_measurements(record, state, figures[place[id(state)]], judge)
+        for record, state in zip(records, states, strict=True)
+    )
+    first, last = times["0"], times[str(place[id(final)])]
+    is_slower = last.median_ms > max(NOISE, 1 + first.spread + last.spread) * first.median_ms
+    return Report(
+        input=figures[0],
+        output=figures[place[id(final)]],
+        passes=passes,
+        seed=settings.seed,
+        versions=versions(),
+        metric=_metric(final, judge, settings),
+        numerics=judge.numerics(final),
+        timing=_timing(first, last, settings.threads),
+        slower_layers=_slower_layers(judge, final) if is_slower else (),
+        warnings=tuple(_warnings(judge, final, is_slower, first, last)),
+        spec=spec,
+        oldest_onnxruntime=oldest_onnxruntime(final),
+    )
+
+
+def figures_of(model: Model, timing: Latency | None, judge: HeldOut) -> Figures:
+    """Size and speed of one model; its MACs for the shapes of one held-out sample."""
+    feeds = next(iter(judge.data.batches(1)))
+    cost = Cost.of(model, {name: array.shape for name, array in feeds.items()})
+    return Figures(
+        bytes=model.file_bytes(),
+        parameters=cost.parameters,
+        nonzero=cost.nonzero,
+        macs=cost.macs,
+        latency_ms=None if timing is None else timing.median_ms,
+    )
+
+
+def _distinct(models: Sequence[Model]) -> list[Model]:
+    seen: dict[int, Model] = {}
+    for model in models:
+        seen.setdefault(id(model), model)
+    return list(seen.values())
+
+
+def _with_measurements(record: PassReport, state: Model, figures: Figures, judge: HeldOut) -> PassReport:
+    if record.changed == 0:
+        return record
+    numerics = judge.numerics(state)
+    return replace(
+        record,
+        figures=figures,
+        numerics=worst(numerics) if numerics else None,
+        metric_after=judge.score(state)[0].value,
+    )
+
+
+def _metric(final: Model, judge: HeldOut, settings: Settings) -> Metric:
+    score, drop = judge.score(final)
+    return Metric(
+        name=judge.name,
+        before=judge.evaluation.before.value,
+        after=score.value,
+        samples=score.samples,
+        real_data=judge.data.real,
+        stderr=drop.error,
+        max_drop=settings.budget,
+    )
+
+
+def _timing(first: Latency, last: Latency, threads: int) -> Timing:
+    return Timing(
+        threads=threads,
+        batch=1,
+        input_spread_ms=first.spread * first.median_ms / 2,
+        output_spread_ms=last.spread * last.median_ms / 2,
+    )
+
+
+def _slower_layers(judge: HeldOut, final: Model) -> tuple[SlowerLayer, ...]:
+    """The layers that take longer than in the original; none where profiling fails, which is no reason to fail."""
+    from onnx_compress.compiler.runtime.profile import slower_nodes
+
+    feeds = next(iter(judge.data.batches(1)))
+    try:
+        found = slower_nodes(judge.original, final, feeds, threads=judge.threads)
+    except CompressError:
+        return ()
+    return tuple(SlowerLayer(name=name, before_ms=before, after_ms=after) for name, before, after in found)
+
+
+def _warnings(judge: HeldOut, final: Model, is_slower: bool, first: Latency, last: Latency) -> list[str]:
+    said = []
+    if not judge.data.real:
+        said.append("No data were given: accuracy was not measured on real data; give --data.")
+    if is_slower:
+        said.append(f"The result is {last.median_ms / first.median_ms:.2f} times SLOWER than the original here.")
+    nonfinite = [name for name, result in judge.numerics(final).items() if result.nonfinite]
+    if nonfinite:
+        said.append(f"The outputs {', '.join(nonfinite)} have NaN or infinite values where the original has none.")
+    return said

@@ -1,0 +1,106 @@
+"""Run the rows of the contract on a folder of models with known accuracy, and print the figures.
+
+    python models/measure.py FOLDER [ROW ...]
+
+FOLDER holds `models/*.onnx` and `tools/datasets.py NAME SPLIT COUNT OUT.npz`, which writes labelled data. Each row
+calls the command line as a user would, with training samples only; accuracy is then measured on the test
+split, once, and latency interleaved with the original's.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import onnx_compress
+from onnx_compress.compiler.runtime import latency
+from onnx_compress.compiler.runtime.session import create
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the contract: a model, the data it is calibrated on, and the options."""
+
+    model: str
+    dataset: str
+    train: tuple[str, int]
+    test: tuple[str, int]
+    options: str
+
+
+CIFAR = ("cifar10", ("train", 512), ("test", 10000))
+MNIST = ("mnist", ("train10k", 512), ("t10k", 10000))
+ROWS = {
+    "resnet20-quantize": Row("resnet20_cifar10", *CIFAR, "-p quantize"),
+    "resnet20-prune-quantize": Row("resnet20_cifar10", *CIFAR, "-p prune,quantize"),
+    "resnet20-prune30-quantize": Row("resnet20_cifar10", *CIFAR, "-p prune:ratio=0.3,quantize"),
+    "vgg-quantize": Row("vgg_cifar10", *CIFAR, "-p quantize"),
+    "vgg-prune-quantize": Row("vgg_cifar10", *CIFAR, "-p prune,quantize"),
+    "lenet5-prune-quantize": Row("lenet5", *MNIST, "-p prune,quantize"),
+}
+
+
+def accuracy(path: Path, data: Path) -> float:
+    """Share of the labelled samples that the model gets right."""
+    arrays = np.load(data, allow_pickle=False)
+    session = create(path)
+    name = session.inputs[0].name
+    hits = 0
+    for start in range(0, len(arrays["labels"]), 250):
+        scores = next(iter(session.run({name: arrays[name][start : start + 250]}).values()))
+        hits += int((scores.argmax(-1) == arrays["labels"][start : start + 250]).sum())
+    return hits / len(arrays["labels"])
+
+
+def samples(folder: Path, into: Path, dataset: str, split: str, count: int) -> Path:
+    """The data as a file, made once."""
+    path = into / f"{dataset}_{split}_{count}.npz"
+    if not path.exists():
+        subprocess.run([sys.executable, folder / "tools/datasets.py", dataset, split, str(count), path], check=True)
+    return path
+
+
+def run(name: str, row: Row, folder: Path, into: Path) -> None:
+    """Compress, then measure the file that came out."""
+    model = folder / "models" / f"{row.model}.onnx"
+    train = samples(folder, into, row.dataset, *row.train)
+    test = samples(folder, into, row.dataset, *row.test)
+    out, report = into / f"{name}.onnx", into / f"{name}.json"
+    words = [*shlex.split(row.options), "--data", str(train), "--report", str(report), "--force", "-q"]
+    started = time.perf_counter()
+    status = subprocess.run(["onnx-compress", str(model), *words, "-o", str(out)], check=False).returncode
+    seconds = time.perf_counter() - started
+    told = json.loads(report.read_text())
+    before, after = accuracy(model, test), accuracy(out, test)
+    feeds = {key: value[:1] for key, value in np.load(test).items() if key != "labels"}
+    times = latency.interleaved({"before": create(model), "after": create(out)}, feeds)
+    print(f"{name}: onnx-compress {row.model}.onnx {row.options} (exit {status}, {seconds:.0f} s)")
+    print(f"  accuracy {before:.2%} -> {after:.2%} on {row.test[1]} test samples")
+    print(f"  file {out.stat().st_size / model.stat().st_size:.3f}x ({out.stat().st_size:,} bytes)")
+    print(f"  latency {times['after'].median_ms / times['before'].median_ms:.3f}x ({times['after'].median_ms:.3f} ms)")
+    print(f"  MACs {told['output']['macs'] / told['input']['macs']:.3f}x")
+    print(f"  held-out {told['metric']['name']}: {told['metric']['before']:.2f} -> {told['metric']['after']:.2f}")
+    for entry in told["passes"]:
+        kept = "kept" if entry["kept"] else "rolled back"
+        print(f"  {entry['name']}: {kept} {entry['reason']}")
+
+
+def main(words: list[str]) -> None:
+    """Run the rows named, or all."""
+    folder = Path(words[0]).resolve()
+    print(f"onnx-compress from {Path(onnx_compress.__file__).parent}")
+    with tempfile.TemporaryDirectory() as into:
+        for name in words[1:] or ROWS:
+            run(name, ROWS[name], folder, Path(into))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
