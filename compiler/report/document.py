@@ -84,9 +84,13 @@ def _metric(metric: Metric) -> dict[str, Any]:
 def _all_numerics(report: Report) -> dict[str, Any] | None:
     if report.worst is None:
         return None
+    return {**_numerics(report.worst), "outputs": {name: numerics_of(n) for name, n in report.numerics.items()}}
+
+
+def numerics_of(numerics: Numerics) -> dict[str, Any]:
+    """All that a comparison found out about one output."""
     keys = (*NUMERICS, "scale", "nonfinite", "mismatched", "problem")
-    outputs = {name: {key: plain(getattr(item, key)) for key in keys} for name, item in report.numerics.items()}
-    return {**_numerics(report.worst), "outputs": outputs}
+    return {key: plain(getattr(numerics, key)) for key in keys}
 
 
 def _numerics(numerics: Numerics) -> dict[str, Any]:
