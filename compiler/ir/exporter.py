@@ -179,15 +179,16 @@ def _export_attribute(node: Node, name: str, value: Any, store: Store) -> onnx.A
     before, file = node.known.get(name, (None, None))
     if isinstance(value, Graph) or (isinstance(value, tuple) and value and isinstance(value[0], Graph)):
         return _export_bodies(name, value, file, store)
-    if file is not None and before is token(value) and not _has_external_data(value):
-        return file
-    if isinstance(value, onnx.AttributeProto):
-        return value
-    if isinstance(value, Constant):
+    is_known = file is not None and before is token(value)
+    if isinstance(value, Constant) and (store is not embedded or not is_known or _has_external_data(value)):
         proto = onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=store(value))
         if file is None or not file.t.name:
             proto.t.ClearField("name")
         return proto
+    if file is not None and is_known:
+        return file
+    if isinstance(value, onnx.AttributeProto):
+        return value
     return onnx.helper.make_attribute(name, value, attr_type=_kind_of_empty(file, value))
 
 

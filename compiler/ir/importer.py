@@ -65,11 +65,19 @@ def _graph_header(proto: onnx.GraphProto) -> onnx.GraphProto:
 def _import_initializers(graph: Graph, proto: onnx.GraphProto, folder: DataFolder, scope: Scope) -> None:
     lazy = [(tensor.name, lazy_tensor(tensor, folder)) for tensor in proto.initializer]
     lazy += [(sparse.values.name, LazyTensor(sparse)) for sparse in proto.sparse_initializer]
+    _check_text(*(name for name, _ in lazy), *(info.name for info in proto.input))
     for name, stored in lazy:
         if name in scope.maps[0]:
             raise ModelError(f"initializer '{name}' is defined twice")
         scope[name] = constant = _constant(name, stored)
         graph.initializers.append(constant)
+
+
+def _check_text(*names: str | bytes) -> None:
+    """Names that are no UTF-8 come as bytes, and could never be written again."""
+    wrong = next((name for name in names if isinstance(name, bytes)), None)
+    if wrong is not None:
+        raise ModelError(f"the name {wrong!r} in it is no UTF-8 text: the file is damaged")
 
 
 def _constant(name: str, stored: LazyTensor) -> Constant:
@@ -104,6 +112,7 @@ def _import_node(
     folder: DataFolder,
     depth: int,
 ) -> Node:
+    _check_text(proto.op_type, proto.name, proto.domain, *proto.input, *proto.output)
     inputs = [_look_up(proto, name, scope) for name in proto.input]
     node = Node(proto.op_type, proto.name, domain=proto.domain if proto.HasField("domain") else None)
     node.graph = graph

@@ -33,9 +33,7 @@ def merge_equal(model: Model) -> int:
     return merged
 
 
-def _merge_graph(
-    model: Model, graph: Graph, visible: dict[tuple[Key, bytes], Constant], kinds: Counter[Key]
-) -> int:
+def _merge_graph(model: Model, graph: Graph, visible: dict[tuple[Key, bytes], Constant], kinds: Counter[Key]) -> int:
     known = dict(visible)
     pinned = _pinned(graph)
     merged = 0

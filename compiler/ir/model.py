@@ -106,7 +106,7 @@ class Model:
     def weight_bytes(self) -> int:
         """Bytes of all initializers and tensor attributes as plain tensors."""
         attributes = (v for node in self.nodes() for v in node.attrs.values() if isinstance(v, Constant))
-        return sum(c.nbytes for c in self.constants()) + sum(c.nbytes for c in attributes)
+        return int(sum(c.nbytes for c in self.constants()) + sum(c.nbytes for c in attributes))
 
     def file_bytes(self) -> int:
         """Bytes that `save` would write, all files together, without writing them."""
@@ -166,7 +166,9 @@ def _read(path: Path) -> onnx.ModelProto:
         raise ModelError("there is no such file") from None
     except PermissionError:
         raise ModelError("no permission to read it") from None
-    except (DecodeError, ValueError, OSError):
+    except OSError as error:
+        raise ModelError(f"it can't be read: {error.strerror}") from None
+    except (DecodeError, ValueError):
         raise ModelError("it is no ONNX model, or it is truncated") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -55,11 +56,17 @@ def _location(data_path: Path) -> str:
 
 def check_writable(path: Path, *, force: bool) -> None:
     """Raise OutputError when `path` exists (unless `force`), is no file, or its folder can't be written to."""
-    if path.is_dir():
+    try:
+        exists = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        exists = 0
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror}") from None
+    if exists == stat.S_IFDIR:
         raise OutputError(f"{path} is a folder: give the name of a file")
-    if path.exists() and not path.is_file():
+    if exists not in (0, stat.S_IFREG):
         raise OutputError(f"{path} is a device or a pipe: give the name of a file")
-    if path.exists() and not force:
+    if exists and not force:
         raise OutputError(f"{path} exists: choose another name, or overwrite it with --force")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist")
