@@ -17,9 +17,12 @@ WIDTH = 4096
 CHANNELS, SIDE = 16, 16
 """The convolution's channels and its map's side: what it gives is flattened to WIDTH features."""
 LAYER_BYTES = 4 * WIDTH * WIDTH
-EDGE = 64
-"""Elements at the start of each weight that are no hole: a row of it, which is one output of a Gemm (with transB) or
-one input of a MatMul. All are positive, so that the picture's effect passes every Relu up to the outputs."""
+EDGE = 1024
+"""Elements at the start of each weight that are no hole, one page of the file.
+
+They lie in the first row, which is one output of a Gemm (with transB) or one input of a MatMul; all are positive, so
+that the picture's effect passes every Relu; and they are so many that no weight is taken for a clustered one.
+"""
 
 
 def write(path: Path, size: int = 5 * 2**29) -> Path:

@@ -36,7 +36,7 @@ def test_small_one_runs_and_every_weight_counts(tmp_path):
     images = np.random.default_rng(0).standard_normal((3, 3, 16, 16), dtype=np.float32)
     before = run(path, images)
     assert before.shape == (3, 10)
-    assert before.std(axis=0).mean() > 0.01 * before.std()
+    assert before.std(axis=0).mean() > 0.01
     for part in external(onnx.load(path, load_external_data=False)):
         with (tmp_path / part["location"]).open("r+b") as file:
             file.seek(int(part["offset"]))

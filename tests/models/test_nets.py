@@ -15,12 +15,9 @@ from models.nets.export import Exporter, export
 from models.nets.weights import BATCH_NORMS
 
 TORCHSCRIPT = [(name, exporter) for name in names() for exporter in ("torchscript", "torchscript-eval")]
-DYNAMO_FEW = ["resnet_basic", "tied", "shufflenet_v2", "yolo", "group_norm", "bilstm", "swin"]
-DYNAMO = [
-    pytest.param(name, exporter, marks=() if name in DYNAMO_FEW else pytest.mark.slow)
-    for name in names()
-    for exporter in ("dynamo", "dynamo-raw")
-]
+FEW = ["resnet_basic", "tied", "shufflenet_v2", "yolo", "group_norm", "bilstm", "swin"]
+DYNAMO = [(name, exporter) for name in FEW for exporter in ("dynamo", "dynamo-raw")]
+DYNAMO_SLOW = [pytest.param(name, "dynamo", marks=pytest.mark.slow) for name in names() if name not in FEW]
 
 
 def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -41,7 +38,7 @@ def op_types(model: onnx.ModelProto) -> list[str]:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "exporter"), [*TORCHSCRIPT, *DYNAMO])
+@pytest.mark.parametrize(("name", "exporter"), [*TORCHSCRIPT, *DYNAMO, *DYNAMO_SLOW])
 def test_valid_and_equal_to_torch_at_batch_1_and_3(name, exporter):
     model = build(name, exporter=exporter)
     onnx.checker.check_model(model, full_check=True)
