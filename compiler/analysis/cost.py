@@ -62,7 +62,10 @@ class Cost:
     @classmethod
     def of(cls, model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -> Self:
         """The cost of `model` at batch 1, with inputs of the shapes `inputs` where theirs are not fixed."""
-        walk = _Walk(SizeTable.of(model, inputs or {}))
+        sizes = SizeTable(model, inputs or {})
+        products = [node for node in model.nodes() if key(node) in FORMULAS]
+        sizes.look(tensor for node in products for tensor in (*node.inputs, *node.outputs) if tensor.name)
+        walk = _Walk(sizes)
         layers, total = walk.graph(model.graph, ())
         known = [layer.macs for layer in layers if layer.macs is not None]
         return cls(
