@@ -110,10 +110,8 @@ class Model:
 
     def file_bytes(self) -> int:
         """Bytes that `save` would write, all files together, without writing them."""
-        skeleton = self.skeleton(0)
-        return (
-            skeleton.ByteSize() + self.weight_bytes() if self.weight_bytes() > PROTO_LIMIT else self.proto().ByteSize()
-        )
+        weights = self.weight_bytes()
+        return int(self.skeleton(0).ByteSize() + weights if weights > PROTO_LIMIT else self.proto().ByteSize())
 
     def proto(self) -> onnx.ModelProto:
         """The model as one message with all weights in it. Raises ModelError above 2 GiB: save it instead."""

@@ -1,0 +1,256 @@
+"""The architecture as tests: who may import whom, how large things may be, and what stands only in one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "onnx_compress"
+
+LAYERS = (
+    {"errors"},
+    {"storage"},
+    {"ir"},
+    {"runtime"},
+    {"analysis"},
+    {"repair", "budget"},
+    {"pipeline"},
+    {"report"},
+    {"zoo"},
+    {"cli"},
+)
+"""Parts of compiler/, each of which imports only itself and those before it."""
+
+FILE_LINES, FUNCTION_LINES, PASS_LINES = 400, 50, 250
+
+Check = Callable[[Path, ast.Module], Iterator[str]]
+"""Takes a file's path below the root and its tree, and yields what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """An imported module (`from a import b` gives `a.b` too, because b may be a module), and where."""
+
+    module: str
+    line: int
+    is_relative: bool = False
+
+
+def imports(tree: ast.Module) -> Iterator[Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield Import(node.module or "", node.lineno, node.level > 0)
+            yield from (Import(f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Call) and _is_import_call(node):
+            yield Import(str(node.args[0].value), node.lineno)
+
+
+def _is_import_call(node: ast.Call) -> bool:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    literal = bool(node.args) and isinstance(node.args[0], ast.Constant)
+    return name in ("import_module", "__import__") and literal
+
+
+def part(module: str) -> str | None:
+    """The part of compiler/ that a module name lies in."""
+    words = module.split(".")
+    return words[2] if words[:2] == [PACKAGE, "compiler"] and len(words) > 2 else None
+
+
+def level(name: str) -> int | None:
+    return next((i for i, names in enumerate(LAYERS) if name in names), None)
+
+
+def layering(path: Path, tree: ast.Module) -> Iterator[str]:
+    if path.parts[0] != "compiler" or len(path.parts) < 2:
+        return
+    own = path.parts[1].removesuffix(".py")
+    if own == "__init__":
+        return
+    if level(own) is None:
+        yield f"'{own}' is no layer of the compiler"
+        return
+    for found in imports(tree):
+        other = part(found.module)
+        if other is None or other == own or level(other) is None:
+            continue
+        if level(other) >= level(own):
+            yield f"line {found.line}: {own} must not import {other}"
+
+
+def passes_point_down(path: Path, tree: ast.Module) -> Iterator[str]:
+    for found in imports(tree):
+        words = found.module.split(".")
+        if words[:2] != [PACKAGE, "passes"]:
+            continue
+        if path.parts[0] == "compiler":
+            yield f"line {found.line}: the compiler must not import passes"
+        elif path.parts[0] == "passes" and len(words) > 2 and words[2] != path.parts[1]:
+            yield f"line {found.line}: family '{path.parts[1]}' must not import family '{words[2]}'"
+
+
+HOMES = {
+    "torch": ("passes/retrain", "passes/search", "models", "tests"),
+    "onnxruntime": ("compiler/runtime", "passes/quantize", "models", "tests"),
+}
+"""Where a heavy library may be imported, and nowhere else."""
+
+
+def heavy_libraries(path: Path, tree: ast.Module) -> Iterator[str]:
+    for found in imports(tree):
+        homes = HOMES.get(found.module.split(".")[0])
+        if homes is not None and not any(path.is_relative_to(home) for home in homes):
+            yield f"line {found.line}: {found.module} is only for {', '.join(homes)}"
+
+
+def import_names(path: Path, tree: ast.Module) -> Iterator[str]:
+    for found in imports(tree):
+        if found.is_relative:
+            yield f"line {found.line}: relative import"
+        if found.module.split(".")[0] in ("compiler", "passes"):
+            yield f"line {found.line}: '{found.module}' would be a second copy; write '{PACKAGE}.{found.module}'"
+        if path.parts[0] in ("compiler", "passes") and found.module.split(".")[0] in ("models", "tests"):
+            yield f"line {found.line}: {found.module} is no part of the distribution"
+
+
+def sizes(path: Path, tree: ast.Module) -> Iterator[str]:
+    length = len((ROOT / path).read_text().splitlines()) if (ROOT / path).exists() else _end(tree)
+    is_pass = path.parts[0] == "passes" and not path.name.startswith("_")
+    limit = PASS_LINES if is_pass else FILE_LINES
+    if length > limit:
+        yield f"{length} lines; {limit} are allowed"
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and _length(node) > FUNCTION_LINES:
+            yield f"line {node.lineno}: {node.name} has {_length(node)} lines; {FUNCTION_LINES} are allowed"
+
+
+def _end(tree: ast.Module) -> int:
+    return max((node.end_lineno or 0 for node in tree.body), default=0)
+
+
+def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def prints(path: Path, tree: ast.Module) -> Iterator[str]:
+    if path.parts[0] not in ("compiler", "passes", PACKAGE) or path.is_relative_to("compiler/cli"):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+            yield f"line {node.lineno}: print outside compiler/cli"
+
+
+def unsafe(path: Path, tree: ast.Module) -> Iterator[str]:
+    if path.parts[0] not in ("compiler", "passes", PACKAGE):
+        return
+    for found in imports(tree):
+        if found.module.split(".")[0] in ("pickle", "marshal", "shelve", "cloudpickle", "dill"):
+            yield f"line {found.line}: {found.module} runs code from files"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if getattr(node.func, "id", "") in ("eval", "exec"):
+            yield f"line {node.lineno}: {node.func.id} runs code"
+        if any(k.arg == "allow_pickle" and getattr(k.value, "value", None) is not False for k in node.keywords):
+            yield f"line {node.lineno}: allow_pickle runs code from files"
+
+
+def file_names(path: Path, tree: ast.Module) -> Iterator[str]:
+    if path.stem.strip("_") in ("utils", "util", "helpers", "helper", "common", "misc"):
+        yield "a file is named by what it holds"
+
+
+CHECKS: tuple[Check, ...] = (
+    layering,
+    passes_point_down,
+    heavy_libraries,
+    import_names,
+    sizes,
+    prints,
+    unsafe,
+    file_names,
+)
+
+
+def sources() -> list[Path]:
+    folders = ("compiler", "passes", "models", "tests")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return sorted(path.relative_to(ROOT) for path in [*found, *(ROOT / PACKAGE).glob("*.py")])
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse((ROOT / path).read_text(encoding="utf-8"), str(path)) for path in sources()}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_every_file_keeps_the_rule(check):
+    faults = []
+    for path, tree in trees().items():
+        faults += [f"{path}: {fault}" for fault in check(path, tree)]
+    assert not faults, "\n" + "\n".join(faults)
+
+
+def test_there_are_sources():
+    assert {"compiler/errors.py", "compiler/ir/model.py", "onnx_compress/__init__.py"} <= set(map(str, sources()))
+
+
+@pytest.mark.parametrize("name", ["compiler", "passes"])
+def test_the_package_links_to_its_folders(name):
+    link = ROOT / PACKAGE / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / name
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "text", "message"),
+    [
+        (layering, "compiler/ir/x.py", "from onnx_compress.compiler.runtime import data", "ir must not import runtime"),
+        (layering, "compiler/ir/x.py", "import onnx_compress.compiler.cli", "ir must not import cli"),
+        (layering, "compiler/ir/x.py", "from onnx_compress.compiler import report", "ir must not import report"),
+        (layering, "compiler/repair/x.py", "import onnx_compress.compiler.budget.y", "repair must not import budget"),
+        (layering, "compiler/errors.py", "from onnx_compress.compiler.ir import edit", "errors must not import ir"),
+        (layering, "compiler/new/x.py", "", "'new' is no layer"),
+        (passes_point_down, "compiler/ir/x.py", "import onnx_compress.passes.prune", "must not import passes"),
+        (passes_point_down, "passes/prune/x.py", "import onnx_compress.passes.quantize.y", "must not import family"),
+        (heavy_libraries, "compiler/runtime/x.py", "def f():\n    import torch", "torch is only for"),
+        (heavy_libraries, "passes/prune/x.py", "from onnxruntime import InferenceSession", "onnxruntime is only for"),
+        (heavy_libraries, "passes/prune/x.py", "importlib.import_module('torch')", "torch is only for"),
+        (import_names, "compiler/ir/x.py", "from . import y", "relative import"),
+        (import_names, "compiler/ir/x.py", "from compiler.ir import y", "second copy"),
+        (import_names, "compiler/ir/x.py", "import models.nets", "no part of the distribution"),
+        (sizes, "compiler/ir/x.py", "x = 1\n" * 401, "401 lines; 400 are allowed"),
+        (sizes, "passes/prune/x.py", "x = 1\n" * 251, "251 lines; 250 are allowed"),
+        (sizes, "compiler/ir/x.py", "def f():\n" + "    x = 1\n" * 50, "f has 51 lines; 50 are allowed"),
+        (prints, "compiler/ir/x.py", "print(1)", "print outside compiler/cli"),
+        (unsafe, "compiler/ir/x.py", "import pickle", "runs code"),
+        (unsafe, "compiler/ir/x.py", "eval('1')", "runs code"),
+        (unsafe, "compiler/ir/x.py", "np.load(f, allow_pickle=True)", "runs code"),
+        (file_names, "compiler/ir/utils.py", "", "named by what it holds"),
+    ],
+)
+def test_a_planted_violation_is_caught(check, path, text, message):
+    assert any(message in fault for fault in check(Path(path), ast.parse(text)))
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "text"),
+    [
+        (layering, "compiler/runtime/x.py", "from onnx_compress.compiler.ir import model\nimport numpy"),
+        (heavy_libraries, "passes/retrain/x.py", "import torch"),
+        (passes_point_down, "passes/prune/x.py", "import onnx_compress.passes.prune._y"),
+        (sizes, "passes/prune/_x.py", "x = 1\n" * 400),
+        (prints, "compiler/cli/x.py", "print(1)"),
+        (unsafe, "compiler/ir/x.py", "np.load(f, allow_pickle=False)"),
+    ],
+)
+def test_what_is_allowed_is_not_flagged(check, path, text):
+    assert not list(check(Path(path), ast.parse(text)))
