@@ -41,6 +41,7 @@ REPORTS = (".json", ".html")
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Threads that latency is measured with [default: 1]."
 )
+@click.option("--latency-table", type=A_FILE, metavar="FILE", help="Timings to choose by [default: the user's own].")
 @click.option("--report", "reports", multiple=True, type=A_FILE, metavar="FILE", help=".json or .html; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
 @click.option("--force", is_flag=True, help="Overwrite OUT, even where it is the input.")

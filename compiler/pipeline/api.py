@@ -70,7 +70,5 @@ def compress(
     recipe = pipeline if isinstance(pipeline, Recipe) else Recipe(tuple(Step(item) for item in spec.parse(pipeline)))
     settings = settings or Settings()
     calibration, held_out = datasets(loaded, data, eval_data, recipe.pictures, settings.seed)
-    outcome = manager.compress(
-        loaded, recipe.steps, data=calibration, held_out=held_out, settings=settings, bars=bars
-    )
+    outcome = manager.compress(loaded, recipe.steps, data=calibration, held_out=held_out, settings=settings, bars=bars)
     return Result(outcome.model, outcome.report)

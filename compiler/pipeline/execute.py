@@ -112,7 +112,9 @@ def check_result(before: Model, after: Model, item: Pass, passes_before: tuple[s
         except ModelError as error:
             fault = str(error)
     if fault is not None:
-        raise PassError(f"{item.name}: left a broken model: {fault}", pass_name=render_one(item), passes_before=passes_before)
+        raise PassError(
+            f"{item.name}: left a broken model: {fault}", pass_name=render_one(item), passes_before=passes_before
+        )
 
 
 def _one_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from onnx_compress.compiler.runtime.compare import Numerics, numerics, worst
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.evaluation import Evaluation
 from onnx_compress.compiler.runtime.latency import Latency
+from onnx_compress.compiler.runtime.latency_table import LatencyTable, keys_of
 from onnx_compress.compiler.runtime.score import Drop, Score
 from onnx_compress.compiler.runtime.session import Session, create
 
@@ -39,6 +40,7 @@ class HeldOut:
     expected: Evaluation | None
     threads: int
     max_drop: float
+    table: LatencyTable
     _drops: dict[tuple[int, int], tuple[Model, float]] = field(default_factory=dict)
     _numerics: dict[tuple[int, int], tuple[Model, dict[str, Numerics]]] = field(default_factory=dict)
 
@@ -53,7 +55,9 @@ class HeldOut:
                 expected = Evaluation(session, data, metric="top1-expected")
             except UsageError:
                 expected = None  # the model gives the class itself and no scores
-        return cls(original, data, evaluation, expected, settings.threads, settings.budget)
+        path = settings.latency_table
+        table = LatencyTable.of_user() if path is None else LatencyTable.load(path)
+        return cls(original, data, evaluation, expected, settings.threads, settings.budget, table)
 
     @property
     def name(self) -> str:
@@ -84,8 +88,15 @@ class HeldOut:
         return score, self.evaluation.drop(score)
 
     def speed(self, models: Mapping[str, Model]) -> dict[str, float]:
-        """Median milliseconds of one run of each model at batch 1, interleaved."""
-        return {name: timing.median_ms for name, timing in self.timings(models).items()}
+        """Median milliseconds of one run of each model at batch 1: from the table, else interleaved and noted there."""
+        feeds = next(iter(self.data.batches(1)))
+        keys = keys_of(models, feeds, self.threads)
+        known = self.table.get(list(keys.values()))
+        if known is not None:
+            return dict(zip(models, known, strict=True))
+        measured = {name: timing.median_ms for name, timing in self.timings(models).items()}
+        self.table.put({keys[name]: time for name, time in measured.items()})
+        return measured
 
     def timings(self, models: Mapping[str, Model]) -> dict[str, Latency]:
         """Latency of each model at batch 1: interleaved, or one after another where memory demands it."""

@@ -82,9 +82,7 @@ def compress(
     except PassError as error:
         error.last_good = run.model
         raise
-    report = summarize(
-        run.records, run.states, run.model, judge, settings, render([step.item for step in steps])
-    )
+    report = summarize(run.records, run.states, run.model, judge, settings, render([step.item for step in steps]))
     return Outcome(run.model, report)
 
 

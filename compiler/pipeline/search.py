@@ -58,7 +58,9 @@ def strongest(executor: Executor, model: Model, step: Step, rest: Sequence[Step]
     base_drop = executor.judge.drop(base)
     tried = {"0": round(base_drop, 3)}
     if base_drop > budget:
-        return Found(None, f"the other passes alone cost {base_drop:.2f} points of {budget:g}: nothing is left", {"tried": tried})
+        return Found(
+            None, f"the other passes alone cost {base_drop:.2f} points of {budget:g}: nothing is left", {"tried": tried}
+        )
     best = _bisect(lambda strength: search.fits(strength, budget, tried))
     if best is None:
         cost = tried[f"{GRID[0]:g}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_DROP = 1.0
 
@@ -15,7 +16,8 @@ class Settings:
     which a strength that the user gave is kept and reported whatever it costs. `exclude` are globs of layer
     names that no pass may touch, `raw` leaves out what is run unasked. `opset` is the newest version of
     ONNX's operators that the result may use, `portable` forbids operators of other domains that the input
-    does not use.
+    does not use. `latency_table` is a file of measured latencies by which choices are made, the user's own in the
+    cache folder when None.
     """
 
     max_drop: float | None = None
@@ -26,6 +28,7 @@ class Settings:
     raw: bool = False
     opset: int | None = None
     portable: bool = False
+    latency_table: Path | None = None
 
     @property
     def budget(self) -> float:
