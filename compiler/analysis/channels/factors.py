@@ -1,0 +1,108 @@
+"""What Reshape does to axes: the common factors of the shapes before and after.
+
+(N, 64, 8, 8) → (N, 32, 128) has the factors N · 32 · 2 · 8 · 8; the axis of 64 is made of the second and
+third of them, the axis of 128 of the last three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from onnx_compress.compiler.ir.graph import Dim
+
+
+@dataclass
+class Factors:
+    """`sizes` of the factors from the outermost inwards, and which of them make up each axis before and after.
+
+    An axis of one element has no factor. A size that is not a number is a dimension known only by name.
+    """
+
+    sizes: list[Dim] = field(default_factory=list)
+    before: list[list[int]] = field(default_factory=list)
+    after: list[list[int]] = field(default_factory=list)
+
+
+@dataclass
+class _Side:
+    """The axes of one shape that are not used up; `rest` is what is left of an axis, `made` its factors so far."""
+
+    rest: list[Dim]
+    axes: list[int]
+    front: list[list[int]]
+    back: list[list[int]]
+
+    @classmethod
+    def of(cls, shape: Sequence[Dim]) -> _Side:
+        axes = [i for i, dim in enumerate(shape) if dim != 1]
+        empty: list[list[int]] = [[] for _ in shape]
+        return cls([shape[i] for i in axes], axes, empty, [[] for _ in shape])
+
+    def take(self, end: int, size: Dim, factor: int) -> None:
+        """Use up `size` of the axis at the front (end 0) or back (end -1)."""
+        made = self.front if end == 0 else self.back
+        made[self.axes[end]].append(factor)
+        rest = self.rest[end]
+        if rest == size:
+            del self.rest[end], self.axes[end]
+        else:
+            assert isinstance(rest, int)
+            assert isinstance(size, int)
+            self.rest[end] = rest // size
+
+    def lists(self) -> list[list[int]]:
+        return [front + back[::-1] for front, back in zip(self.front, self.back)]
+
+
+def factorize(before: Sequence[Dim], after: Sequence[Dim]) -> Factors | None:
+    """The common factors of two shapes of the same elements, or None where they have none.
+
+    Dimensions known by name match their like; one side's rest may be anything when the other's rest is
+    a single axis. Of an unknown rest that matches nothing, factors are made anew for both sides by
+    themselves: whatever is tracked on these is lost, which `Factors` says by giving the axis a factor of
+    size None.
+    """
+    if 0 in before or 0 in after:
+        return None
+    result = Factors()
+    left, right = _Side.of(before), _Side.of(after)
+    for end in (0, -1):
+        while left.rest and right.rest:
+            size = _common(left.rest[end], right.rest[end])
+            if size is None:
+                break
+            left.take(end, size, len(result.sizes))
+            right.take(end, size, len(result.sizes))
+            result.sizes.append(size)
+    if bool(left.rest) != bool(right.rest):
+        return None
+    _leftovers(left, right, result)
+    result.before, result.after = left.lists(), right.lists()
+    return result
+
+
+def _common(a: Dim, b: Dim) -> Dim:
+    """The largest factor that both have at this end, or None."""
+    if isinstance(a, int) and isinstance(b, int):
+        low, high = min(a, b), max(a, b)
+        return low if high % low == 0 else None
+    return a if a == b else None
+
+
+def _leftovers(left: _Side, right: _Side, result: Factors) -> None:
+    """Match what is left when one side has a single axis; else everything left is one unknown factor."""
+    if not left.rest:
+        return
+    if len(right.rest) == 1 or len(left.rest) == 1:
+        many, one = (left, right) if len(right.rest) == 1 else (right, left)
+        one_axis = one.axes[0]
+        for size, axis in zip(list(many.rest), list(many.axes)):
+            many.front[axis].append(len(result.sizes))
+            one.front[one_axis].append(len(result.sizes))
+            result.sizes.append(size)
+        return
+    for side in (left, right):
+        for axis in side.axes:
+            side.front[axis].append(len(result.sizes))
+    result.sizes.append(None)

@@ -1,0 +1,187 @@
+"""The small integer tensors of a graph (shapes, axes, bounds, pads), as far as they are known without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnx_compress.compiler.ir.graph import Constant, Dim, Node, Tensor
+from onnx_compress.compiler.ir.weights import constant_of
+from onnx_compress.compiler.runtime.shapes import Shapes
+
+UNKNOWN = -(1 << 62)
+"""Stands for an element that depends on the input."""
+LIMIT = 4096
+"""Integer tensors with more elements are data, not shapes."""
+
+
+class Integers:
+    """Values of integer tensors, element by element; UNKNOWN where they are not known.
+
+    `sources` says of whose shapes a tensor's values are made.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self.values: dict[Tensor, np.ndarray] = {}
+        self.sources: dict[Tensor, frozenset[Tensor]] = {}
+
+    def of(self, tensor: Tensor) -> np.ndarray | None:
+        """The tensor's elements, or None when it is no small integer tensor or nothing is known of it."""
+        if tensor in self.values:
+            return self.values[tensor]
+        constant = constant_of(tensor)
+        return None if constant is None else _small(constant)
+
+    def list_of(self, node: Node, slot: int, attribute: str | None = None) -> list[int] | None:
+        """What `node` reads at `slot`, or says in an attribute, as a list without unknown elements; else None."""
+        if attribute is not None and attribute in node.attrs:
+            value = node.attrs[attribute]
+            return [value] if isinstance(value, int) else list(value)
+        if slot >= len(node.inputs) or not node.inputs[slot].name:
+            return None
+        values = self.of(node.inputs[slot])
+        if values is None or (values == UNKNOWN).any():
+            return None
+        return [int(v) for v in values.ravel()]
+
+    def follow(self, node: Node) -> None:
+        """Note what `node` computes, when that is a small integer tensor."""
+        if node.op == "Shape" and node.is_standard:
+            self._shape(node)
+            return
+        rule = _RULES.get(node.op) if node.is_standard else None
+        if rule is None or not node.inputs:
+            return
+        inputs = [self.of(tensor) if tensor.name else None for tensor in node.inputs]
+        if inputs[0] is None or any(v is None and t.name for v, t in zip(inputs, node.inputs)):
+            return
+        try:
+            result = rule(node, inputs)
+        except (ValueError, IndexError, TypeError, ZeroDivisionError):
+            return  # a chain that would fail at run time too, or a form that is not known here
+        if result is None or result.size > LIMIT:
+            return
+        self.values[node.outputs[0]] = result
+        sources = frozenset().union(*(self.sources.get(tensor, frozenset()) for tensor in node.inputs))
+        if sources:
+            self.sources[node.outputs[0]] = sources
+
+    def _shape(self, node: Node) -> None:
+        shape = _shape_of(node.inputs[0], self.shapes)
+        if shape is None:
+            return
+        sizes = np.array([d if isinstance(d, int) else UNKNOWN for d in shape], np.int64)
+        end = node.attrs.get("end", len(sizes))
+        self.values[node.outputs[0]] = sizes[node.attrs.get("start", 0) : end]
+        self.sources[node.outputs[0]] = frozenset(node.inputs)
+
+
+def _shape_of(tensor: Tensor, shapes: Shapes) -> tuple[Dim, ...] | None:
+    if isinstance(tensor, Constant):
+        return tuple(tensor.stored.shape)
+    return shapes.shape(tensor.name)
+
+
+def _small(constant: Constant) -> np.ndarray | None:
+    stored = constant.stored
+    if stored.dtype not in (np.int64, np.int32) or int(np.prod(stored.shape)) > LIMIT:
+        return None
+    return constant.values.astype(np.int64)
+
+
+_Rule = Callable[[Node, list[Any]], np.ndarray | None]
+
+
+def _arithmetic(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> _Rule:
+    def rule(node: Node, inputs: list[Any]) -> np.ndarray:
+        a, b = np.broadcast_arrays(inputs[0], inputs[1])
+        unknown = (a == UNKNOWN) | (b == UNKNOWN)
+        safe = np.where(unknown, 1, b)
+        if function is np.floor_divide and (safe == 0).any():
+            raise ZeroDivisionError
+        return np.where(unknown, UNKNOWN, function(np.where(unknown, 0, a), safe))
+
+    return rule
+
+
+def _cast(node: Node, inputs: list[Any]) -> np.ndarray | None:
+    is_integer = node.attrs.get("to") in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+    return np.asarray(inputs[0]) if is_integer else None
+
+
+def _gather(node: Node, inputs: list[Any]) -> np.ndarray:
+    return np.asarray(np.take(inputs[0], inputs[1], axis=node.attrs.get("axis", 0)))
+
+
+def _concat(node: Node, inputs: list[Any]) -> np.ndarray:
+    return np.concatenate(inputs, axis=node.attrs.get("axis", 0))
+
+
+def _axes(node: Node, inputs: list[Any]) -> list[int]:
+    given = node.attrs.get("axes", inputs[1] if len(inputs) > 1 else None)
+    return [] if given is None else [int(axis) for axis in np.ravel(given)]
+
+
+def _unsqueeze(node: Node, inputs: list[Any]) -> np.ndarray:
+    return np.expand_dims(inputs[0], tuple(_axes(node, inputs)))
+
+
+def _squeeze(node: Node, inputs: list[Any]) -> np.ndarray:
+    axes = _axes(node, inputs)
+    return np.asarray(np.squeeze(inputs[0], tuple(axes) if axes else None))
+
+
+def _slice(node: Node, inputs: list[Any]) -> np.ndarray:
+    if "starts" in node.attrs:
+        starts, ends = node.attrs["starts"], node.attrs["ends"]
+        axes, steps = node.attrs.get("axes", range(len(starts))), [1] * len(starts)
+    else:
+        starts, ends = inputs[1], inputs[2]
+        axes = inputs[3] if len(inputs) > 3 and inputs[3] is not None else range(len(starts))
+        steps = inputs[4] if len(inputs) > 4 else [1] * len(starts)
+    cut: list[slice] = [slice(None)] * inputs[0].ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps):
+        if UNKNOWN in (start, end):
+            raise ValueError("unknown bounds")
+        begins_before = step < 0 and end < -inputs[0].shape[axis]
+        cut[axis] = slice(int(start), None if begins_before else int(end), int(step))
+    return np.asarray(inputs[0][tuple(cut)])
+
+
+def _reshape(node: Node, inputs: list[Any]) -> np.ndarray:
+    return np.asarray(inputs[0].reshape([int(d) for d in inputs[1]]))
+
+
+def _constant_of_shape(node: Node, inputs: list[Any]) -> np.ndarray | None:
+    value = node.attrs.get("value")
+    if (inputs[0] == UNKNOWN).any() or value is None or value.stored.dtype not in (np.int64, np.int32):
+        return None
+    if np.prod(inputs[0]) > LIMIT:
+        return None
+    return np.full([int(d) for d in inputs[0]], int(value.values.ravel()[0]), np.int64)
+
+
+def _transpose(node: Node, inputs: list[Any]) -> np.ndarray:
+    return np.transpose(inputs[0], node.attrs.get("perm"))
+
+
+_RULES: dict[str, _Rule] = {
+    "Add": _arithmetic(np.add),
+    "Sub": _arithmetic(np.subtract),
+    "Mul": _arithmetic(np.multiply),
+    "Div": _arithmetic(np.floor_divide),
+    "Cast": _cast,
+    "Identity": lambda node, inputs: inputs[0],
+    "Gather": _gather,
+    "Concat": _concat,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Slice": _slice,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "ConstantOfShape": _constant_of_shape,
+}

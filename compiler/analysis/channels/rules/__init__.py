@@ -1,0 +1,15 @@
+"""What each operator does to the axes of its tensors, by family of operators."""
+
+from __future__ import annotations
+
+from onnx_compress.compiler.analysis.channels.rules import elementwise, layout, norms, products, recurrent, selection
+from onnx_compress.compiler.analysis.channels.walk import Rule
+
+RULES: dict[str, Rule] = {
+    **elementwise.RULES,
+    **products.RULES,
+    **layout.RULES,
+    **selection.RULES,
+    **norms.RULES,
+    **recurrent.RULES,
+}

@@ -1,0 +1,109 @@
+"""Operators that work position by position, with NumPy's broadcasting."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from onnx_compress.compiler.analysis.channels.integers import UNKNOWN
+from onnx_compress.compiler.analysis.channels.mends import Freeze
+from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Fixed, Rule, Walk
+from onnx_compress.compiler.ir.graph import Dim, Node
+
+UNARY = (
+    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity "
+    "IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign "
+    "Sqrt Swish Tan Tanh ThresholdedRelu BitwiseNot"
+)
+BROADCAST = (
+    "Add Sub Mul Div Pow Max Min Mean Sum Where PRelu Mod Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor "
+    "BitShift BitwiseAnd BitwiseOr BitwiseXor"
+)
+
+
+def pass_on(walk: Walk, node: Node) -> None:
+    """The result has the axes of the first input."""
+    walk.write(node.outputs[0], walk.read(node, 0))
+
+
+def dropout(walk: Walk, node: Node) -> None:
+    """Data and mask have the axes of the input."""
+    for out in node.outputs:
+        walk.write(out, walk.read(node, 0))
+
+
+def cast(walk: Walk, node: Node) -> None:
+    """As above; a number computed from a shape keeps its value where it becomes a floating-point number."""
+    values = walk.integers.of(node.inputs[0])
+    to_float = node.attrs.get("to") in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+    if to_float and node.inputs[0] in walk.integers.sources and values is not None and UNKNOWN not in values:
+        walk.mend(Freeze(node, 0, values))
+    pass_on(walk, node)
+
+
+def broadcast(walk: Walk, node: Node) -> None:
+    """Axes are aligned at the right; one element stands for all positions of its axis."""
+    slots = [slot for slot in range(len(node.inputs)) if walk.has(node, slot)]
+    walk.write(node.outputs[0], broadcast_axes(walk, node, slots))
+
+
+def broadcast_axes(walk: Walk, node: Node, slots: list[int], skip: int = 0) -> list[Axis]:
+    """The axes of the inputs at `slots`, broadcast together; the last `skip` axes of each are left out."""
+    found = [(walk.read(node, slot), node.inputs[slot]) for slot in slots]
+    sides = [list(zip(axes, sizes_of(walk, tensor, axes)))[: max(len(axes) - skip, 0)] for axes, tensor in found]
+    rank = max(len(side) for side in sides)
+    padded = [[(SINGLE, 1)] * (rank - len(side)) + side for side in sides]
+    return [_meet(walk, node, list(column)) for column in zip(*padded)]
+
+
+def sizes_of(walk: Walk, tensor: object, axes: list[Axis]) -> list[Dim]:
+    """The lengths of a tensor's axes: of tracked ones what they are, of others what shape inference says."""
+    return [
+        len(axis) if isinstance(axis, np.ndarray) else walk.size(tensor, i)  # type: ignore[arg-type]
+        for i, axis in enumerate(axes)
+    ]
+
+
+def _meet(walk: Walk, node: Node, column: list[tuple[Axis, Dim]]) -> Axis:
+    wide = [axis for axis, size in column if size != 1]
+    return walk.join(wide, node) if wide else SINGLE
+
+
+def clip(walk: Walk, node: Node) -> None:
+    """The bounds are scalars."""
+    pass_on(walk, node)
+
+
+def frozen(why: str) -> Rule:
+    """A rule that fixes everything, with a reason of its own."""
+
+    def rule(walk: Walk, node: Node) -> None:
+        walk.give_up(node, why)
+
+    return rule
+
+
+def unknown(walk: Walk, node: Node) -> None:
+    """The result depends on no channel."""
+    for out in node.outputs:
+        walk.write(out, [Fixed(f"computed by {node.label()}")] * len(walk.shape(out) or ()))
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(UNARY.split(), pass_on),
+    **dict.fromkeys(BROADCAST.split(), broadcast),
+    "Cast": cast,
+    "CastLike": pass_on,
+    "Clip": clip,
+    "Dropout": dropout,
+    "Shape": unknown,
+    "Size": unknown,
+    "Range": unknown,
+    "QuantizeLinear": frozen("it is already quantized"),
+    "DequantizeLinear": frozen("it is already quantized"),
+    "DynamicQuantizeLinear": frozen("it is already quantized"),
+    "QLinearConv": frozen("it is already quantized"),
+    "QLinearMatMul": frozen("it is already quantized"),
+    "ConvInteger": frozen("it is already quantized"),
+    "MatMulInteger": frozen("it is already quantized"),
+}

@@ -1,0 +1,309 @@
+"""The walk over a graph that gives every axis of every tensor its atoms, operator by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.channels.atoms import Atoms
+from onnx_compress.compiler.analysis.channels.integers import Integers
+from onnx_compress.compiler.analysis.channels.mends import Mend, Pin
+from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import constant_of
+from onnx_compress.compiler.runtime.shapes import Shapes
+
+TIED_RANK = 2
+"""A shared constant with fewer axes than this (of more than one element) is copied where readers differ, not tied."""
+
+
+READS_SHAPES = {
+    "Reshape": (1,),
+    "Expand": (1,),
+    "ConstantOfShape": (0,),
+    "Slice": (1, 2),
+    "Pad": (1,),
+    "Tile": (1,),
+    "Resize": (3,),
+    "Split": (1,),
+    "Range": (0, 1, 2),
+}
+"""Inputs that say how large something is, and are often computed from the shape of something else."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An axis that can't be pruned, and why."""
+
+    why: str
+
+
+Axis: TypeAlias = np.ndarray | Fixed
+"""What is known of one axis: an atom per position, or that it is fixed as a whole."""
+SINGLE = Fixed("it has one element")
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One axis of a constant as one node reads it: `atoms[i]` is what index i of the axis goes with.
+
+    `role`: 'out' where the axis counts the results of a product with this weight, 'in' where it counts what
+    is summed over, 'scale' for the factors of a normalization, 'shift' for what is added, otherwise ''.
+    """
+
+    node: Node
+    slot: int
+    axis: int
+    atoms: np.ndarray
+    role: str
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Multiply-accumulates of one node: the product of the lengths of `tracked` and of `others` (tensor, axis)."""
+
+    node: Node
+    tracked: tuple[np.ndarray, ...]
+    others: tuple[tuple[Tensor, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Crossing:
+    """An axis taken apart by `node` into factors of `sizes`; `taken` is the one that may be cut."""
+
+    node: Node
+    atoms: np.ndarray
+    sizes: tuple[int, ...]
+    taken: int
+
+
+Rule: TypeAlias = "Callable[[Walk, Node], None]"
+
+
+@dataclass
+class Walk:
+    """What the rules read and write.
+
+    `cut` is the factor to take where an axis is taken apart (0 the outermost, at most the innermost);
+    `cuts` says otherwise for single nodes.
+    """
+
+    shapes: Shapes
+    opset: int = 0
+    cut: int = 0
+    cuts: Mapping[Node, int] = field(default_factory=dict)
+    atoms: Atoms = field(default_factory=Atoms)
+    axes: dict[Tensor, list[Axis]] = field(default_factory=dict)
+    places: list[Place] = field(default_factory=list)
+    mends: list[Mend] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
+    crossings: list[Crossing] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.integers = Integers(self.shapes)
+        self._constants: dict[tuple[Node, int], list[Axis]] = {}
+        self._graph: Graph | None = None
+
+    def run(self, model: Model, rules: Mapping[str, Rule]) -> None:
+        """Walk over the graph and the bodies in it; a body sees what is around it as fixed."""
+        for graph in model.graph.graphs():
+            self._graph = graph
+            for tensor in graph.inputs:
+                self._outside(tensor, f"graph input '{tensor.name}'")
+            for node in graph.nodes:
+                self._node(node, rules)
+            for tensor in graph.outputs:
+                self.fix_tensor(self.axes.get(tensor), f"graph output '{tensor.name}'")
+        self._tie()
+
+    def _outside(self, tensor: Tensor, why: str) -> None:
+        if isinstance(tensor, Variable):
+            shape = self.shape(tensor)
+            self.axes[tensor] = [] if shape is None else [Fixed(why) for _ in shape]
+
+    def _node(self, node: Node, rules: Mapping[str, Rule]) -> None:
+        self.integers.follow(node)
+        rule = rules.get(node.op) if node.is_standard else None
+        if node.op == "Constant" and node.is_standard:
+            return
+        if rule is None:
+            self.give_up(node, f"there is no rule for {node.op}")
+            return
+        rule(self, node)
+        self._pin(node)
+        for out in node.outputs:
+            if out.name and out not in self.axes:
+                self.write(out, [Fixed(f"computed by {node.op}")] * len(self.shape(out) or ()))
+
+    def _pin(self, node: Node) -> None:
+        for slot in READS_SHAPES.get(node.op, ()):
+            if self.has(node, slot) and node.inputs[slot] in self.integers.sources:
+                values = self.integers.of(node.inputs[slot])
+                assert values is not None
+                self.mends.append(Pin(node, slot, values))
+
+    def give_up(self, node: Node, why: str) -> None:
+        """Fix everything that `node` reads and computes."""
+        for slot, tensor in enumerate(node.inputs):
+            if tensor.name and constant_of(tensor) is None:
+                self.fix_tensor(self.read(node, slot), f"{why} ({node.label()})")
+        for body in node.bodies():
+            self._fix_captured(body, node)
+        for out in node.outputs:
+            self.axes[out] = [Fixed(f"{why} ({node.label()})")] * len(self.shape(out) or ())
+
+    def _fix_captured(self, body: Graph, owner: Node) -> None:
+        for inner in body.walk():
+            for tensor in inner.inputs:
+                if tensor in self.axes:
+                    self.fix_tensor(self.axes[tensor], f"it is read inside a body ({owner.label()})")
+
+    def shape(self, tensor: Tensor) -> tuple[Dim, ...] | None:
+        """The tensor's shape as far as it is known; None when not even its rank is."""
+        constant = constant_of(tensor)
+        return tuple(constant.stored.shape) if constant is not None else self.shapes.shape(tensor.name)
+
+    def size(self, tensor: Tensor, axis: int) -> Dim:
+        """Length of one axis, as far as it is known."""
+        shape = self.shape(tensor)
+        return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+
+    def has(self, node: Node, slot: int) -> bool:
+        """Whether `node` reads anything at `slot`."""
+        return slot < len(node.inputs) and bool(node.inputs[slot].name)
+
+    def read(self, node: Node, slot: int, roles: Sequence[str | None] | None = None) -> list[Axis]:
+        """The axes of what `node` reads at `slot`; those of a constant are new atoms, noted as a place.
+
+        `roles` says what each axis of a constant is for; None there leaves an axis alone (kernel width).
+        """
+        tensor = node.inputs[slot]
+        constant = constant_of(tensor)
+        if constant is None:
+            if tensor not in self.axes:
+                self.axes[tensor] = [Fixed("nothing is known of it")] * len(self.shape(tensor) or ())
+            return self.axes[tensor]
+        if (node, slot) not in self._constants:
+            self._constants[node, slot] = self._constant(constant, node, slot, roles)
+        return self._constants[node, slot]
+
+    def _constant(self, constant: Constant, node: Node, slot: int, roles: Sequence[str | None] | None) -> list[Axis]:
+        if constant.stored.dtype in (np.int64, np.int32):
+            return [SINGLE if size == 1 else Fixed("these are indices") for size in constant.stored.shape]
+        found: list[Axis] = []
+        for axis, size in enumerate(constant.stored.shape):
+            role = roles[axis] if roles is not None and axis < len(roles) else ("" if roles is None else None)
+            if size == 1 or role is None:
+                found.append(SINGLE if size == 1 else Fixed("this axis of the weight is no channel"))
+                continue
+            atoms = self.atoms.new(size)
+            self.places.append(Place(node, slot, axis, atoms, role))
+            found.append(atoms)
+        return found
+
+    def write(self, tensor: Tensor, axes: Sequence[Axis]) -> None:
+        """Say what the axes of a result are."""
+        if tensor.name:
+            self.axes[tensor] = list(axes)
+
+    def fix(self, axis: Axis, why: str) -> None:
+        """Say that an axis can't be pruned."""
+        if isinstance(axis, np.ndarray):
+            self.atoms.fix(axis, why)
+
+    def fix_tensor(self, axes: Sequence[Axis] | None, why: str) -> None:
+        """No axis of this can be pruned."""
+        for axis in axes or ():
+            self.fix(axis, why)
+
+    def join(self, axes: Sequence[Axis], node: Node) -> Axis:
+        """One axis that all of these are: positions go together, and what is fixed fixes the rest."""
+        vectors = [axis for axis in axes if isinstance(axis, np.ndarray)]
+        fixed = [axis for axis in axes if isinstance(axis, Fixed)]
+        if not vectors:
+            return fixed[0] if fixed else SINGLE
+        if fixed or any(len(v) != len(vectors[0]) for v in vectors):
+            why = fixed[0].why if fixed else f"its length does not fit ({node.label()})"
+            for vector in vectors:
+                self.fix(vector, why)
+            return Fixed(why)
+        for vector in vectors[1:]:
+            self.atoms.unite(vectors[0], vector)
+        return vectors[0]
+
+    def cut_of(self, node: Node, ways: int) -> int:
+        """Which of `ways` factors to take at this node."""
+        return min(self.cuts.get(node, self.cut), ways - 1)
+
+    def take_apart(self, node: Node, axis: np.ndarray, sizes: Sequence[int], taken: int | None = None) -> list[Axis]:
+        """The factors of an axis: the one that is cut has an atom per index, for all positions with that index."""
+        ways = [i for i, size in enumerate(sizes) if size > 1]
+        if len(ways) < 2:
+            return [axis if i in ways else SINGLE for i in range(len(sizes))]
+        if taken is None:
+            taken = ways[self.cut_of(node, len(ways))]
+        self.crossings.append(Crossing(node, axis, tuple(sizes), taken))
+        rows = np.moveaxis(axis.reshape(sizes), taken, 0).reshape(sizes[taken], -1)
+        self.atoms.unite(rows[:, :1], rows[:, 1:])
+        other = Fixed(f"{node.label()} is cut along another factor")
+        return [rows[:, 0] if i == taken else other if i in ways else SINGLE for i in range(len(sizes))]
+
+    def put_together(self, node: Node, parts: Sequence[Axis], sizes: Sequence[Dim]) -> Axis:
+        """The axis whose index runs over `parts`, the last one fastest; one of them may be tracked."""
+        tracked = [i for i, part in enumerate(parts) if isinstance(part, np.ndarray)]
+        if not tracked:
+            return parts[0] if parts else SINGLE
+        if any(not isinstance(size, int) for size in sizes):
+            for i in tracked:
+                self.fix(parts[i], f"{node.label()} joins it with an axis of unknown length")
+            return Fixed(f"{node.label()} joins axes of unknown length")
+        chosen = tracked[self.cut_of(node, len(tracked))]
+        if len(tracked) > 1:
+            vectors = [part for part in parts if isinstance(part, np.ndarray)]
+            lengths = tuple(len(vector) for vector in vectors)
+            self.crossings.append(Crossing(node, np.concatenate(vectors), lengths, tracked.index(chosen)))
+        for i in tracked:
+            if i != chosen:
+                self.fix(parts[i], f"{node.label()} is cut along another factor")
+        view = [1] * len(parts)
+        view[chosen] = -1
+        atoms = parts[chosen]
+        assert isinstance(atoms, np.ndarray)
+        whole = np.broadcast_to(atoms.reshape(view), [int(s) for s in sizes if isinstance(s, int)])
+        return np.ascontiguousarray(whole).reshape(-1)
+
+    def mend(self, mend: Mend) -> None:
+        """Note what has to change with the atoms."""
+        self.mends.append(mend)
+
+    def work(self, node: Node, axes: Sequence[tuple[Axis, Tensor, int]]) -> None:
+        """Note multiply-accumulates: the product of the lengths of these axes, each with where it stands."""
+        tracked = tuple(axis for axis, _, _ in axes if isinstance(axis, np.ndarray))
+        others = tuple((tensor, i) for axis, tensor, i in axes if not isinstance(axis, np.ndarray))
+        self.works.append(Work(node, tracked, others))
+
+    def _tie(self) -> None:
+        """A weight that several nodes read stays one: its axes go together wherever they are tracked.
+
+        Vectors are left apart, since exporters share equal ones (scales of 1, shifts of 0) between layers
+        that have nothing in common; those are copied when they come to differ.
+        """
+        readers: dict[tuple[int, int], Place] = {}
+        tied: dict[int, bool] = {}
+        for place in self.places:
+            constant = constant_of(place.node.inputs[place.slot])
+            assert constant is not None
+            key = (id(constant), place.axis)
+            first = readers.setdefault(key, place)
+            if first is not place and tied.setdefault(id(constant), _is_tied(constant)):
+                self.atoms.unite(first.atoms, place.atoms)
+
+
+def _is_tied(constant: Constant) -> bool:
+    if sum(size > 1 for size in constant.stored.shape) < TIED_RANK:
+        return False
+    values = constant.values
+    return bool((values != values.flat[0]).any())

@@ -1,0 +1,63 @@
+"""What a model costs as a function of how many channels each group keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.channels.groups import ChannelGroups
+from onnx_compress.compiler.analysis.macs import UnknownSize
+from onnx_compress.compiler.analysis.sizes import SizeTable
+from onnx_compress.compiler.ir.graph import Tensor
+from onnx_compress.compiler.ir.model import Model
+
+
+class WidthCost:
+    """Multiply-accumulates of a model by the widths of its prunable groups.
+
+    Every layer's are a constant times the lengths of the axes that it multiplies over; each length is what
+    is fixed of the axis plus, for each group, (channels per set) · (sets kept).
+    """
+
+    def __init__(self, model: Model, groups: ChannelGroups, inputs: Mapping[str, Sequence[int]] | None = None) -> None:
+        sizes = SizeTable(model, inputs or {})
+        self.groups = groups.prunable
+        group_of = np.full(len(groups.sets.roots), -1)
+        for i, group in enumerate(self.groups):
+            group_of[group.roots] = i
+        lengths: dict[int, int] = {}
+        rows: list[np.ndarray] = []
+        self._layers: list[tuple[int, list[int]]] = []
+        for work in groups.walk.works:
+            factor = int(np.prod([_length(sizes, *place) for place in work.others], dtype=object))
+            for axis in work.tracked:
+                if id(axis) not in lengths:
+                    lengths[id(axis)] = len(rows)
+                    rows.append(self._row(group_of[groups.sets.roots[axis]]))
+            self._layers.append((factor, [lengths[id(axis)] for axis in work.tracked]))
+        self._matrix = np.array(rows).reshape(len(rows), len(self.groups) + 1)
+
+    def _row(self, owners: np.ndarray) -> np.ndarray:
+        """Channels per set and group on one axis; at the end those that stay."""
+        counts = np.bincount(owners + 1, minlength=len(self.groups) + 1)
+        per_set = counts[1:] // np.array([group.size for group in self.groups], dtype=np.int64).reshape(-1)
+        return np.append(per_set, counts[0])
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Sets in each prunable group when nothing is removed: int64 [groups]."""
+        return np.array([group.size for group in self.groups], np.int64)
+
+    def macs(self, kept: np.ndarray) -> int:
+        """Multiply-accumulates when group i keeps kept[i] of its sets."""
+        lengths = self._matrix @ np.append(kept, 1)
+        return sum(factor * int(np.prod([lengths[a] for a in axes], dtype=object)) for factor, axes in self._layers)
+
+
+def _length(sizes: SizeTable, tensor: Tensor, axis: int) -> int:
+    """Length of an axis; one that is not known counts as 1, the same before and after."""
+    try:
+        return sizes(tensor)[axis]
+    except (UnknownSize, IndexError):
+        return 1

@@ -1,0 +1,70 @@
+"""How much a channel matters: scores from the weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """What one axis of one weight gives to each channel of a group: `values` [channels, elements].
+
+    `role`: 'out' for the rows that compute the channel, 'in' for the columns that read it, 'scale' for the
+    factor of its normalization, otherwise 'shift', 'statistic' or ''.
+    """
+
+    role: str
+    values: np.ndarray
+
+
+Criterion: TypeAlias = Callable[[Sequence[Slices], np.random.Generator], np.ndarray | None]
+"""Scores [channels] of a group from its slices, higher for what should stay; None where it has nothing to go by."""
+
+
+def magnitude(slices: Sequence[Slices], order: int) -> np.ndarray | None:
+    """Σ over the weights that compute or read a channel of ‖slice‖_p relative to the mean over channels.
+
+    Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017 (arXiv:1608.08710); summed over everything
+    that goes together as in Fang et al., "DepGraph", CVPR 2023 (arXiv:2301.12900).
+    """
+    norms = [np.linalg.norm(s.values.astype(np.float64), order, axis=1) for s in slices if s.role in ("out", "in")]
+    if not norms:
+        norms = [np.linalg.norm(s.values.astype(np.float64), order, axis=1) for s in slices]
+    return _sum(norms)
+
+
+def l1(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """Sums of absolute values."""
+    return magnitude(slices, 1)
+
+
+def l2(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """Euclidean norms."""
+    return magnitude(slices, 2)
+
+
+def bn(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """|γ| of the normalizations: Liu et al., "Network Slimming", ICCV 2017 (arXiv:1708.06519)."""
+    return _sum([np.abs(s.values.astype(np.float64)).mean(1) for s in slices if s.role == "scale"])
+
+
+def random(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """No preference: what every other criterion has to beat."""
+    return rng.random(len(slices[0].values)) if slices else None
+
+
+def _sum(norms: list[np.ndarray]) -> np.ndarray | None:
+    if not norms:
+        return None
+    total = np.zeros(len(norms[0]))
+    for norm in norms:
+        mean = norm.mean()
+        total += norm / mean if mean > 0 else norm
+    return total
+
+
+CRITERIA: dict[str, Criterion] = {"l1": l1, "l2": l2, "bn": bn, "random": random}
