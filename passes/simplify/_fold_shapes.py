@@ -45,13 +45,15 @@ def _fix_target(model: Model, facts: Facts, node: Node, values: tuple[Dim, ...])
         return 0
     shape = facts.shape(node.inputs[0])
     if node.op == "Reshape":
-        target = None if node.attrs.get("allowzero") else reshape_target(shape, values)
+        means_zero = bool(node.attrs.get("allowzero")) and 0 in values
+        target = None if means_zero else reshape_target(shape, values)
     else:
         target = _expand_target(shape, values)
     if target is None:
         return 0
     constant = edit.add_constant(model, node.outputs[0].name, "shape", np.asarray(target, np.int64), graph=node.graph)
     edit.set_input(model, node, 1, constant)
+    edit.set_attr(model, node, "allowzero", None)
     return 1
 
 

@@ -18,9 +18,11 @@ from onnx_compress.passes.simplify._fuse_gemm import fuse_gemm
 from onnx_compress.passes.simplify._inline_branches import inline_branches
 from onnx_compress.passes.simplify._inline_constant_nodes import inline_constant_nodes
 from onnx_compress.passes.simplify._merge_chains import merge_chains
+from onnx_compress.passes.simplify._merge_slices import merge_slices
 from onnx_compress.passes.simplify._remove_identities import remove_identities
 from onnx_compress.passes.simplify._rule import Rule
 from onnx_compress.passes.simplify._share_duplicates import share_duplicates
+from onnx_compress.passes.simplify._sink_transposes import sink_transposes
 
 RULES: tuple[Rule, ...] = (
     inline_constant_nodes,
@@ -29,6 +31,8 @@ RULES: tuple[Rule, ...] = (
     fold_shapes,
     fold_constants,
     merge_chains,
+    merge_slices,
+    sink_transposes,
     share_duplicates,
     fold_batchnorm,
     fold_scales,
