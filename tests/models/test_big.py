@@ -16,7 +16,9 @@ def external(model: onnx.ModelProto) -> list[dict[str, str]]:
 
 
 def run(path, images: np.ndarray) -> np.ndarray:
-    return ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": images})[0]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, {"image": images})[0]
 
 
 def test_more_than_two_gigabytes_in_no_time_and_on_no_disk(tmp_path):
