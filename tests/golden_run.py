@@ -123,8 +123,8 @@ def _check_result(case: Case, before: Model, model: Model) -> None:
     if allowed is None:
         _require(all(one.effect is Effect.EXACT for one in passes), case, "a lossy pass needs '# close X' or '# runs'")
         allowed = EXACT
-    distance = _distance(expected, got, _largest)
-    _require(distance <= allowed, case, f"outputs differ by {distance:.3g} of their scale; {allowed:.3g} is allowed")
+    far = distance(expected, got)
+    _require(far <= allowed, case, f"outputs differ by {far:.3g} of their scale; {allowed:.3g} is allowed")
 
 
 def identical(a: Model, b: Model) -> bool:
@@ -170,6 +170,11 @@ def _norm(difference: np.ndarray) -> float:
 
 def _largest(difference: np.ndarray) -> float:
     return float(np.max(np.abs(difference), initial=0.0))
+
+
+def distance(expected: list[np.ndarray], got: list[np.ndarray]) -> float:
+    """How far outputs differ at most, as a share of the expected one's largest; nan where one is not finite."""
+    return _distance(expected, got, _largest)
 
 
 def _distance(expected: list[np.ndarray], got: list[np.ndarray], size: Callable[[np.ndarray], float]) -> float:

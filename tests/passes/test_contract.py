@@ -1,0 +1,170 @@
+"""What every pass of the registry must do, whatever it is: tested here, so that no pass's own test needs to."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline import registry, spec
+from onnx_compress.compiler.pipeline.base import Effect, Pass
+from tests.golden import Command
+from tests.golden_run import EXACT, apply, context, distance, feeds_for, run, serialized, signature
+from tests.small_models import TEXTS, small_model
+
+ROOT = Path(__file__).parents[2]
+NAMES = registry.names()
+HALF = 0.5
+"""What an open strength is set to here; finding it is the manager's work."""
+
+each_pass = pytest.mark.parametrize("name", NAMES)
+each_model = pytest.mark.parametrize("model_name", TEXTS)
+
+
+def configured(name: str) -> Pass:
+    """The pass with default options, its strength set where it is open."""
+    item = registry.find(name)()
+    return item.with_options(**{item.strength: HALF}) if item.is_open() and item.strength else item
+
+
+def applied(name: str, model_name: str) -> tuple[Model, int]:
+    model, original = small_model(model_name), small_model(model_name)
+    item = configured(name)
+    changed = item.run(model, context(item, model, original))
+    assert serialized(original) == serialized(small_model(model_name)), "the original must stay as it is"
+    return model, changed
+
+
+@each_pass
+@each_model
+def test_the_result_is_sound(name, model_name):
+    model, changed = applied(name, model_name)
+    before = small_model(model_name)
+    assert (changed == 0) == (serialized(model) == serialized(before)), f"run() returned {changed}"
+    proto = model.proto()
+    onnx.checker.check_model(proto, full_check=not proto.graph.sparse_initializer)
+    if registry.find(name).changes_inputs:
+        run(model, feeds_for(model))
+        return
+    assert signature(model) == signature(before)
+    feeds = feeds_for(before)
+    expected, got = run(before, feeds), run(model, feeds)
+    assert [array.shape for array in got] == [array.shape for array in expected]
+    far = distance(expected, got)
+    assert far == far, "outputs are not finite"
+    if registry.find(name).effect is Effect.EXACT:
+        assert far <= EXACT
+
+
+@each_pass
+@each_model
+def test_an_exact_pass_leaves_nothing_to_do(name, model_name):
+    if registry.find(name).effect is not Effect.EXACT:
+        return
+    model, _ = applied(name, model_name)
+    twice = model.clone()
+    item = configured(name)
+    assert item.run(twice, context(item, twice, model.clone())) == 0
+    assert serialized(twice) == serialized(model)
+
+
+def digests() -> dict[str, str]:
+    """A fingerprint of what each pass makes of each model, refusals included."""
+    found = {}
+    for name in NAMES:
+        for model_name in TEXTS:
+            model = small_model(model_name)
+            skips = []
+            apply(Command(spec.render([configured(name)])), model, small_model(model_name), skips)
+            content = serialized(model) + repr(skips).encode()
+            found[f"{name} on {model_name}"] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def test_the_same_input_gives_the_same_bytes_whatever_the_hash_seed():
+    command = [
+        sys.executable,
+        "-c",
+        "import json; from tests.passes.test_contract import *; print(json.dumps(digests()))",
+    ]
+    results = []
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+    assert results[0] == results[1]
+    assert results[0] == digests() == digests()
+
+
+@each_pass
+def test_name_file_and_class_agree(name):
+    kind = registry.find(name)
+    path = Path(inspect.getfile(kind)).resolve()
+    assert kind.name == name
+    assert path.stem == name.replace("-", "_")
+    assert path.parents[1] == ROOT / "passes"
+    assert kind.__name__ == "".join(word.capitalize() for word in name.split("-"))
+
+
+@each_pass
+def test_it_is_a_frozen_dataclass(name):
+    item = configured(name)
+    assert item == configured(name)
+    with pytest.raises(FrozenInstanceError):
+        item.name = "other"
+
+
+@each_pass
+def test_it_is_documented(name):
+    kind = registry.find(name)
+    first, *rest = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    assert re.fullmatch(r"[A-Z][^\n]*\.", first), "the docstring begins with one line, a sentence"
+    assert not first.startswith(f"{kind.__name__}("), "the docstring must not be the dataclass's signature"
+    assert kind.effect is Effect.EXACT or rest, "a lossy pass says what it does to the numbers, and when not to use it"
+    assert inspect.getdoc(inspect.getmodule(kind)), "the module needs a docstring"
+
+
+@each_pass
+def test_its_options_are_few_and_documented(name):
+    options = registry.find(name).options()
+    assert len(options) <= 8
+    for info in options:
+        assert info.help, f"option {info.name} needs a line of help"
+        assert not info.help.endswith("."), f"option {info.name}: help is a phrase, not a sentence"
+        info.check(info.default, name)
+
+
+@each_pass
+def test_its_spec_reads_back(name):
+    kind = registry.find(name)
+    assert spec.parse(spec.render([kind()])) == [kind()]
+    assert spec.parse(name) == [kind()]
+    item = configured(name)
+    assert spec.parse(spec.render([item])) == [item]
+    for info in kind.options():
+        for choice in info.choices or ():
+            chosen = kind(**{info.name: choice})
+            assert spec.parse(spec.render([chosen])) == [chosen]
+
+
+@each_pass
+def test_it_has_a_golden_file(name):
+    file = name.replace("-", "_")
+    verb = Path(inspect.getfile(registry.find(name))).parent.name
+    assert (ROOT / "tests" / "passes" / verb / f"{file}.md").is_file()
+
+
+def test_the_registry_is_not_empty():
+    assert {"simplify", "prune-channels", "quantize-int8"} <= set(NAMES)
