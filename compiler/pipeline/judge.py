@@ -88,15 +88,22 @@ class HeldOut:
         return score, self.evaluation.drop(score)
 
     def speed(self, models: Mapping[str, Model]) -> dict[str, float]:
-        """Median milliseconds of one run of each model at batch 1: from the table, else interleaved and noted there."""
+        """Median milliseconds of one run of each model at batch 1: from the table, else measured and noted there.
+
+        Ratios to the first are taken round by round of one interleaved measurement.
+        """
         feeds = next(iter(self.data.batches(1)))
         keys = keys_of(models, feeds, self.threads)
         known = self.table.get(list(keys.values()))
         if known is not None:
             return dict(zip(models, known, strict=True))
-        measured = {name: timing.median_ms for name, timing in self.timings(models).items()}
-        self.table.put({keys[name]: time for name, time in measured.items()})
-        return measured
+        # Models of the same structure take the same time, whatever the clock says of them.
+        distinct = {key: models[name] for name, key in keys.items()}
+        timings = self.timings(distinct)
+        reference = timings[next(iter(timings))]
+        measured = {key: reference.median_ms * _ratio(timing, reference) for key, timing in timings.items()}
+        self.table.put(measured)
+        return {name: measured[key] for name, key in keys.items()}
 
     def timings(self, models: Mapping[str, Model]) -> dict[str, Latency]:
         """Latency of each model at batch 1: interleaved, or one after another where memory demands it."""
@@ -126,3 +133,10 @@ class HeldOut:
 
     def _compare(self, reference: Model, candidate: Model, data: Dataset) -> dict[str, Numerics]:
         return numerics(self._session(reference), self._session(candidate), data)
+
+
+def _ratio(timing: Latency, reference: Latency) -> float:
+    """Round by round where both were timed in one run, else of the medians."""
+    if len(timing.rounds_ms) == len(reference.rounds_ms):
+        return latency.ratio(timing, reference).median
+    return timing.median_ms / reference.median_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TypeAlias
@@ -88,6 +89,9 @@ class Recording:
 
     _file: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115
     _entries: list[list[_Place | tuple[str, np.ndarray]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self._file.close)
 
     @classmethod
     def of(cls, session: Session, dataset: Dataset, size: int = 32, names: Sequence[str] | None = None) -> Recording:

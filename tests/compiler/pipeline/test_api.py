@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import onnx_compress
+from onnx_compress.compiler.errors import DataError, ModelError, OutputError
+from onnx_compress.compiler.pipeline.settings import Settings
+from tests.compiler.pipeline.passes_for_tests import classifier, labelled
+
+
+@pytest.fixture(autouse=True)
+def _own_latency_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_a_model_goes_through_from_file_to_file(tmp_path):
+    classifier().save(tmp_path / "in.onnx")
+    np.savez(tmp_path / "data.npz", **labelled())
+    result = onnx_compress.compress(tmp_path / "in.onnx", "simplify", data=tmp_path / "data.npz")
+    result.save(tmp_path / "out.onnx")
+    x = labelled(3)["x"]
+    before = onnx_compress.session(tmp_path / "in.onnx").run({"x": x})
+    after = onnx_compress.session(onnx_compress.load(tmp_path / "out.onnx")).run({"x": x})
+    np.testing.assert_allclose(after["y"], before["y"], rtol=1e-6)
+    with pytest.raises(OutputError, match="exists"):
+        result.save(tmp_path / "out.onnx")
+
+
+def test_without_data_the_report_says_so():
+    report = onnx_compress.compress(classifier(), "simplify").report
+    assert not report.metric.real_data
+    assert any("not measured on real data" in warning for warning in report.warnings)
+
+
+def test_evaluation_data_need_calibration_data():
+    with pytest.raises(DataError, match="without calibration data"):
+        onnx_compress.compress(classifier(), "simplify", eval_data=labelled())
+
+
+def test_evaluation_data_are_what_is_measured_on():
+    report = onnx_compress.compress(classifier(), "simplify", data=labelled(), eval_data=labelled(77, 2)).report
+    assert report.metric.samples == 77
+
+
+def test_the_metric_can_be_chosen():
+    report = onnx_compress.compress(
+        classifier(), "simplify", data=labelled(), settings=Settings(metric="cosine")
+    ).report
+    assert report.metric.name == "cosine"
+
+
+def test_a_file_that_is_no_model_is_one_clear_line(tmp_path):
+    (tmp_path / "text.onnx").write_text("not a model")
+    with pytest.raises(ModelError) as caught:
+        onnx_compress.compress(tmp_path / "text.onnx", "simplify")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_are_told_what_there_is():
+    with pytest.raises(AttributeError, match="it has Result, compress, load, session"):
+        onnx_compress.no_such_name  # noqa: B018
+    assert {"compress", "load"} <= set(dir(onnx_compress))
