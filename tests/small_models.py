@@ -1,4 +1,4 @@
-"""Small models as text, one per structure that passes treat differently. Weights come from seeds made of their names."""
+"""Small models as text, one per structure that passes treat differently; weights come from their names."""
 
 from __future__ import annotations
 
