@@ -19,7 +19,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of, input_constant
 from onnx_compress.passes.quantize._ranges import Range, affine
 from onnx_compress.passes.quantize._regions import Kind, Unit, source
-from onnx_compress.passes.quantize._rounding import round_groups
+from onnx_compress.passes.quantize._rounding import Rounded, round_groups
 
 INT32_TOP = np.float64(2**31 - 1)
 
@@ -59,7 +59,7 @@ class Inserter:
         self.types = types
         self.grids: dict[int, _Grid] = {}
         self.weights: dict[tuple[int, int, bytes], Variable] = {}
-        self.wanted = {id(tensor) for unit in units for tensor in unit.operands}
+        self.natural: dict[tuple[int, int], Rounded] = {}
 
     def run(self) -> int:
         """Write all units and return how many. Floats that nothing reads any more are swept away."""
@@ -152,17 +152,29 @@ class Inserter:
 
     def _integers(self, weight: Constant, unit: Unit, least: np.ndarray | None) -> tuple[Variable, np.ndarray]:
         """The dequantized weight and its scales [channels] or [1]; readers with the same needs share it."""
-        key = (id(weight), unit.axis, b"" if least is None else least.tobytes())
-        values = weight.values
-        groups = np.moveaxis(values, unit.axis, 0).reshape(values.shape[unit.axis], -1)
-        if not self.types.per_channel:
-            groups = groups.reshape(1, -1)
-        rounded = round_groups(groups, self.types.bits, least=least)
+        rounded = self._rounded(weight, unit.axis, None)
+        key = (id(weight), unit.axis, b"")
+        if least is not None and np.any(least > rounded.scales):
+            rounded = self._rounded(weight, unit.axis, least)
+            key = (id(weight), unit.axis, rounded.scales.tobytes())
         if key not in self.weights:
-            moved = np.moveaxis(values, unit.axis, 0).shape
+            moved = (weight.shape[unit.axis], *np.delete(weight.shape, unit.axis))
             integers = np.moveaxis(rounded.integers.reshape(moved), 0, unit.axis)
             self.weights[key] = self._stored(weight, integers, rounded.scales, unit)
         return self.weights[key], rounded.scales.astype(np.float64)
+
+    def _rounded(self, weight: Constant, axis: int, least: np.ndarray | None) -> Rounded:
+        key = (id(weight), axis)
+        if least is None and key in self.natural:
+            return self.natural[key]
+        values = weight.values
+        groups = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        if not self.types.per_channel:
+            groups = groups.reshape(1, -1)
+        rounded = round_groups(groups, self.types.bits, least=least)
+        if least is None:
+            self.natural[key] = rounded
+        return rounded
 
     def _stored(self, weight: Constant, integers: np.ndarray, scales: np.ndarray, unit: Unit) -> Variable:
         offset = 0 if self.types.weights == np.int8 else 128

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.opset import raise_opset
+from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.quantize import _floats, _ranges
@@ -23,6 +24,8 @@ from onnx_compress.passes.quantize._regions import Kind, candidates, observed, s
 
 OPSET = 13
 """The first with one scale per channel in DequantizeLinear."""
+SMALL = 4096
+"""Bytes of a float weight below which quantizing it may enlarge the file."""
 MARGIN = 0.95
 """Other types must be at least 5 % faster than the first to be chosen by measuring."""
 TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
@@ -84,7 +87,7 @@ class QuantizeInt8(Pass):
         return [u.node for u in units if u.kind is Kind.WEIGHTED and not ctx.is_excluded(u.node)]
 
     def _quantize(self, model: Model, ctx: Context) -> int:
-        layers = [_floats.label(node) for node in self._layers(model, ctx)]
+        layers = list(dict.fromkeys(_floats.label(node) for node in self._layers(model, ctx)))
         excluded = {_floats.label(node) for node in model.graph.nodes if ctx.is_excluded(node)}
         units = candidates(model, _silent)
         names = observed(select(units, _named(model, excluded)))
@@ -93,10 +96,31 @@ class QuantizeInt8(Pass):
         build = partial(self._built, model, ranges, excluded)
         kind, full = self._fastest(build, ctx)
         left = self._left_float(model, full, layers, partial(build, kind), ctx)
-        if len(left) == len(layers):
-            ctx.skip("model", "no layer can be quantized within the budget")
+        left += self._too_small(model, partial(build, kind), left, layers, ctx)
+        if len(left) >= len(layers):
+            ctx.skip("model", "no layer can be quantized within the budget without making the file larger")
             return 0
-        return self._write(model, ranges, {*excluded, *left}, kind)
+        changed = self._write(model, ranges, {*excluded, *left}, kind)
+        ctx.notes["quantized_layers"] = len(layers) - len(left)
+        return changed
+
+    def _too_small(
+        self, model: Model, build: partial[Model], left: list[str], layers: list[str], ctx: Context
+    ) -> list[str]:
+        """Layers to leave in float because the nodes around them take more bytes than their weights give back."""
+        if stored_bytes(build(left)) < stored_bytes(model):
+            return []
+        found = []
+        for node in self._layers(model, ctx):
+            weight = input_constant(node, 1)
+            if weight is not None and weight.nbytes < SMALL and _floats.label(node) not in left:
+                found.append(_floats.label(node))
+                ctx.skip(
+                    node, f"left in float: int8 saves less than its {weight.nbytes} bytes of weights cost around it"
+                )
+        if stored_bytes(build([*left, *found])) < stored_bytes(model):
+            return found
+        return [layer for layer in layers if layer not in left]
 
     def _range(self, seen: Histogram) -> Range:
         if self.method == "minmax":
@@ -158,3 +182,8 @@ def _named(model: Model, names: Collection[str]) -> set[Node]:
 
 def _silent(node: Node, why: str) -> None:
     """Reasons are reported once, when the layers are first looked at."""
+
+
+def stored_bytes(model: Model) -> int:
+    """Bytes of the model as a file, without writing it."""
+    return model.weight_bytes() + int(model.skeleton(0).ByteSize())
