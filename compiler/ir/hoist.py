@@ -1,9 +1,11 @@
-"""Taking the nodes of a body out into the graph around it."""
+"""Taking things out of a body into the graph around it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.graph import Graph, Node, Tensor
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 
 
@@ -31,6 +33,31 @@ def hoist(model: Model, node: Node, body: Graph) -> None:
         )
     edit.erase(model, node)
     model.forget_graphs()
+
+
+def common_graph(graphs: Sequence[Graph]) -> Graph:
+    """The innermost graph whose values all of `graphs` can read."""
+    around = [_around(graph) for graph in graphs]
+    return next(graph for graph in around[0] if all(graph in others for others in around))
+
+
+def _around(graph: Graph) -> list[Graph]:
+    """The graph itself, the one it is a body in, and so on."""
+    found = [graph]
+    while found[-1].parent is not None and found[-1].parent.graph is not None:
+        found.append(found[-1].parent.graph)
+    return found
+
+
+def lift(model: Model, constant: Constant, graph: Graph) -> None:
+    """Let `graph`, which is around the initializer's own, hold it; under another name where that one is taken."""
+    home = next(body for body in model.graphs() if any(other is constant for other in body.initializers))
+    if home is graph:
+        return
+    home.initializers.remove(constant)
+    graph.initializers.append(constant)
+    constant.name = edit.fresh_name(model, constant.name, "shared")
+    edit.touch(model)
 
 
 def _make_names_unique(model: Model, node: Node, body: Graph) -> None:

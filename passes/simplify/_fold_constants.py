@@ -2,14 +2,14 @@
 
 The largest subgraphs of constants are evaluated as a whole, and only what the rest of the model reads of them
 becomes an initializer. One that would add more bytes than it removes stays as it is (`ConstantOfShape` makes
-500 MB out of 40 bytes; `Cast` of an int8 weight quadruples it), except for a kilobyte, which shapes, masks and
-scales need. Then its inputs are tried in its stead. Bodies of If, Loop and Scan are folded like the main graph.
+500 MB out of 40 bytes; `Cast` of an int8 weight quadruples it), except for 256 bytes, about what the node took.
+Then its inputs are tried in its stead. Bodies of If, Loop and Scan are folded like the main graph; what several
+of them compute alike becomes one initializer in the graph around them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -17,15 +17,14 @@ import onnx
 from onnx_compress.compiler.errors import CompressError
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.hoist import common_graph, lift
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.session import create
+from onnx_compress.passes.simplify._constant_groups import GROWTH, Group, groups_that_pay
 from onnx_compress.passes.simplify._facts import READABLE, Facts
 from onnx_compress.passes.simplify._rule import UNTOUCHED
-
-GROWTH = 1024
-"""Bytes by which the file may grow for each initializer that folding makes."""
 
 _HANDLED_ELSEWHERE = frozenset({"Constant", "Identity"})
 _EXCHANGEABLE = frozenset(range(1, 14)) - {onnx.TensorProto.STRING}
@@ -36,18 +35,43 @@ _BOUNDED = frozenset({"NonZero", "Unique", "Compress", "Reshape", "Squeeze", "Un
 
 def fold_constants(model: Model, ctx: Context, facts: Facts) -> int:
     """Replace what only depends on constants by initializers of the same names."""
-    folded = _worth_it(model, facts, list(_constant_nodes(model, facts)))
-    wanted = [out for node in folded for out in _frontier(node, folded)]
-    if not wanted:
-        return 0
+    groups = groups_that_pay(facts, _constant_nodes(model, facts))
     try:
-        values = _evaluate(model, folded, wanted)
+        return _fold(model, facts, groups)
+    except CompressError:
+        # onnxruntime names no node when it can't load a graph: try each by itself.
+        return sum(_fold_or_skip(model, ctx, facts, group) for group in groups)
+
+
+def _fold_or_skip(model: Model, ctx: Context, facts: Facts, group: Group) -> int:
+    try:
+        return _fold(model, facts, [group])
     except CompressError as error:
-        ctx.skip("constant folding", f"onnxruntime can't compute the constant part of the model: {error}")
+        ctx.skip(group.nodes[-1], f"its constant inputs can't be computed: {error}")
         return 0
-    for out, array in zip(wanted, values):
-        edit.freeze(model, out, array)
-    return len(values)
+
+
+def _fold(model: Model, facts: Facts, groups: Sequence[Group]) -> int:
+    made = [outs for group in groups for outs in group.makes.values()]
+    if not made:
+        return 0
+    nodes = [node for group in groups for node in group.nodes]
+    values = _evaluate(model, nodes, [outs[0] for outs in made])
+    changed = 0
+    for outs, array in zip(made, values, strict=True):
+        if facts.nbytes(outs[0]) is not None or array.nbytes <= GROWTH:
+            _freeze(model, outs, array)
+            changed += len(outs)
+    return changed
+
+
+def _freeze(model: Model, outs: list[Variable], array: np.ndarray) -> None:
+    """Let one constant stand for all of `outs`, in a graph that is seen from all of them."""
+    graphs = [out.inputs[0].graph for out in outs]
+    constant = edit.freeze(model, outs[0], array)
+    for out in outs[1:]:
+        edit.replace_uses(model, out, constant)
+    lift(model, constant, common_graph([graph for graph in graphs if graph is not None]))
 
 
 def _constant_nodes(model: Model, facts: Facts) -> Iterator[Node]:
@@ -86,78 +110,11 @@ def _is_affordable(node: Node, inputs: list[Tensor], facts: Facts) -> bool:
     return all(c is None or c.nbytes <= facts.loadable or total < c.nbytes for c in constants)
 
 
-def _frontier(node: Node, folded: dict[Node, None]) -> list[Variable]:
-    """Outputs of a folded node that something else reads."""
-    return [out for out in node.outputs if any(reader not in folded for reader in out.outputs)]
-
-
-@dataclass
-class _Group:
-    """Folded nodes that hang together by values and by constants large enough to matter."""
-
-    makes: list[Variable]
-    removes: dict[Constant, None]
-
-
-def _worth_it(model: Model, facts: Facts, nodes: list[Node]) -> dict[Node, None]:
-    """The nodes whose folding does not make the file grow."""
-    folded = dict.fromkeys(nodes)
-    while True:
-        refused = [_largest(group, facts) for group in _groups(facts, folded) if _growth(group, facts, folded) > 0]
-        if not refused:
-            return folded
-        for node in refused:
-            folded.pop(node, None)
-        folded = _still_constant(folded, facts)
-
-
-def _still_constant(folded: dict[Node, None], facts: Facts) -> dict[Node, None]:
-    kept: dict[Node, None] = {}
-    for node in folded:
-        if all(facts.constant(t) is not None or t.inputs[0] in kept for t in node.inputs if t.name):
-            kept[node] = None
-    return kept
-
-
-def _largest(group: _Group, facts: Facts) -> Node:
-    return max(group.makes, key=lambda out: facts.nbytes(out) or 0).inputs[0]
-
-
-def _growth(group: _Group, facts: Facts, folded: dict[Node, None]) -> int:
-    added = sum((facts.nbytes(out) or 0) - GROWTH for out in group.makes)
-    return added - sum(c.nbytes for c in group.removes if all(reader in folded for reader in c.outputs))
-
-
-def _groups(facts: Facts, folded: dict[Node, None]) -> list[_Group]:
-    parent: dict[Node | Constant, Node | Constant] = {}
-
-    def root(item: Node | Constant) -> Node | Constant:
-        parent.setdefault(item, item)
-        while parent[item] is not item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    for node in folded:
-        for tensor in node.inputs:
-            source = facts.constant(tensor) if tensor.name else None
-            if source is not None and source.nbytes > GROWTH:
-                parent[root(node)] = root(source)
-            elif source is None and tensor.name:
-                parent[root(node)] = root(tensor.inputs[0])
-    groups: dict[Node | Constant, _Group] = {}
-    for node in folded:
-        group = groups.setdefault(root(node), _Group([], {}))
-        group.makes += _frontier(node, folded)
-        group.removes.update((c, None) for c in map(facts.constant, node.inputs) if c is not None)
-    return [group for group in groups.values() if group.makes]
-
-
-def _evaluate(model: Model, folded: dict[Node, None], wanted: list[Variable]) -> list[np.ndarray]:
+def _evaluate(model: Model, nodes: Sequence[Node], wanted: Sequence[Variable]) -> list[np.ndarray]:
     """The values of `wanted`, computed by onnxruntime without its own rewriting."""
     graph = Graph("constants")
     twins: dict[Tensor, Tensor] = {}
-    for node in folded:
+    for node in nodes:
         inputs = [_twin(t, twins, graph) for t in node.inputs]
         outputs = [_twin(t, twins, graph) for t in node.outputs]
         twin = Node(node.op, "", node.attrs, inputs, outputs, node.domain)

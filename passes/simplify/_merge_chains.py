@@ -5,6 +5,7 @@
     Reshape ∘ Flatten, Squeeze ∘ Unsqueeze, …   →  nothing, where the shape is back to what it was
                                                 →  one Reshape, where its target can be written down
     Transpose ∘ Transpose                       →  one, or nothing
+    Reshape ∘ Transpose that moves axes of 1    →  Reshape ∘ Reshape
     Cast ∘ Cast                                 →  the last, where the first loses nothing
 """
 
@@ -42,6 +43,8 @@ def merge_chains(model: Model, ctx: Context, facts: Facts) -> int:
             changed += _merge_shapers(model, facts, node, before)
         elif node.is_op("Transpose") and before.is_op("Transpose"):
             changed += _merge_transposes(model, facts, node, before)
+        elif node.is_op(*_SHAPERS) and before.is_op("Transpose"):
+            changed += _moves_nothing(before, facts) and _reshape_once(model, facts, node, before)
         elif node.is_op("Cast") and before.is_op("Cast"):
             changed += _merge_casts(model, facts, node, before)
     return changed
@@ -79,6 +82,15 @@ def _merge_transposes(model: Model, facts: Facts, node: Node, before: Node) -> i
     edit.set_input(model, node, 0, before.inputs[0])
     edit.set_attr(model, node, "perm", perm)
     return 1
+
+
+def _moves_nothing(node: Node, facts: Facts) -> bool:
+    """Whether a Transpose only moves axes of length 1, which keeps the elements in their order."""
+    perm, shape = permutation(node, facts), facts.shape(node.inputs[0])
+    if perm is None or shape is None:
+        return False
+    long_axes = [axis for axis in perm if shape[axis] != 1]
+    return long_axes == sorted(long_axes)
 
 
 def permutation(node: Node, facts: Facts) -> tuple[int, ...] | None:

@@ -21,7 +21,7 @@ from onnx_compress.passes.simplify._facts import Facts, has_input
 
 
 def merge_slices(model: Model, ctx: Context, facts: Facts) -> int:
-    """Merge wherever nothing else reads the value between."""
+    """Merge wherever the value between is needed no more."""
     changed = 0
     for node in model.nodes():
         if node.is_op("Slice") and model.opset >= 10:
@@ -46,9 +46,7 @@ def _merge(model: Model, facts: Facts, node: Node) -> bool:
     if before is None or not before.is_op("Slice") or before.graph is not node.graph:
         return False
     inner, outer = _cut(before, facts), _cut(node, facts)
-    if inner is None or outer is None or np.intersect1d(inner.axes, outer.axes).size:
-        return False
-    if not facts.is_alone(node.inputs[0]):
+    if inner is None or outer is None or not _vanishes(before, inner, facts):
         return False
     edit.set_input(model, node, 0, before.inputs[0])
     for slot, part in enumerate(("starts", "ends", "axes", "steps"), start=1):
@@ -56,6 +54,14 @@ def _merge(model: Model, facts: Facts, node: Node) -> bool:
         constant = edit.add_constant(model, node.outputs[0].name, part, values, graph=node.graph)
         edit.set_input(model, node, slot, constant)
     return True
+
+
+def _vanishes(before: Node, inner: _Cut, facts: Facts) -> bool:
+    """Whether all that reads the value between are Slices that can be merged with the first."""
+    between = before.outputs[0]
+    cuts = [_cut(reader, facts) if reader.is_op("Slice") else None for reader in between.outputs]
+    is_merged = all(cut is not None and not np.intersect1d(inner.axes, cut.axes).size for cut in cuts)
+    return is_merged and between not in facts.results
 
 
 def _cut(node: Node, facts: Facts) -> _Cut | None:

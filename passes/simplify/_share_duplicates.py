@@ -55,13 +55,17 @@ def _replace(model: Model, facts: Facts, node: Node, first: Node) -> bool:
 
 
 def _key(node: Node, facts: Facts) -> Hashable:
-    attributes = tuple((name, _attribute(value)) for name, value in sorted(node.attrs.items()))
-    return node.op, attributes, tuple(_input(tensor, facts) for tensor in node.inputs)
+    return node.op, attributes_key(node), tuple(_input(tensor, facts) for tensor in node.inputs)
+
+
+def attributes_key(node: Node) -> Hashable:
+    """A key that is equal for equal attributes."""
+    return tuple((name, _attribute(value)) for name, value in sorted(node.attrs.items()))
 
 
 def _attribute(value: Any) -> Hashable:
     if isinstance(value, Constant):
-        return _constant(value)
+        return constant_key(value)
     # The text tells 1 from 1.0 and 0.0 from -0.0, which are equal as numbers.
     return type(value).__name__, repr(value)
 
@@ -70,10 +74,11 @@ def _input(tensor: Tensor, facts: Facts) -> Hashable:
     if not tensor.name:
         return ""
     constant = facts.constant(tensor)
-    return tensor if constant is None else _constant(constant)
+    return tensor if constant is None else constant_key(constant)
 
 
-def _constant(constant: Constant) -> Hashable:
+def constant_key(constant: Constant) -> Hashable:
+    """A key that is equal for equal small constants; a large one is equal to itself only."""
     stored = constant.stored
     if constant.nbytes > SMALL or stored.dtype == object:
         return constant
