@@ -1,0 +1,42 @@
+# make demo: the main job on a real model    make test: the tests    make check: lint, types, layers    make zoo: real models
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO := demo
+
+.PHONY: demo test check zoo clean
+
+demo: $(VENV)/installed
+	@mkdir -p $(DEMO)
+	$(BIN)/onnx-compress models/digits.onnx -p prune,quantize -o $(DEMO)/digits.onnx \
+		--data models/digits_train.npz --report $(DEMO)/report.json --report $(DEMO)/report.html --force
+
+test: $(VENV)/installed-tests
+	$(BIN)/python -m pytest -n 2 -m "not network"
+
+check: $(VENV)/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+
+zoo: $(VENV)/installed-tests
+	$(BIN)/onnx-compress zoo fetch
+	$(BIN)/onnx-compress zoo check
+	$(BIN)/python -m pytest -m network
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed
+	$(INSTALL) -e '.[test]'
+	@touch $@
