@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.recipe import Recipe
     from onnx_compress.compiler.pipeline.record import Report
     from onnx_compress.compiler.pipeline.settings import Settings
+    from onnx_compress.compiler.runtime.data import Dataset
 
 A_FILE = click.Path(path_type=Path)
 REPORTS = (".json", ".html")
@@ -72,21 +73,19 @@ def compress(
     settings = _settings(pipeline, given)
     _check_outputs(model, out, reports, is_needed=not dry_run, force=force)
 
-    from rich.console import Console
-
     from onnx_compress.compiler.cli import plan
     from onnx_compress.compiler.ir.model import Model
 
     loaded = Model.load(model)
     plan.check(loaded, pipeline, settings)
     if dry_run:
-        plan.show(loaded, pipeline, settings, (data, eval_data), Console(highlight=False))
+        plan.show(loaded, pipeline, settings, (data, eval_data))
         return 0
     assert out is not None
-    result = _compressed(loaded, pipeline, settings, (data, eval_data), quiet=quiet)
+    result, held_out = _compressed(loaded, pipeline, settings, (data, eval_data), quiet=quiet)
     report = replace(result.report, source=str(model), target=str(out))
     result.save(out, force=force)
-    _write_reports(report, loaded, result.model, reports)
+    _write_reports(report, loaded, result.model, held_out, reports)
     if not quiet:
         _show(report, verbose=verbose)
     return report.exit_status
@@ -146,27 +145,38 @@ def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is
 
 def _compressed(
     model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None], *, quiet: bool
-) -> Result:
+) -> tuple[Result, Dataset]:
+    """What the run gives, and the samples that it was measured on."""
     from rich.console import Console
 
     from onnx_compress.compiler.cli.progress import bars
     from onnx_compress.compiler.pipeline import api
+    from onnx_compress.compiler.pipeline.inputs import datasets
 
+    calibration, held_out = datasets(model, *data, pipeline.pictures, settings.seed)
     watched = None if quiet else bars(Console(stderr=True))
-    return api.compress(model, pipeline, data=data[0], eval_data=data[1], settings=settings, bars=watched)
+    result = api.compress(model, pipeline, data=calibration, eval_data=held_out, settings=settings, bars=watched)
+    return result, held_out
 
 
-def _write_reports(report: Report, before: Model, after: Model, paths: Sequence[Path]) -> None:
-    from onnx_compress.compiler.analysis.cost import Cost
+def _write_reports(report: Report, before: Model, after: Model, held_out: Dataset, paths: Sequence[Path]) -> None:
     from onnx_compress.compiler.ir.save import replacing
     from onnx_compress.compiler.report.document import to_json
-    from onnx_compress.compiler.report.html import to_html
 
     for path in paths:
         is_page = path.suffix.lower() == ".html"
-        text = to_html(report, Cost.of(before), Cost.of(after)) if is_page else to_json(report)
+        text = _page(report, before, after, held_out) if is_page else to_json(report)
         with replacing(path) as file:
             file.write(text.encode())
+
+
+def _page(report: Report, before: Model, after: Model, held_out: Dataset) -> str:
+    """The report as a page, with the layers of both models at the sizes of one sample."""
+    from onnx_compress.compiler.analysis.cost import Cost
+    from onnx_compress.compiler.report.html import to_html
+
+    sizes = {name: array.shape for name, array in next(held_out.batches(1)).items()}
+    return to_html(report, Cost.of(before, sizes), Cost.of(after, sizes))
 
 
 def _show(report: Report, *, verbose: bool) -> None:

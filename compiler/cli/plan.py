@@ -24,10 +24,10 @@ def check(model: Model, pipeline: Recipe, settings: Settings) -> None:
     check_globs([*settings.exclude, *(rule.match for step in pipeline.steps for rule in step.layers)], model)
 
 
-def show(
-    model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None], console: Console
-) -> None:
+def show(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None]) -> None:
     """Print the passes in the order they will run, the layers that each glob matches, the budget and the samples."""
+    console = Console(highlight=False)
+    said = _samples(model, pipeline, settings, data)
     steps = with_simplify(pipeline.steps, settings)
     for number, step in enumerate(steps, 1):
         console.print(Text(f"{number}. {render_one(step.item)}", style="bold").append(_remark(step), style="not bold"))
@@ -37,7 +37,7 @@ def show(
     for glob in settings.exclude:
         console.print(Text(f"left alone: {_matches(model, glob)}"))
     console.print(Text(f"budget: {settings.budget:g} points of {settings.metric or 'the metric that fits'}"))
-    console.print(Text(_samples(model, pipeline, settings, data)))
+    console.print(Text(said))
 
 
 def _remark(step: Step) -> str:

@@ -53,7 +53,7 @@ def _latency(report: Report) -> Iterator[Row]:
         spread = max(report.timing.input_spread_ms, report.timing.output_spread_ms)
         threads = f"{report.timing.threads} thread{'s' if report.timing.threads != 1 else ''}"
         change += f" ± {quantities.milliseconds(spread)}, {threads}, batch {report.timing.batch}"
-    style = "red" if verdict.is_slower(report) else "green" if before and after and after < before else ""
+    style = {-1: "green", 0: "", 1: "red"}[verdict.latency_trend(report)]
     yield Row("latency", quantities.milliseconds(before), quantities.milliseconds(after), change, style)
 
 
@@ -64,10 +64,12 @@ def _metric(report: Report) -> Iterator[Row]:
     change = f"{quantities.points(-metric.drop, signed=True)} points"
     if metric.max_drop is not None:
         change += f" (may cost {quantities.points(metric.max_drop)})"
+    if not metric.real_data:
+        change += ", on made-up inputs"
     style = "red" if metric.max_drop is not None and metric.drop > metric.max_drop else ""
     before, after = (quantities.metric(metric.name, value) for value in (metric.before, metric.after))
     yield Row(metric.name, before, after, change, style)
-    if verdict.error_bar(metric):
+    if metric.real_data and verdict.error_bar(metric):
         yield Row("", "", "", verdict.error_bar(metric))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from onnx_compress.compiler.pipeline.record import FEW_SAMPLES, Figures, Metric, Report, Timing
@@ -14,10 +15,10 @@ SAME = 0.03
 """Ratios nearer to 1 than this are called the same size."""
 
 
-def is_slower(report: Report) -> bool:
-    """Whether the output takes longer than the input by more than the measurement scatters."""
+def latency_trend(report: Report) -> int:
+    """1 where the output takes longer than the input, -1 where it is faster, 0 within the noise or without timings."""
     change = _latency_change(report.input, report.output, report.timing)
-    return change is not None and change > 0
+    return 0 if not change else int(math.copysign(1, change))
 
 
 def summary(report: Report) -> str:
