@@ -64,6 +64,8 @@ def _is_shareable(constant: Constant) -> bool:
     stored = constant.stored
     if isinstance(stored, LazyTensor) and stored.is_sparse:
         return False
+    if not constant.outputs:
+        return False  # onnxruntime drops what nothing reads, and then refuses a reference for it
     return constant.nbytes > PLACEHOLDER_LIMIT and np.dtype(stored.dtype).char in _SHAREABLE
 
 

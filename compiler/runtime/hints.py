@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,7 +50,7 @@ def _bound(node: Node, hints: Hints) -> None:
 def _comparison(node: Node, hints: Hints) -> None:
     for tensor, other in (node.inputs, node.inputs[::-1]):
         constant, name = constant_of(other), _input_behind(tensor)
-        if constant is not None and name is not None and constant.stored.size <= _LARGEST_COMPARED:
+        if constant is not None and name is not None and math.prod(constant.stored.shape) <= _LARGEST_COMPARED:
             values = np.ravel(constant.values)
             if values.size and values.dtype.kind in "iuf":
                 hints.equal.setdefault(name, values[0].item())

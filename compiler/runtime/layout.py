@@ -8,7 +8,7 @@ entire array (a scalar sampling rate, a recurrent state). The declared shapes de
    is B as well hold a batch: of exactly B samples, so the last run is filled up and its results cut.
 3. A free first dimension that counts something else than samples makes its input whole: when its name stands
    behind the front of some input too (`ids[N, T]`, `positions[T]`; `mask[T, T]`), or when a name like 'batch'
-   or 'N' stands behind it (`frames[T, batch, 80]`).
+   or 'N' stands behind it (`frames[T, batch, 80]`). If it is such a name itself, it does count samples.
 
 A model with no batch, or with a whole input of a free dimension (a state `[2, N, 128]`: its size hangs on the
 batch), runs one sample at a time.
@@ -85,7 +85,8 @@ def _is_fixed(shape: Sequence[Dim]) -> bool:
 def _counts_samples(spec: TensorSpec, behind: set[str]) -> bool:
     """Rule 3 for an input with a free first dimension; `behind` are the names that stand behind a front."""
     front = _front(spec)
+    if isinstance(front, str) and _BATCH.match(front):
+        return True
     if front in behind:
         return False
-    named_behind = any(isinstance(dim, str) and _BATCH.match(dim) for dim in (spec.shape or ())[1:])
-    return not named_behind
+    return not any(isinstance(dim, str) and _BATCH.match(dim) for dim in (spec.shape or ())[1:])

@@ -136,6 +136,6 @@ def _found(output: onnxruntime.NodeArg) -> TensorSpec:
 
 def _run_error(error: Exception) -> CompressError:
     reason = explain(error)
-    if type(error).__name__ == "InvalidArgument":
+    if type(error).__name__ == "InvalidArgument" and not reason.startswith("node "):
         return DataError(f"the inputs do not fit the model: {reason}")
     return ModelError(f"the model fails in onnxruntime: {reason}")

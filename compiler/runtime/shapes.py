@@ -1,30 +1,29 @@
 """Element types and shapes of all values of a model, from every source that has an opinion.
 
 No source knows all, and each has models on which it fails: onnxruntime's symbolic inference follows computed
-shapes best but stops at the first operator it does not know; onnx's own goes on but leaves holes. So their answers
-are merged value by value, and a failure is a note, never the end. Large weights take part by type and shape
-alone.
+shapes best but stops at the first operator it does not know; onnx's own goes on but leaves holes. So their
+answers are merged value by value, and a failure is a note, never the end. Large weights take part by type
+and shape alone.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-from onnx_compress.compiler.errors import CompressError, ModelError
+from onnx_compress.compiler.errors import UserError
+from onnx_compress.compiler.ir.exporter import embedded, export_graph, placeholder
+from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.observed import observe
 from onnx_compress.compiler.runtime.specs import Dim, ModelLike, as_model, element_dtype, shape_of, specs
+from onnx_compress.compiler.runtime.symbolic import symbolic
 
 KEPT_BYTES = 1 << 13
 """Constants up to this size keep their values: those that shapes are computed from are smaller."""
-_LARGEST_INT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -70,27 +69,21 @@ def infer(model: ModelLike, *, by_running: bool = False) -> Shapes:
     inputs: those are the sizes for these inputs, not for all.
     """
     loaded = as_model(model)
-    proto = _without_weights(loaded.skeleton(KEPT_BYTES))
-    types: dict[str, ValueType] = {}
-    notes: list[str] = []
-    for source, name in (
-        (_symbolic, "onnxruntime's symbolic inference"),
-        (_onnx, "onnx's inference"),
-        (_declared, "the file"),
-    ):
-        with _noted(name, notes):
-            for value, found in source(proto):
-                types[value] = merged(types.get(value, UNKNOWN), found)
-    types.update(
-        (spec.name, ValueType(spec.dtype, spec.shape)) for spec in specs(loaded).inputs
-    )  # as promised to callers
+    proto = _without_weights(loaded)
+    table = _Table()
+    infos, bodies, note = symbolic(proto)
+    table.add(_types(infos))
+    table.add(_in_bodies(bodies))
+    table.note("onnxruntime's symbolic inference", note)
+    inferred, note = _inferred_by_onnx(proto)
+    table.add(_without_made_up_names(inferred, proto))
+    table.note("onnx's inference", note)
+    table.add(_declared(proto))
+    # Inputs are as promised to callers, whatever a source would like to call their dimensions.
+    table.types.update((spec.name, ValueType(spec.dtype, spec.shape)) for spec in specs(loaded).inputs)
     if by_running:
-        with _noted("running the model", notes):
-            unsure = [out.name for node in loaded.graph.nodes for out in node.outputs]
-            unsure = [name for name in unsure if not _is_complete(types.get(name, UNKNOWN))]
-            for value, dtype, shape in observe(loaded, unsure):
-                types[value] = merged(types.get(value, UNKNOWN), ValueType(dtype, shape))
-    return Shapes(types, tuple(notes))
+        _observe(loaded, table)
+    return Shapes(table.types, tuple(table.notes))
 
 
 def merged(known: ValueType, other: ValueType) -> ValueType:
@@ -107,60 +100,90 @@ def _better(known: Dim, other: Dim) -> Dim:
     return other if known is None or isinstance(other, int) else known
 
 
-def _is_complete(known: ValueType) -> bool:
-    return known.shape is not None and None not in known.shape
+class _Table:
+    """What the sources said so far; the earlier ones count for more."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, ValueType] = {}
+        self.notes: list[str] = []
+
+    def add(self, found: Iterable[tuple[str, ValueType]]) -> None:
+        for name, value in found:
+            self.types[name] = merged(self.types.get(name, UNKNOWN), value)
+
+    def note(self, source: str, reason: str) -> None:
+        if reason:
+            self.notes.append(f"{source} stopped: {reason}")
+
+    def is_complete(self, name: str) -> bool:
+        shape = self.types.get(name, UNKNOWN).shape
+        return shape is not None and None not in shape
 
 
-@contextmanager
-def _noted(source: str, notes: list[str]) -> Iterator[None]:
-    """Turn whatever a source raises into a note."""
-    try:
-        yield
-    except Exception as error:  # other projects' code on models of any kind
-        kind = "" if isinstance(error, CompressError) else f"{type(error).__name__}: "
-        notes.append(f"{source} stopped: {kind}{' '.join(str(error).split())[:200]}")
+def _without_weights(model: Model) -> onnx.ModelProto:
+    """The model with typed inputs in place of its large weights, those in Constant nodes included.
 
-
-def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """`proto` with its placeholders as typed inputs: no library then looks for their values."""
-    heavy = [t for t in proto.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    light = [t for t in proto.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
-    inputs = {info.name for info in proto.graph.input}
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(light)
-    for tensor in heavy:
-        if tensor.name not in inputs:
-            proto.graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
+    So no library looks for their values. Weights inside bodies, which have no such inputs, are kept.
+    """
+    top = {c for c in model.graph.initializers if c.nbytes > KEPT_BYTES}
+    nodes = [node for node in model.graph.nodes if node.is_op("Constant")]
+    held = {v for node in nodes for v in node.attrs.values() if isinstance(v, Constant) and v.nbytes > KEPT_BYTES}
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.header)
+    proto.graph.CopyFrom(
+        export_graph(model.graph, lambda c: placeholder(c, 0) if c in top or c in held else embedded(c))
+    )
+    _free(proto.graph)
     return proto
 
 
-def _symbolic(proto: onnx.ModelProto) -> Iterator[tuple[str, ValueType]]:
-    # Not `infer_shapes`: where that stops early it discards what it has, and leaves a file behind in the
-    # current folder.
-    with _quiet("onnxruntime.tools.symbolic_shape_infer"):
-        inference = SymbolicShapeInference(_LARGEST_INT, True, False, 0)
-        complete = False
-        try:
-            inference._preprocess(proto)
-            while inference.run_:
-                complete = inference._infer_impl()
-        finally:
-            yield from _types(getattr(inference, "known_vi_", {}).values())
-            yield from _in_bodies(inference.out_mp_.graph)
-    if not complete:
-        raise ModelError("there is an operator that it does not know")
+def _free(graph: onnx.GraphProto) -> None:
+    """Turn the placeholders of a graph into inputs."""
+    known = {info.name for info in graph.input}
+    absent = {t.name: t for t in graph.initializer if _is_placeholder(t)}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and _is_placeholder(node.attribute[0].t):
+            absent[node.output[0]] = node.attribute[0].t
+    nodes = [node for node in graph.node if not (node.op_type == "Constant" and node.output[0] in absent)]
+    initializers = [tensor for tensor in graph.initializer if tensor.name not in absent]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(initializers)
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
+        for name, tensor in absent.items()
+        if name not in known
+    )
 
 
-def _onnx(proto: onnx.ModelProto) -> Iterator[tuple[str, ValueType]]:
-    known = {dim for _, declared in _declared(proto) for dim in declared.shape or ()}
-    for name, found in _declared(onnx.shape_inference.infer_shapes(proto, data_prop=True)):
-        # Names that onnx makes up for what it does not know ('unk__0') say nothing.
-        shape = (
-            None if found.shape is None else tuple(d if isinstance(d, int) or d in known else None for d in found.shape)
-        )
+def _is_placeholder(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_location == onnx.TensorProto.EXTERNAL
+
+
+def _inferred_by_onnx(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+    try:
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True), ""
+    except Exception as error:  # any operator's own inference may object
+        return proto, " ".join(str(error).split())[:200]
+
+
+def _without_made_up_names(inferred: onnx.ModelProto, declared: onnx.ModelProto) -> Iterator[tuple[str, ValueType]]:
+    """What onnx found, without the names ('unk__0') that it makes up for what it does not know."""
+    known = {dim for _, found in _declared(declared) for dim in found.shape or ()}
+    for name, found in _declared(inferred):
+        shape = found.shape
+        if shape is not None:
+            shape = tuple(dim if isinstance(dim, int) or dim in known else None for dim in shape)
         yield name, ValueType(found.dtype, shape)
+
+
+def _observe(model: Model, table: _Table) -> None:
+    names = [out.name for node in model.graph.nodes for out in node.outputs]
+    try:
+        for name, dtype, shape in observe(model, [name for name in names if not table.is_complete(name)]):
+            table.add([(name, ValueType(dtype, shape))])
+    except UserError as error:
+        table.note("running the model", str(error))
 
 
 def _declared(proto: onnx.ModelProto) -> Iterator[tuple[str, ValueType]]:
@@ -188,15 +211,3 @@ def _types(infos: Iterable[onnx.ValueInfoProto]) -> Iterator[tuple[str, ValueTyp
         if info.type.WhichOneof("value") in ("tensor_type", None):
             dtype = element_dtype(tensor.elem_type) if tensor.elem_type else None
             yield info.name, ValueType(dtype, shape_of(tensor) if tensor.HasField("shape") else None)
-
-
-@contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    """Keep a library's warnings off the user's terminal: what matters is in the result."""
-    found = logging.getLogger(logger)
-    level = found.level
-    found.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        found.setLevel(level)

@@ -1,8 +1,9 @@
 """Made-up inputs for a model without data: drawn from what its inputs declare, and tried out before they are used.
 
 A declared shape says little about what a model can digest, so guesses are tried from the likely to the odd:
-sizes for the free dimensions, then values for whole numbers (within the table that they index, a value that
-the graph compares them with), then ranges of numbers until no output is NaN or infinite.
+sizes for the free dimensions and values for whole numbers (within the table that they index, a value that the
+graph compares them with) until the model runs and gives something else than nothing or zeros, then ranges of
+numbers until no output is NaN or infinite.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from onnx_compress.compiler.runtime.session import Session, create
 from onnx_compress.compiler.runtime.source import Feeds, chunks
 from onnx_compress.compiler.runtime.specs import Dim, ModelLike, TensorSpec
 
-SIZES = ((64, 16), (224, 16), (32, 8), (256, 128), (128, 64), (640, 512), (8, 2), (1, 1), (512, 1024))
+SIZES = ((64, 16), (224, 128), (32, 8), (256, 512), (128, 64), (640, 1024), (512, 16000), (8, 2), (1, 1))
 """(height and width, other lengths) to try for free dimensions."""
 WHOLE_NUMBERS = ("drawn", "compared", "ones", "zeros")
 NUMBERS = ("normal", "unit", "ones")
@@ -64,6 +65,10 @@ class SyntheticSource:
 
     def __len__(self) -> int:
         return self._count
+
+    def with_guess(self, guess: Guess) -> SyntheticSource:
+        """The same number of samples from the same seed, drawn in another way."""
+        return SyntheticSource(self.layout, self._hints, guess, self._count, self._seed)
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
         """See `Source.read`."""
@@ -113,15 +118,20 @@ def synthetic(model: ModelLike, *, samples: int = 64, seed: int = 0, session: Se
         raise DataError(f"input '{odd.name}' is a {odd.kind}: inputs can be made up for tensors only; give --data")
     count = samples if layout.batched else 1  # without a batch all would be the same
     hints, reason = hints_of(model), ""
+    running: SyntheticSource | None = None
     for guess in _guesses(layout):
         source = SyntheticSource(layout, hints, guess, count, seed)
         try:
-            finite = _runs(session, source)
+            found = _first_outputs(session, source)
         except UserError as error:
             reason = str(error)
             continue
-        return Dataset.of(source if finite else _finite(session, source, hints, seed))
-    raise DataError(f"no inputs could be made up on which the model runs ({reason}): give --data")
+        running = running or source
+        if _is_telling(found):
+            return Dataset.of(_finite(session, source, found))
+    if running is None:
+        raise DataError(f"no inputs could be made up on which the model runs ({reason}): give --data")
+    return Dataset.of(running)
 
 
 def _guesses(layout: Layout) -> Iterator[Guess]:
@@ -132,24 +142,31 @@ def _guesses(layout: Layout) -> Iterator[Guess]:
             yield Guess(spatial, length, whole)
 
 
-def _finite(session: Session, source: SyntheticSource, hints: Hints, seed: int) -> SyntheticSource:
-    """`source` with the first range of numbers that gives finite outputs; itself when none does."""
+def _first_outputs(session: Session, source: SyntheticSource) -> list[np.ndarray]:
+    return list(session.run(next(Dataset.of(source).runs(1)).feeds).values())
+
+
+def _is_telling(outputs: list[np.ndarray]) -> bool:
+    """Whether some output holds something else than zeros and NaN: with too short a signal there may be nothing."""
+    return any(a.dtype.kind == "O" or np.any(np.isfinite(a) & (a != 0)) for a in outputs)
+
+
+def _is_finite(outputs: list[np.ndarray]) -> bool:
+    return all(np.isfinite(a).all() for a in outputs if a.dtype.kind == "f")
+
+
+def _finite(session: Session, source: SyntheticSource, found: list[np.ndarray]) -> SyntheticSource:
+    """`source`, which gave the outputs `found`, with the first range of numbers for which they are finite, if any."""
+    if _is_finite(found):
+        return source
     for numbers in NUMBERS[1:]:
-        guess = replace(source.guess, numbers=numbers)
-        other = SyntheticSource(source.layout, hints, guess, len(source), seed)
+        other = source.with_guess(replace(source.guess, numbers=numbers))
         try:
-            if _runs(session, other):
+            if _is_finite(_first_outputs(session, other)):
                 return other
         except UserError:
             continue
     return source
-
-
-def _runs(session: Session, source: SyntheticSource) -> bool:
-    """Run the first samples; whether every output is finite. Raises what the session raises."""
-    batch = next(Dataset.of(source).runs(1))
-    outputs = session.run(batch.feeds)
-    return all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f")
 
 
 def _behind_batch(layout: Layout, spec: TensorSpec) -> tuple[Dim, ...]:

@@ -1,0 +1,60 @@
+"""onnxruntime's symbolic shape inference, made to keep what it finds and to end in reasonable time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import sympy
+from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+LONGEST = 8
+"""Operations in a dimension's expression up to which it is calculated with; beyond, its text stands for it.
+
+Sizes that pass through a chain of resizes nest roundings in roundings, and simplifying those takes minutes.
+"""
+_LARGEST_INT = 2**31 - 1
+
+
+class _Inference(SymbolicShapeInference):
+    def _update_computed_dims(self, new_sympy_shape: list[Any]) -> None:
+        super()._update_computed_dims(new_sympy_shape)  # type: ignore[no-untyped-call]
+        for dim in new_sympy_shape:
+            if isinstance(dim, sympy.Expr) and dim.count_ops() > LONGEST:
+                self.symbolic_dims_[str(dim)] = sympy.Symbol(str(dim), integer=True, nonnegative=True)
+
+
+def symbolic(proto: onnx.ModelProto) -> tuple[list[onnx.ValueInfoProto], onnx.GraphProto, str]:
+    """What inference finds: declarations of the main graph's values, a graph whose bodies declare theirs, a note.
+
+    The note says why it stopped early, on a failure of its own or at an operator that it does not know; what
+    it had found until then counts.
+    """
+    # Not `infer_shapes`: where that stops early it discards what it has, and leaves a file in the current folder.
+    inference: Any = _Inference(_LARGEST_INT, True, False, 0)  # type: ignore[no-untyped-call]
+    note = ""
+    try:
+        with _quiet():
+            inference._preprocess(proto)
+            complete = False
+            while inference.run_:
+                complete = inference._infer_impl()
+        note = "" if complete else "there is an operator that it does not know"
+    except Exception as error:  # sympy and onnxruntime, on models of any kind
+        note = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return list(getattr(inference, "known_vi_", {}).values()), getattr(inference, "out_mp_", proto).graph, note
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's warnings off the user's terminal: what matters is in the result."""
+    logger = logging.getLogger("onnxruntime.tools.symbolic_shape_infer")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
