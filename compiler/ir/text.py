@@ -115,7 +115,8 @@ def from_text(text: str) -> Model:
     try:
         proto = onnx.parser.parse_model(text)
     except onnx.parser.ParseError as error:
-        raise ModelError(f"the text is no model: {' '.join(str(error).split())}") from None
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+        raise ModelError(f"the text is no model: {' '.join(reason.split())}") from None
     for node in _walk(proto.graph):
         if not node.domain:  # the parser writes an empty one, which a file from elsewhere does not have
             node.ClearField("domain")
