@@ -23,7 +23,7 @@ from onnx_compress.compiler.runtime.specs import Dim, ModelLike, TensorSpec
 
 SIZES = ((64, 16), (224, 128), (32, 8), (256, 512), (128, 64), (640, 1024), (512, 16000), (8, 2), (1, 1))
 """(height and width, other lengths) to try for free dimensions."""
-WHOLE_NUMBERS = ("drawn", "compared", "ones", "zeros")
+WHOLE_NUMBERS = ("drawn", "compared", "lengths", "ones", "zeros")
 NUMBERS = ("normal", "unit", "ones")
 _WORDS = np.array(["a", "model", "made", "of", "words", "0", "1", ""], object)
 
@@ -34,7 +34,7 @@ class Guess:
 
     `numbers`: 'normal' (mean 0, variance 1), 'unit' (uniform in [0, 1)), 'ones'. `whole`: 'drawn' (below the
     size of the table they index; 0 to 255 for uint8; else 0 or 1), 'compared' (what the graph compares
-    them with), 'ones', 'zeros'.
+    them with), 'lengths' (of the free dimensions), 'ones', 'zeros'.
     """
 
     spatial: int = SIZES[0][0]
@@ -98,9 +98,11 @@ class SyntheticSource:
     def _whole_numbers(
         self, name: str, dtype: np.dtype, shape: tuple[int, ...], rng: np.random.Generator
     ) -> np.ndarray:
+        below = self._hints.below.get(name, 256 if dtype == np.uint8 else 2)
         if self.guess.whole == "drawn":
-            below = self._hints.below.get(name, 256 if dtype == np.uint8 else 2)
             return rng.integers(0, max(1, below), shape)
+        if self.guess.whole == "lengths":
+            return np.full(shape, min(self.guess.length, self._hints.below.get(name, self.guess.length + 1) - 1))
         if self.guess.whole == "compared":
             return np.full(shape, self._hints.equal.get(name, 1))
         return np.full(shape, int(self.guess.whole == "ones"))
