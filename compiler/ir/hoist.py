@@ -18,6 +18,7 @@ def hoist(model: Model, node: Node, body: Graph) -> None:
     outer = node.graph
     assert outer is not None
     for other in [name for name, value in node.attrs.items() if isinstance(value, Graph) and value is not body]:
+        _discard(node.attrs[other])
         edit.set_attr(model, node, other, None)
     _make_names_unique(model, node, body)
     place = edit.position(node)
@@ -33,6 +34,13 @@ def hoist(model: Model, node: Node, body: Graph) -> None:
         )
     edit.erase(model, node)
     model.forget_graphs()
+
+
+def _discard(body: Graph) -> None:
+    """Let no value around `body` count its nodes among the readers any more."""
+    for node in body.walk():
+        node.inputs.clear()
+        node.graph = None
 
 
 def common_graph(graphs: Sequence[Graph]) -> Graph:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from google.protobuf.message import EncodeError
 
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.exporter import element_type
@@ -23,7 +22,7 @@ from onnx_compress.compiler.ir.weights import constant_of
 READABLE = 1 << 16
 """Bytes up to which a constant's values are looked at to recognize a rewrite (ones, zeros, shapes)."""
 LARGE = 1 << 26
-"""Bytes above which no weight is read for a rewrite that does not shrink it."""
+"""Bytes above which no weight is read to be rewritten."""
 
 
 class Facts:
@@ -37,7 +36,8 @@ class Facts:
         self.results = {out for graph in model.graphs() for out in graph.outputs}
         has_defaults = model.header.ir_version >= LEAST_IR_OF_DEFAULTS
         self._defaults = {tensor for graph in model.graphs() for tensor in graph.inputs if has_defaults}
-        self.loadable = LARGE if model.weight_bytes() < LARGE * 8 else LARGE // 64
+        self.foldable = LARGE if model.weight_bytes() < 8 * LARGE else LARGE // 64
+        """Bytes up to which a constant is read to fold what is computed of it; fewer where many could be large."""
         self._known: dict[Tensor, tuple[int | None, Shape | None]] = {}
         self._collect(model.graph, _inferred(model))
 
@@ -115,8 +115,8 @@ def _inferred(model: Model) -> onnx.GraphProto:
         _name_free_dims(info)
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, EncodeError, RuntimeError, ValueError):
-        return proto.graph  # an operator that onnx trips over: what the inputs declare is still known
+    except Exception:  # onnx's exceptions have no common base; what the inputs declare is known all the same
+        return proto.graph
 
 
 def _forget_declared(graph: onnx.GraphProto, *, is_body: bool = False) -> None:

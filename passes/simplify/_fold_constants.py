@@ -107,7 +107,7 @@ def _is_affordable(node: Node, inputs: list[Tensor], facts: Facts) -> bool:
     if None in made:
         return node.op in _BOUNDED and all(c is not None and c.nbytes <= READABLE for c in constants)
     total = sum(nbytes for nbytes in made if nbytes is not None)
-    return all(c is None or c.nbytes <= facts.loadable or total < c.nbytes for c in constants)
+    return all(c is None or c.nbytes <= facts.foldable or total < c.nbytes for c in constants)
 
 
 def _evaluate(model: Model, nodes: Sequence[Node], wanted: Sequence[Variable]) -> list[np.ndarray]:

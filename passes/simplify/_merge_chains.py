@@ -104,7 +104,7 @@ def permutation(node: Node, facts: Facts) -> tuple[int, ...] | None:
 def _merge_casts(model: Model, facts: Facts, node: Node, before: Node) -> int:
     source = before.inputs[0]
     kind = facts.type(source)
-    if kind is None or not loses_nothing(kind, before.attrs["to"]):
+    if kind is None or not loses_nothing(kind, before.attrs["to"]) or node.attrs["to"] == T.STRING:
         return 0
     if node.attrs["to"] == kind:
         return forward(model, facts, node, source)

@@ -133,10 +133,9 @@ def _resize(node: Node, facts: Facts) -> Tensor | None:
     if node.op == "Upsample" and "scales" in node.attrs:
         return _if_all(node, np.asarray(node.attrs["scales"]), 1)
     slot = 1 if node.op == "Upsample" or facts.model.opset < 11 else 2
-    scales = facts.input_value(node, slot)
-    if scales is not None and scales.size:
-        return _if_all(node, scales, 1)
-    return _same_shape(node, facts)
+    if has_input(node, 3):  # sizes: the scales follow from the shapes, while given ones need not be 1 for equal shapes
+        return _same_shape(node, facts)
+    return _if_all(node, facts.input_value(node, slot), 1)
 
 
 def _split(node: Node, facts: Facts) -> Tensor | None:

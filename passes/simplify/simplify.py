@@ -43,7 +43,32 @@ RULES: tuple[Rule, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Simplify(Pass):
-    """Remove from the graph what does not change its outputs."""
+    """Leave only the nodes that the outputs need, and as few of them as compute the same numbers.
+
+    ::
+
+        x ─ Conv ─ BatchNormalization ─ Identity ─ Relu ─ y     →     x ─ Conv ─ Relu ─ y
+        Reshape(x, Concat(Gather(Shape(x), 0), [64]))           →     Reshape(x, [0, 64])
+
+    ======================  ============================================================================
+    constants               computed at compile time, unless that makes the file grow; Constant nodes become
+                            initializers; an If with a constant condition becomes its branch
+    shapes                  computed as far as dimensions are fixed; dynamic ones stay dynamic, with their names
+    layers                  BatchNormalization, and scales and biases spelt out, go into the Conv, ConvTranspose,
+                            Gemm or MatMul before them; a Pad into the Conv or pool behind; MatMul + Add is Gemm
+    identities              Identity, Dropout, no-op Cast, Transpose, Reshape, Slice, Mul by 1, … go
+    chains                  of reshapes, transposes, casts, slices and concatenations are merged; Transposes around
+                            element-wise nodes go where that leaves fewer
+    duplicates              are computed once; dead nodes and initializers go
+    ======================  ============================================================================
+
+    All rules run until none applies. Outputs move by the rounding of float32 only: each weight is multiplied in
+    float64 and rounded once, and none of a narrower type is. A value that still exists has the name it had.
+    Only weights that a rule changes are read. Equal initializers stay apart, so that each layer can be changed by
+    itself; they are merged when the model is saved.
+
+    Keep BatchNormalization (`keep_batchnorm`) when the model is to be trained further.
+    """
 
     name = "simplify"
     effect = Effect.EXACT
@@ -53,8 +78,9 @@ class Simplify(Pass):
     def run(self, model: Model, ctx: Context) -> int:
         """Apply all rules until none applies any more."""
         changed = edit.sweep(model)
+        earlier = len(ctx.skips)
         while True:
-            del ctx.skips[:]
+            del ctx.skips[earlier:]  # only what the last round refuses is left alone in the end
             found = self._round(model, ctx)
             if not found:
                 return changed
