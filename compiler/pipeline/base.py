@@ -49,7 +49,7 @@ def option(
     default: Any,
     help: str,
     *,
-    choices: tuple[str, ...] | None = None,
+    choices: tuple[str, ...] | tuple[int, ...] | None = None,
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
@@ -65,7 +65,7 @@ class OptionInfo:
     type: Any
     default: Any
     help: str
-    choices: tuple[str, ...] | None
+    choices: tuple[str, ...] | tuple[int, ...] | None
     low: float | None
     high: float | None
 
@@ -76,7 +76,7 @@ class OptionInfo:
         if value is None:
             return
         if self.choices is not None and value not in self.choices:
-            raise UsageError(f"{where}: option '{self.name}' is one of {', '.join(self.choices)}, not {value!r}")
+            raise UsageError(f"{where}: option '{self.name}' is one of {', '.join(map(str, self.choices))}, not {value!r}")
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
             raise UsageError(f"{where}: option '{self.name}' lies between {self.low} and {self.high}, not at {value}")
 

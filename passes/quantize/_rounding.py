@@ -16,8 +16,8 @@ import numpy as np
 SHRINKS = {8: np.linspace(1.0, 0.8, 9), 4: np.linspace(1.0, 0.4, 25)}
 """Scales tried per number of bits, as shares of the one that clips nothing."""
 REFINEMENTS = 3
-CHUNK = 1 << 22
-"""Weights handled at once, so that the search needs 32 MB however large the layer is."""
+CHUNK = 1 << 15
+"""Weights handled at once: as float64 they and what is computed from them stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def round_groups(weights: np.ndarray, bits: int, *, search: bool = True, least: 
         scales[part] = _scales(block, bits, search=search)
         if least is not None:
             scales[part] = np.maximum(scales[part], least[part])
-        integers[part] = _integers(block, scales[part].astype(np.float64), limit(bits))
+        integers[part] = _levels(block, scales[part].astype(np.float64), limit(bits))
     return Rounded(integers, scales)
 
 
@@ -80,16 +80,21 @@ def _as_stored(scales: np.ndarray) -> np.ndarray:
 
 def _refined(block: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
     """The least-squares scale for the integers that `scales` give; unchanged where all of them are 0."""
-    integers = _integers(block, scales, top).astype(np.float64)
+    integers = _levels(block, scales, top)
     norm = np.einsum("gn,gn->g", integers, integers)
     fitted = np.einsum("gn,gn->g", block, integers) / np.maximum(norm, 1.0)
     return np.where((norm > 0) & (fitted > np.finfo(np.float32).tiny), fitted, scales)
 
 
 def _errors(block: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
-    lost = block - _integers(block, scales, top) * scales[:, None]
+    lost = _levels(block, scales, top)
+    lost *= scales[:, None]
+    np.subtract(block, lost, out=lost)
     return np.asarray(np.einsum("gn,gn->g", lost, lost))
 
 
-def _integers(block: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
-    return np.asarray(np.clip(np.rint(block / scales[:, None]), -top, top), np.int8)
+def _levels(block: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
+    """The integers, still as float64."""
+    levels = block / scales[:, None]
+    np.rint(levels, out=levels)
+    return np.asarray(np.clip(levels, -top, top, out=levels))

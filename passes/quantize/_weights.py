@@ -1,0 +1,89 @@
+"""Finding the weights of a model, wherever they are kept and whoever reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import input_constant
+
+SLOTS: dict[str, tuple[int, ...]] = {
+    "Conv": (1,),
+    "ConvTranspose": (1,),
+    "Gemm": (1,),
+    "MatMul": (0, 1),
+    "LSTM": (1, 2),
+    "GRU": (1, 2),
+    "RNN": (1, 2),
+    "Gather": (0,),
+}
+"""Inputs that hold weights; biases, normalizations and shapes are not among them."""
+
+
+@dataclass
+class Weight:
+    """A constant that is a weight: `kept` are the axes of its output channels, `readers` who reads it where."""
+
+    constant: Constant
+    kept: tuple[int, ...]
+    readers: list[tuple[Node, int]] = field(default_factory=list)
+
+    @property
+    def is_matmul(self) -> bool:
+        """Whether it is a matrix that only MatMuls read, from the right."""
+        return len(self.constant.shape) == 2 and all(n.is_op("MatMul") and slot == 1 for n, slot in self.readers)
+
+
+def find_weights(
+    model: Model, is_excluded: Callable[[Node], bool], refuse: Callable[[Node, str], None]
+) -> list[Weight]:
+    """Every float32 weight of rank 2 or more, those in bodies included, in the order of their first readers.
+
+    Left out are weights that an excluded node reads, and those that a caller may override (an initializer
+    that is an input too), which are refused.
+    """
+    found: dict[int, Weight] = {}
+    barred = set()
+    overridable = {id(tensor) for tensor in model.graph.inputs}
+    for node in model.nodes():
+        for slot in SLOTS.get(node.op, ()) if node.is_standard else ():
+            constant = input_constant(node, slot)
+            if constant is None or constant.stored.dtype != np.float32 or len(constant.shape) < 2:
+                continue
+            if id(constant) in overridable:
+                refuse(node, f"its weight '{constant.name}' is an input too, which a caller may override")
+                barred.add(id(constant))
+            if is_excluded(node):
+                barred.add(id(constant))
+            weight = found.setdefault(id(constant), Weight(constant, _kept(node, slot, constant)))
+            weight.readers.append((node, slot))
+    return [weight for key, weight in found.items() if key not in barred]
+
+
+def _kept(node: Node, slot: int, constant: Constant) -> tuple[int, ...]:
+    rank = len(constant.shape)
+    if node.op == "MatMul":
+        summed = rank - 2 if slot == 1 else rank - 1
+        return tuple(axis for axis in range(rank) if axis != summed)
+    if node.op == "Gemm":
+        return (0,) if node.attrs.get("transB", 0) else (1,)
+    if node.op == "Gather":
+        return (node.attrs.get("axis", 0) % rank,)
+    return {"Conv": (0,), "ConvTranspose": (1,)}.get(node.op, (0, 1))
+
+
+def lifted(model: Model, weight: Weight) -> tuple[Constant, Graph]:
+    """The weight as an initializer, and the graph that holds it; a Constant node becomes one."""
+    node, slot = weight.readers[0]
+    tensor: Tensor = node.inputs[slot]
+    while isinstance(tensor, Variable) and tensor.inputs[0].is_op("Identity"):
+        tensor = tensor.inputs[0].inputs[0]
+    if isinstance(tensor, Variable):
+        tensor = edit.freeze(model, tensor, weight.constant.stored)
+    holder = next(graph for graph in model.graph.graphs() if any(c is tensor for c in graph.initializers))
+    return tensor, holder

@@ -1,0 +1,132 @@
+"""quantize-weights: weights are stored as integers of 8 or 4 bits, and computed with as floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.opset import raise_opset
+from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.passes.quantize import _decode
+from onnx_compress.passes.quantize._grouping import Stored, blocked, per_channel
+from onnx_compress.passes.quantize._weights import Weight, find_weights, lifted
+
+LEAST_SAVING = 256
+"""Bytes that a weight must save to be worth its nodes."""
+NODE_BYTES = 160
+"""What the nodes and names around a stored weight take, without the weight's name."""
+MARGIN = 0.95
+SCALES_OPSET, BLOCKS_OPSET = 13, 21
+"""The first opsets whose DequantizeLinear takes a scale per channel, and scales per block and 4-bit integers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeWeights(Pass):
+    """Store the weights of Conv, ConvTranspose, Gemm, MatMul, LSTM, GRU, RNN and Gather as integers with scales.
+
+    Given   y = Conv(x, w)
+    Result  y = Conv(x, Mul(Cast(q), s))    with q = round(w/s) in 8 or 4 bits, s > 0 per channel or block
+
+    onnxruntime folds the expression when it loads the model, so the file shrinks 4 or 8 times and speed and
+    memory at run time stay as they were. The scale of each group is the one of least squared error, so the
+    largest weights may be clipped. For a MatMul there is another form, DequantizeLinear, of which onnxruntime
+    makes a kernel that reads the integers: it takes less memory and is faster where few rows are
+    multiplied; with `matmul=auto` it is used when measured at least 5 % faster.
+
+    Needs no data. Weights inside the bodies of If, Loop and Scan are stored like others. Biases and
+    normalizations stay, and so does a weight that would save fewer than 256 bytes.
+
+    The wrong choice when speed is wanted on convolutions: see quantize-int8. Four bits per channel lose much on
+    small convolutional nets: use blocks, or cluster-weights.
+    """
+
+    name = "quantize-weights"
+    effect = Effect.LOSSY
+    bits: int = option(8, "bits of the stored integers: 8 or 4", choices=(8, 4))
+    block: int = option(
+        0, "weights per scale along a channel (16, 32, 64, …); 0: one scale per channel", low=0, high=4096
+    )
+    matmul: str = option(
+        "auto",
+        "form for MatMul: folded at load, dequantize (kept as integers at run time), or the faster one",
+        choices=("auto", "folded", "dequantize"),
+    )
+
+    def run(self, model: Model, ctx: Context) -> int:
+        """See the class."""
+        weights = self._worthwhile(model, ctx)
+        if not weights:
+            ctx.skip("model", f"no float32 weight saves {LEAST_SAVING} bytes in {self.bits} bits")
+            return 0
+        form = self._form(model, weights, ctx)
+        return self._store(model, ctx, form)
+
+    def _worthwhile(self, model: Model, ctx: Context, *, report: bool = True) -> list[Weight]:
+        refuse = ctx.skip if report else _silent
+        return [w for w in find_weights(model, ctx.is_excluded, refuse) if self._saving(w) >= LEAST_SAVING]
+
+    def _saving(self, weight: Weight) -> int:
+        """Bytes that storing the weight saves; an estimate from its shape alone."""
+        elements = weight.constant.nbytes // 4
+        channels = 1
+        for axis in weight.kept:
+            channels *= weight.constant.shape[axis]
+        groups = max(channels, elements // self.block) if self.block else channels
+        around = NODE_BYTES + 8 * len(weight.constant.name)
+        return weight.constant.nbytes - elements * self.bits // 8 - 4 * groups - around
+
+    def _form(self, model: Model, weights: list[Weight], ctx: Context) -> str:
+        """How weights of MatMuls are stored, measured where the user left it open."""
+        if self.matmul == "folded" or not any(weight.is_matmul for weight in weights):
+            return "folded"
+        obstacle = self._raise_for_dequantize(model.clone())
+        if obstacle is not None:
+            if self.matmul == "dequantize":
+                ctx.skip("model", f"its MatMuls keep the folded form: {obstacle}")
+            return "folded"
+        if self.matmul == "dequantize":
+            return "dequantize"
+        models = {form: model.clone() for form in ("folded", "dequantize")}
+        for form, candidate in models.items():
+            self._store(candidate, ctx, form)
+        times = ctx.judge.speed(models)
+        form = "dequantize" if times["dequantize"] < MARGIN * times["folded"] else "folded"
+        ctx.notes["matmul"] = form
+        return form
+
+    def _raise_for_dequantize(self, model: Model) -> str | None:
+        return raise_opset(model, BLOCKS_OPSET if self.bits == 4 or self.block else SCALES_OPSET)
+
+    def _store(self, model: Model, ctx: Context, form: str) -> int:
+        if form == "dequantize":
+            self._raise_for_dequantize(model)
+        weights = self._worthwhile(model, ctx, report=False)
+        with ctx.progress("round weights", len(weights)) as advance:
+            for weight in weights:
+                self._store_one(model, weight, form)
+                advance()
+        edit.sweep(model)
+        return len(weights)
+
+    def _store_one(self, model: Model, weight: Weight, form: str) -> None:
+        # Without 4-bit tensors two integers share a byte, so that an odd number of them takes 8 bits each.
+        is_odd = weight.constant.values.size % 2 == 1 and model.opset < BLOCKS_OPSET
+        bits = 8 if is_odd else self.bits
+        stored = self._rounded(weight, bits)
+        constant, holder = lifted(model, weight)
+        write = _decode.write_folded
+        if form == "dequantize" and weight.is_matmul:
+            write = _decode.write_dequantized
+        write(model, constant, holder, stored, bits)
+
+    def _rounded(self, weight: Weight, bits: int) -> Stored:
+        values = weight.constant.values
+        stored = blocked(values, weight.kept, bits, self.block) if self.block else None
+        return stored or per_channel(values, weight.kept, bits)
+
+
+def _silent(node: Node, why: str) -> None:
+    """Reasons are reported once, when the weights are first looked at."""
