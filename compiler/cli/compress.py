@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -134,7 +135,7 @@ def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is
     if out is None and is_needed:
         raise UsageError("give the result a name by -o OUT.onnx, or look at the plan by --dry-run")
     if out is not None:
-        if out.exists() and out.samefile(model) and not force:
+        if os.path.exists(out) and out.samefile(model) and not force:  # Path.exists raises for too long a name
             raise OutputError(f"{out} is the input: choose another name, or overwrite it with --force")
         check_writable(out, force=force)
     for path in reports:

@@ -25,8 +25,10 @@ def _check_weights(model: Model) -> None:
     attributes = [v for node in model.nodes() for v in node.attrs.values() if isinstance(v, Constant)]
     for constant in (*model.constants(), *attributes):
         if np.issubdtype(constant.stored.dtype, np.floating) and _has_nan(constant.values):
+            where = f"{model.path}: " if model.path else ""
             raise ModelError(
-                f"initializer '{constant.name}' contains NaN: the model is broken; export it again from sound weights"
+                f"{where}initializer '{constant.name}' contains NaN: the model is broken; "
+                "export it again from sound weights"
             )
 
 
