@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import onnx
 import sympy
-from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+_TORCH_IS_LOADED = "torch" in sys.modules
+if not _TORCH_IS_LOADED:
+    # onnxruntime.tools imports torch wherever it is installed: seconds at every start, for nothing used here.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+try:
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+finally:
+    if not _TORCH_IS_LOADED:
+        del sys.modules["torch"]
 
 LONGEST = 8
 """Operations in a dimension's expression up to which it is calculated with; beyond, its text stands for it.

@@ -102,6 +102,12 @@ def _slower_pipelines(trials: Sequence[Trial], known: Mapping[tuple[str, str], T
     return found
 
 
+def updated(baselines: Iterable[Trial], trials: Iterable[Trial], order: Sequence[str]) -> list[Trial]:
+    """The baselines with the trials in place of their own, without models that `order` does not name."""
+    merged = {trial.key: trial.after(0) for trial in (*baselines, *trials) if trial.model in order}
+    return sorted(merged.values(), key=lambda trial: order.index(trial.model))
+
+
 def machine() -> str:
     """The processor's name: latencies are comparable only where it is the same."""
     try:

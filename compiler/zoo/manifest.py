@@ -27,7 +27,7 @@ from onnx_compress.compiler.errors import UsageError
 SOURCES: dict[str, tuple[str, ...]] = {
     "wheel": ("package", "version", "archive", "archive_sha256", "member", "sha256"),
     "installed": ("package", "member", "sha256"),
-    "file": ("member",),
+    "file": ("member", "data", "unseen"),
     "built": ("builder",),
 }
 """The keys that each source needs besides those of every model."""
@@ -60,7 +60,9 @@ class Entry:
     """One model of the zoo; `dynamic_batch` promises that it runs at batch 1 and at batch 3.
 
     `structure_only` models have weights without meaning, so their numerics are recorded and not judged.
-    `fill` draws the weights that a graph makes with ConstantOfShape from a seed.
+    `fill` draws the weights that a graph makes with ConstantOfShape from a seed. `short` models need no network.
+    `samples` are drawn for the pipelines, which calibrate on three quarters and judge on the rest. With `data`
+    they get that `.npz` below the manifest's folder instead, and the result is examined on the one of `unseen`.
     """
 
     name: str
@@ -80,6 +82,9 @@ class Entry:
     structure_only: bool = False
     fill: bool = False
     short: bool = False
+    samples: int = 32
+    data: str = ""
+    unseen: str = ""
     base: Path = Path()
     """The manifest's folder, where files of the source `file` are; no key of the manifest."""
 
@@ -143,7 +148,7 @@ def _draw(table: Mapping[str, Any], where: str) -> Draw:
 
 
 def _check_type(field: dataclasses.Field[Any], value: object, where: str) -> None:
-    kind = {"str": str, "bool": bool}.get(str(field.type), Mapping)
+    kind = {"str": str, "bool": bool, "int": int}.get(str(field.type), Mapping)
     if value is not None and not isinstance(value, kind):
         raise UsageError(f"{where}: {field.name} is {value!r}, which is not of type {field.type}")
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from onnx_compress.compiler.errors import UsageError
+from onnx_compress.compiler.runtime.source import LABELS
+from onnx_compress.compiler.runtime.specs import TensorSpec
 from onnx_compress.compiler.zoo.manifest import Draw, Entry
 
 SAMPLE_RATE = 16000
@@ -23,20 +26,29 @@ HARMONICS = 6
 Feed = dict[str, NDArray[np.generic]]
 
 
-def feeds(entry: Entry, dtypes: Mapping[str, DTypeLike], *, count: int, batch: int = 1, seed: int = 0) -> list[Feed]:
-    """`count` feeds of `batch` samples for the model, with its inputs' dtypes; the same for the same seed.
+def feeds(entry: Entry, inputs: Sequence[TensorSpec], *, count: int, batch: int = 1, seed: int = 0) -> list[Feed]:
+    """`count` feeds of `batch` samples for a model with these inputs; the same for the same seed.
 
     Raises UsageError when the manifest and the model name different inputs.
     """
-    if set(entry.inputs) != set(dtypes):
+    names = {spec.name for spec in inputs}
+    if set(entry.inputs) != names:
         raise UsageError(
-            f"zoo model '{entry.name}': the manifest feeds {sorted(entry.inputs)}, the model takes {sorted(dtypes)}"
+            f"zoo model '{entry.name}': the manifest feeds {sorted(entry.inputs)}, the model takes {sorted(names)}"
         )
     rng = np.random.default_rng(seed)
+    dtypes = {spec.name: spec.dtype for spec in inputs}
     return [
-        {name: _draw(draw, batch, rng).astype(dtypes[name]) for name, draw in entry.inputs.items()}
+        {name: np.asarray(_draw(draw, batch, rng), dtypes[name]) for name, draw in entry.inputs.items()}
         for _ in range(count)
     ]
+
+
+def recorded(path: Path, *, count: int, batch: int) -> list[Feed]:
+    """`count` feeds of `batch` samples from the front of an `.npz` whose arrays are named like the inputs."""
+    with np.load(path, allow_pickle=False) as arrays:
+        rows = {name: arrays[name][: count * batch] for name in arrays.files if name != LABELS}
+    return [{name: array[i * batch : (i + 1) * batch] for name, array in rows.items()} for i in range(count)]
 
 
 def _draw(draw: Draw, batch: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -12,7 +12,9 @@ from onnx_compress.compiler.zoo.trial import OK, Trial
 
 def trial_table(trials: Iterable[Trial]) -> Table:
     """One row per model and pipeline; sizes, MACs and latency as multiples of the original's."""
-    table = Table("model", "pipeline", title="zoo", title_justify="left")
+    table = Table(title="zoo", title_justify="left")
+    for column in ("model", "pipeline"):
+        table.add_column(column, no_wrap=True)
     for column in ("bytes", "MACs", "latency", "1 − cosine", "s"):
         table.add_column(column, justify="right")
     table.add_column("passes")

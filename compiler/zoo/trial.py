@@ -57,9 +57,14 @@ class Trial:
         """What identifies it: model and pipeline."""
         return self.model, self.pipeline
 
+    def after(self, seconds: float) -> Trial:
+        """The same with the time that it took."""
+        return dataclasses.replace(self, seconds=round(seconds, 1))
+
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, without fields that say nothing."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, ())}
+        """Plain JSON values, without fields at their default."""
+        fields = dataclasses.fields(self)
+        return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Trial:

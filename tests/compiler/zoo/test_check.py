@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from onnx_compress.compiler.errors import OutputError, UsageError
-from onnx_compress.compiler.zoo.check import compare, machine
+from onnx_compress.compiler.zoo.check import compare, machine, updated
 from onnx_compress.compiler.zoo.trial import Trial, read_trials, write_trials
 
 BASE = Trial(
@@ -86,3 +86,9 @@ def test_a_file_that_holds_no_baselines_is_refused(tmp_path):
             read_trials(tmp_path / name)
     with pytest.raises(OutputError, match="can't be written"):
         write_trials(tmp_path / "no" / "folder.json", [BASE], {})
+
+
+def test_an_update_replaces_what_was_run_and_forgets_models_that_are_gone():
+    old = [dataclasses.replace(BASE, model=name) for name in ("b", "gone", "a")]
+    new = dataclasses.replace(BASE, model="b", bytes=0.1, seconds=3)
+    assert updated(old, [new], ["a", "b"]) == [old[2], dataclasses.replace(new, seconds=0)]

@@ -1,0 +1,158 @@
+"""`onnx-compress zoo fetch|run|check`: the model zoo and its regression."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from onnx_compress.compiler.pipeline.record import EXIT_DONE, EXIT_MISSED
+from onnx_compress.compiler.zoo import check as checking
+from onnx_compress.compiler.zoo import fetch as fetching
+from onnx_compress.compiler.zoo import run as running
+from onnx_compress.compiler.zoo.manifest import DEFAULT_PATH, Entry, load_manifest, select
+from onnx_compress.compiler.zoo.table import finding_table, trial_table
+from onnx_compress.compiler.zoo.trial import OK, PIPELINES, Trial, read_trials, write_trials
+
+BASELINES = DEFAULT_PATH.with_name("zoo_baselines.json")
+A_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """The part of the zoo that a command is about."""
+
+    entries: tuple[Entry, ...]
+    cache: Path
+    order: tuple[str, ...]
+    """The names of all models, in the order of the manifest."""
+
+
+def _of_zoo(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the arguments that choose models; it gets them as one Zoo."""
+
+    @functools.wraps(command)
+    def wrapped(*, models: tuple[str, ...], short: bool, manifest: Path, cache: Path, **others: Any) -> int:
+        entries = load_manifest(manifest)
+        chosen = select([entry for entry in entries if entry.short or not short], models)
+        return command(Zoo(chosen, cache, tuple(entry.name for entry in entries)), **others)
+
+    options = (
+        click.argument("models", nargs=-1),
+        click.option("--short", is_flag=True, help="Only the models that need no network."),
+        click.option(
+            "--manifest", type=A_FILE, default=DEFAULT_PATH, show_default="models/zoo.toml", help="The list of models."
+        ),
+        click.option(
+            "--cache",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=fetching.default_cache,
+            show_default="onnx-compress/zoo in the user's cache folder",
+            help="Where downloaded models lie.",
+        ),
+    )
+    return functools.reduce(lambda given, option: option(given), reversed(options), wrapped)
+
+
+def _of_run(command: Callable[..., int]) -> Callable[..., int]:
+    options = (
+        click.option(
+            "-p", "--pipeline", "pipelines", multiple=True, help="A pipeline to run; repeatable [default: all]."
+        ),
+        click.option(
+            "--seconds", type=float, default=running.SECONDS, show_default=True, help="Limit for one pipeline."
+        ),
+    )
+    return functools.reduce(lambda given, option: option(given), reversed(options), command)
+
+
+@click.group()
+def zoo() -> None:
+    """Run the compiler on real models and compare with the recorded baselines.
+
+    MODELS are globs of the names in models/zoo.toml; none means all.
+    """
+
+
+@zoo.command()
+@_of_zoo
+def fetch(chosen: Zoo) -> int:
+    """Download the models into the cache; what is there already is not fetched again."""
+    for fetched in fetching.fetch(chosen.entries, chosen.cache, lambda line: click.echo(line, err=True)):
+        click.echo(fetched.path)
+    return EXIT_DONE
+
+
+@zoo.command()
+@_of_zoo
+@_of_run
+@click.option("--json", "results", type=A_FILE, help="Write the results to a file as well.")
+def run(chosen: Zoo, pipelines: tuple[str, ...], seconds: float, results: Path | None) -> int:
+    """Put models through pipelines and show what came of each."""
+    trials = _run(chosen, pipelines, seconds)
+    if results is not None:
+        write_trials(results, trials, {"machine": checking.machine()})
+    return EXIT_DONE if all(trial.status == OK for trial in trials) else EXIT_MISSED
+
+
+@zoo.command()
+@_of_zoo
+@_of_run
+@click.option(
+    "--baselines",
+    type=A_FILE,
+    default=BASELINES,
+    show_default="models/zoo_baselines.json",
+    help="What to compare with.",
+)
+@click.option("--update", is_flag=True, help="Make the results the new baselines of the models that were run.")
+@click.option("--results", type=A_FILE, help="Compare the results of an earlier run instead of running.")
+def check(
+    chosen: Zoo,
+    pipelines: tuple[str, ...],
+    seconds: float,
+    baselines: Path,
+    update: bool,
+    results: Path | None,
+) -> int:
+    """Run the zoo and compare with the baselines; exit status 3 on a regression."""
+    known, notes = read_trials(baselines) if baselines.is_file() or not update else ([], {})
+    if results is None:
+        trials, machine = _run(chosen, pipelines, seconds), checking.machine()
+    else:
+        trials, noted = read_trials(results)
+        machine = noted.get("machine", "")
+    findings = checking.compare(
+        trials,
+        known,
+        unjudged=[entry.name for entry in chosen.entries if entry.structure_only],
+        same_machine=notes.get("machine") == machine,
+    )
+    if findings:
+        Console().print(finding_table(findings))
+    if update:
+        merged = checking.updated(known, trials, chosen.order)
+        is_mixed = len(merged) > len(trials) and notes.get("machine") != machine
+        write_trials(baselines, merged, {"machine": "several" if is_mixed else machine})
+        click.echo(f"{baselines}: {len(trials)} results are the new baselines")
+        return EXIT_DONE
+    if any(finding.is_regression for finding in findings):
+        return EXIT_MISSED
+    click.echo(f"no regression in {len(trials)} results")
+    return EXIT_DONE
+
+
+def _run(chosen: Zoo, pipelines: Sequence[str], seconds: float) -> list[Trial]:
+    console, trials = Console(stderr=True), list[Trial]()
+    limits = running.Limits(seconds=seconds)
+    with console.status("starting") as status:
+        for trial in running.run(chosen.entries, chosen.cache, pipelines=pipelines or PIPELINES, limits=limits):
+            trials.append(trial)
+            status.update(f"{len(trials)} done, last {trial.model} {trial.pipeline}")
+    Console().print(trial_table(trials))
+    return trials
