@@ -18,7 +18,7 @@ from typing import Self
 from onnx_compress.compiler.analysis.geometry import Geometry, geometry
 from onnx_compress.compiler.analysis.macs import FORMULAS, UnknownSize, key, macs
 from onnx_compress.compiler.analysis.sizes import SizeTable
-from onnx_compress.compiler.analysis.stored import SLOTS, StoredWeight, is_float, stored_weight
+from onnx_compress.compiler.analysis.stored import SLOTS, StoredWeight, is_float, packed_weight, stored_weight
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 
@@ -166,7 +166,8 @@ def read_weights(node: Node) -> Iterator[StoredWeight]:
     for slot, tensor in enumerate(node.inputs):
         if not tensor.name or (slots is not None and slot not in slots):
             continue
-        weight = stored_weight(tensor)
+        packed = slot == 1 and node.op == "MatMulNBits"
+        weight = packed_weight(node) if packed else stored_weight(tensor)
         if weight is None or weight.key in seen or not _is_weight(weight, tensor, is_listed=slots is not None):
             continue
         seen.add(weight.key)

@@ -75,6 +75,55 @@ class StoredWeight:
         return int(np.count_nonzero(values != _spread(self.zero.values, values.shape, self.axis)))
 
 
+@dataclass(frozen=True)
+class PackedWeight(StoredWeight):
+    """The weight [rows, columns] of a MatMulNBits, packed as [columns, blocks, bytes]; a last block is filled up.
+
+    Zero points are packed alike, [columns, blocks], or floats; without any, 0 stands in the middle of the range.
+    """
+
+    rows: int = 0
+    columns: int = 0
+    bits: int = 4
+
+    @property
+    def elements(self) -> int:
+        """Parameters: the elements of the weight, not its bytes."""
+        return self.rows * self.columns
+
+    def nonzero(self) -> int:
+        """Elements that do not stand for zero."""
+        blocks = self.key.shape[1]
+        values = _unpacked(self.key.values, self.bits).reshape(self.columns, blocks, -1)
+        zero = np.full((self.columns, blocks), 1 << (self.bits - 1))
+        if self.zero is not None:
+            given = self.zero.values.reshape(self.columns, -1)
+            zero = (_unpacked(given, self.bits) if is_integer(self.zero) else given)[:, :blocks]
+        differs = values != zero[..., None]
+        return int(np.count_nonzero(differs.reshape(self.columns, -1)[:, : self.rows]))
+
+
+def packed_weight(node: Node) -> PackedWeight | None:
+    """The weight of a MatMulNBits; None when it is computed."""
+    found = [constant_of(tensor) if tensor.name else None for tensor in node.inputs[1:4]]
+    if found[0] is None:
+        return None
+    return PackedWeight(
+        key=found[0],
+        parts=tuple(part for part in found if part is not None),
+        zero=found[2] if len(found) > 2 else None,
+        rows=int(node.attrs["K"]),
+        columns=int(node.attrs["N"]),
+        bits=int(node.attrs.get("bits", 4)),
+    )
+
+
+def _unpacked(values: np.ndarray, bits: int) -> np.ndarray:
+    """Whole numbers of `bits` bits out of the bytes of the last axis, the lowest bits first."""
+    shifted = values[..., None] >> np.arange(0, 8, bits, dtype=values.dtype)
+    return (shifted & ((1 << bits) - 1)).reshape(*values.shape[:-1], -1)
+
+
 def stored_weight(tensor: Tensor, steps: int = MAX_STEPS) -> StoredWeight | None:
     """The weight that `tensor` always equals, whatever its type; None for computed values."""
     tensor, steps = _source(tensor, steps)
