@@ -17,11 +17,13 @@ class Factors:
     """`sizes` of the factors from the outermost inwards, and which of them make up each axis before and after.
 
     An axis of one element has no factor. A size that is not a number is a dimension known only by name.
+    Factors in `lost` are of one side only: how they relate to the other is not known.
     """
 
     sizes: list[Dim] = field(default_factory=list)
     before: list[list[int]] = field(default_factory=list)
     after: list[list[int]] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -59,9 +61,7 @@ def factorize(before: Sequence[Dim], after: Sequence[Dim]) -> Factors | None:
     """The common factors of two shapes of the same elements, or None where they have none.
 
     Dimensions known by name match their like; one side's rest may be anything when the other's rest is
-    a single axis. Of an unknown rest that matches nothing, factors are made anew for both sides by
-    themselves: whatever is tracked on these is lost, which `Factors` says by giving the axis a factor of
-    size None.
+    a single axis. What is left of two sides and matches nothing becomes factors of their own.
     """
     if 0 in before or 0 in after:
         return None
@@ -91,7 +91,7 @@ def _common(a: Dim, b: Dim) -> Dim:
 
 
 def _leftovers(left: _Side, right: _Side, result: Factors) -> None:
-    """Match what is left when one side has a single axis; else everything left is one unknown factor."""
+    """Match what is left when one side has a single axis; else it is lost."""
     if not left.rest:
         return
     if len(right.rest) == 1 or len(left.rest) == 1:
@@ -103,6 +103,7 @@ def _leftovers(left: _Side, right: _Side, result: Factors) -> None:
             result.sizes.append(size)
         return
     for side in (left, right):
-        for axis in side.axes:
+        for size, axis in zip(side.rest, side.axes):
             side.front[axis].append(len(result.sizes))
-    result.sizes.append(None)
+            result.lost.append(len(result.sizes))
+            result.sizes.append(size)

@@ -53,6 +53,7 @@ class Integers:
         if node.op == "Shape" and node.is_standard:
             self._shape(node)
             return
+        self._inherit(node)
         rule = _RULES.get(node.op) if node.is_standard else None
         if rule is None or not node.inputs:
             return
@@ -66,9 +67,17 @@ class Integers:
         if result is None or result.size > LIMIT:
             return
         self.values[node.outputs[0]] = result
-        sources = frozenset().union(*(self.sources.get(tensor, frozenset()) for tensor in node.inputs))
-        if sources:
-            self.sources[node.outputs[0]] = sources
+
+    def _inherit(self, node: Node) -> None:
+        """What is computed from shapes and constants alone hangs on those shapes, known or not."""
+        found: frozenset[Tensor] = frozenset()
+        for tensor in node.inputs:
+            if tensor in self.sources:
+                found |= self.sources[tensor]
+            elif tensor.name and tensor not in self.values and constant_of(tensor) is None:
+                return
+        if found:
+            self.sources.update(dict.fromkeys(node.outputs, found))
 
     def _shape(self, node: Node) -> None:
         shape = _shape_of(node.inputs[0], self.shapes)
@@ -88,7 +97,7 @@ def _shape_of(tensor: Tensor, shapes: Shapes) -> tuple[Dim, ...] | None:
 
 def _small(constant: Constant) -> np.ndarray | None:
     stored = constant.stored
-    if stored.dtype not in (np.int64, np.int32) or int(np.prod(stored.shape)) > LIMIT:
+    if stored.dtype not in (np.int64, np.int32, np.bool_) or int(np.prod(stored.shape)) > LIMIT:
         return None
     return constant.values.astype(np.int64)
 
@@ -101,11 +110,25 @@ def _arithmetic(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> _Ru
         a, b = np.broadcast_arrays(inputs[0], inputs[1])
         unknown = (a == UNKNOWN) | (b == UNKNOWN)
         safe = np.where(unknown, 1, b)
-        if function is np.floor_divide and (safe == 0).any():
+        if function in (np.floor_divide, np.mod) and (safe == 0).any():
             raise ZeroDivisionError
         return np.where(unknown, UNKNOWN, function(np.where(unknown, 0, a), safe))
 
     return rule
+
+
+def _equal(node: Node, inputs: list[Any]) -> np.ndarray:
+    """1 where equal, 0 where not; a length that is not known equals no negative number."""
+    a, b = np.broadcast_arrays(inputs[0], inputs[1])
+    other = np.where(a == UNKNOWN, b, a)
+    open_ = ((a == UNKNOWN) | (b == UNKNOWN)) & ((other >= 0) | (other == UNKNOWN))
+    return np.where(open_, UNKNOWN, (a == b).astype(np.int64))
+
+
+def _where(node: Node, inputs: list[Any]) -> np.ndarray:
+    condition, yes, no = np.broadcast_arrays(*inputs)
+    either = np.where(yes == no, yes, UNKNOWN)
+    return np.where(condition == UNKNOWN, either, np.where(condition != 0, yes, no))
 
 
 def _cast(node: Node, inputs: list[Any]) -> np.ndarray | None:
@@ -174,6 +197,11 @@ _RULES: dict[str, _Rule] = {
     "Sub": _arithmetic(np.subtract),
     "Mul": _arithmetic(np.multiply),
     "Div": _arithmetic(np.floor_divide),
+    "Mod": _arithmetic(np.mod),
+    "Min": _arithmetic(np.minimum),
+    "Max": _arithmetic(np.maximum),
+    "Equal": _equal,
+    "Where": _where,
     "Cast": _cast,
     "Identity": lambda node, inputs: inputs[0],
     "Gather": _gather,

@@ -104,6 +104,7 @@ class Walk:
 
     def __post_init__(self) -> None:
         self.integers = Integers(self.shapes)
+        self._unranked: set[Tensor] = set()
         self._constants: dict[tuple[Node, int], list[Axis]] = {}
         self._graph: Graph | None = None
 
@@ -121,8 +122,7 @@ class Walk:
 
     def _outside(self, tensor: Tensor, why: str) -> None:
         if isinstance(tensor, Variable):
-            shape = self.shape(tensor)
-            self.axes[tensor] = [] if shape is None else [Fixed(why) for _ in shape]
+            self.forget(tensor, why)
 
     def _node(self, node: Node, rules: Mapping[str, Rule]) -> None:
         self.integers.follow(node)
@@ -132,28 +132,47 @@ class Walk:
         if rule is None:
             self.give_up(node, f"there is no rule for {node.op}")
             return
+        unranked = [tensor for tensor in node.inputs if tensor in self._unranked]
+        if unranked:
+            self.give_up(node, f"the rank of '{unranked[0].name}' is not known")
+            return
         rule(self, node)
         self._pin(node)
         for out in node.outputs:
-            if out.name and out not in self.axes:
-                self.write(out, [Fixed(f"computed by {node.op}")] * len(self.shape(out) or ()))
+            if out not in self.axes:
+                self.forget(out, f"computed by {node.label()}")
 
     def _pin(self, node: Node) -> None:
         for slot in READS_SHAPES.get(node.op, ()):
-            if self.has(node, slot) and node.inputs[slot] in self.integers.sources:
-                values = self.integers.of(node.inputs[slot])
-                assert values is not None
+            if not self.has(node, slot) or node.inputs[slot] not in self.integers.sources:
+                continue
+            values = self.integers.of(node.inputs[slot])
+            if values is None:
+                self.fix_sources(node, slot)
+            else:
                 self.mends.append(Pin(node, slot, values))
+
+    def fix_sources(self, node: Node, slot: int) -> None:
+        """What this input is computed from, in a way that is not followed, must keep its shape."""
+        for source in self.integers.sources.get(node.inputs[slot], ()):
+            self.fix_tensor(self.axes.get(source), f"its length goes into {node.label()}")
 
     def give_up(self, node: Node, why: str) -> None:
         """Fix everything that `node` reads and computes."""
         for slot, tensor in enumerate(node.inputs):
-            if tensor.name and constant_of(tensor) is None:
+            if (node, slot) in self._constants or (tensor.name and constant_of(tensor) is None):
                 self.fix_tensor(self.read(node, slot), f"{why} ({node.label()})")
         for body in node.bodies():
             self._fix_captured(body, node)
         for out in node.outputs:
-            self.axes[out] = [Fixed(f"{why} ({node.label()})")] * len(self.shape(out) or ())
+            self.forget(out, f"{why} ({node.label()})")
+
+    def forget(self, tensor: Tensor, why: str) -> None:
+        """Nothing is known of a result but its shape, if that."""
+        shape = self.shape(tensor)
+        self.axes[tensor] = [Fixed(why)] * len(shape or ())
+        if shape is None and tensor.name:
+            self._unranked.add(tensor)
 
     def _fix_captured(self, body: Graph, owner: Node) -> None:
         for inner in body.walk():
@@ -184,7 +203,7 @@ class Walk:
         constant = constant_of(tensor)
         if constant is None:
             if tensor not in self.axes:
-                self.axes[tensor] = [Fixed("nothing is known of it")] * len(self.shape(tensor) or ())
+                self.forget(tensor, "nothing is known of it")
             return self.axes[tensor]
         if (node, slot) not in self._constants:
             self._constants[node, slot] = self._constant(constant, node, slot, roles)

@@ -36,8 +36,11 @@ def cast(walk: Walk, node: Node) -> None:
     """As above; a number computed from a shape keeps its value where it becomes a floating-point number."""
     values = walk.integers.of(node.inputs[0])
     to_float = node.attrs.get("to") in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
-    if to_float and node.inputs[0] in walk.integers.sources and values is not None and UNKNOWN not in values:
-        walk.mend(Freeze(node, 0, values))
+    if to_float and node.inputs[0] in walk.integers.sources:
+        if values is None:
+            walk.fix_sources(node, 0)
+        elif UNKNOWN not in values:
+            walk.mend(Freeze(node, 0, values))
     pass_on(walk, node)
 
 
@@ -86,7 +89,7 @@ def frozen(why: str) -> Rule:
 def unknown(walk: Walk, node: Node) -> None:
     """The result depends on no channel."""
     for out in node.outputs:
-        walk.write(out, [Fixed(f"computed by {node.label()}")] * len(walk.shape(out) or ()))
+        walk.forget(out, f"computed by {node.label()}")
 
 
 RULES: dict[str, Rule] = {

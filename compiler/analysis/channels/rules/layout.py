@@ -68,11 +68,14 @@ def regroup(walk: Walk, node: Node, axes: list[Axis], before: Sizes, after: Size
         why = f"{node.label()} takes axes apart that have no common factor"
         walk.fix_tensor(axes, why)
         return [Fixed(why) for _ in after]
-    known: list[Axis] = [SINGLE for _ in factors.sizes]
+    why = f"{node.label()} mixes it with an axis of unknown length"
+    known: list[Axis] = [Fixed(why) for _ in factors.sizes]
     for axis, made_of in zip(axes, factors.before):
         sizes = [factors.sizes[f] for f in made_of]
         for f, part in zip(made_of, _apart(walk, node, axis, sizes)):
             known[f] = part
+    for f in factors.lost:
+        walk.fix(known[f], why)
     return [
         walk.put_together(node, [known[f] for f in made_of], [factors.sizes[f] for f in made_of])
         for made_of in factors.after
@@ -200,7 +203,7 @@ def constant_of_shape(walk: Walk, node: Node) -> None:
     """A block of one value, whose lengths follow what it meets."""
     shape = walk.integers.of(node.inputs[0])
     if shape is None:
-        walk.write(node.outputs[0], [Fixed("its length is computed")] * len(walk.shape(node.outputs[0]) or ()))
+        walk.forget(node.outputs[0], "its length is computed")
         return
     result: list[Axis] = []
     for position, size in enumerate(shape):

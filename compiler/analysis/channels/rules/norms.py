@@ -115,7 +115,7 @@ def global_pool(walk: Walk, node: Node) -> None:
 
 
 def reduce(walk: Walk, node: Node) -> None:
-    """Axes are summed up: what is reduced can lose channels, but the result then changes unless it is a sum."""
+    """Axes are summed up: what is reduced can lose channels, but means and maxima then change."""
     x = walk.read(node, 0)
     given = walk.integers.list_of(node, 1, "axes")
     if given is None and walk.has(node, 1):
@@ -129,10 +129,7 @@ def reduce(walk: Walk, node: Node) -> None:
         return
     gone = {axis % len(x) for axis in given} if given is not None else set(range(len(x)))
     for i in gone:
-        if node.op in ("ReduceMax", "ReduceMin", "ReduceProd") or node.op.startswith("ReduceLog"):
-            walk.fix(x[i], f"{node.label()} runs along it")
-        else:
-            _couple(walk, x[i], f"{node.label()} reduces it")
+        _couple(walk, x[i], f"{node.label()} reduces it")
     keeps = node.attrs.get("keepdims", 1)
     walk.write(node.outputs[0], [SINGLE if i in gone else x[i] for i in range(len(x)) if keeps or i not in gone])
 
