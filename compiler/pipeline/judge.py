@@ -14,6 +14,7 @@ from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.evaluation import Evaluation
 from onnx_compress.compiler.runtime.latency import Latency
 from onnx_compress.compiler.runtime.latency_table import LatencyTable, keys_of
+from onnx_compress.compiler.runtime.outputs import Recording
 from onnx_compress.compiler.runtime.score import Drop, Score
 from onnx_compress.compiler.runtime.session import Session, create
 
@@ -132,7 +133,9 @@ class HeldOut:
         return f"it moves the output '{name}': {results[name]} (worst: {worst(results)})"
 
     def _compare(self, reference: Model, candidate: Model, data: Dataset) -> dict[str, Numerics]:
-        return numerics(self._session(reference), self._session(candidate), data)
+        is_large = reference.weight_bytes() + candidate.weight_bytes() > TOGETHER
+        known = Recording.of(self._session(reference), data) if is_large else self._session(reference)
+        return numerics(known, self._session(candidate), data)
 
 
 def _ratio(timing: Latency, reference: Latency) -> float:
