@@ -69,7 +69,7 @@ def headline(kind: type[Pass]) -> str:
 def allowed(info: OptionInfo) -> str:
     """What values an option takes."""
     if info.choices is not None:
-        alternatives = ", ".join(info.choices)
+        alternatives = ", ".join(map(str, info.choices))
         return f"{alternatives} or none" if type_name(info.type).endswith("or none") else alternatives
     kind = type_name(info.type)
     if info.low is None and info.high is None:
@@ -123,5 +123,5 @@ def _example(info: OptionInfo) -> str:
     if info.default is not None:
         return _written(info.default)
     if info.choices:
-        return info.choices[0]
+        return str(info.choices[0])
     return "0.3" if float in getattr(info.type, "__args__", ()) else "1"
