@@ -42,9 +42,9 @@ Make a trained ONNX model smaller and faster, and show what that cost.
 Commands:
 {{commands}}
 
-The options of the main job are listed by '{NAME} IN.onnx --help', those of
-a command by '{NAME} COMMAND --help'. A model file that is called like a
-command is given as ./NAME.
+The options of the main job are listed by '{NAME} IN.onnx --help',
+those of a command by '{NAME} COMMAND --help'. A model file that is
+called like a command is given as ./NAME.
 """
 
 
@@ -100,7 +100,7 @@ def _program(given: list[str]) -> str:
 
 def _command(given: list[str]) -> tuple[click.Command, list[str]]:
     """The click command for the first word, and what it is given; a word that is no command is a model's path."""
-    name, rest = (given[0], given[1:]) if given[0] in COMMANDS else ("compress", given)
+    name, rest = (given[0], given[1:]) if given[0] in COMMANDS else ("compress", list(given))
     module = importlib.import_module(f"onnx_compress.compiler.cli.{name}")
     command = getattr(module, name)
     assert isinstance(command, click.Command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 
 from onnx_compress.compiler.errors import UsageError
@@ -19,19 +21,33 @@ def samples(model: Model, data: str | None, *, seed: int = 0, count: int = MADE_
 
 
 def same_inputs(models: dict[str, Model]) -> None:
-    """Raise UsageError unless all models take inputs of the same names and types."""
+    """Raise UsageError unless all models can be given the same inputs: names, types and fixed dimensions agree."""
     (first, reference), *others = models.items()
-    expected = [_kind(spec) for spec in specs(reference).inputs]
+    expected = specs(reference).inputs
     for name, model in others:
-        found = [_kind(spec) for spec in specs(model).inputs]
-        if found != expected:
-            one = next((kind for kind in expected if kind not in found), None)
-            other = next((kind for kind in found if kind not in expected), "nothing in its place")
-            raise UsageError(f"{name} takes other inputs than {first}: {other} instead of {one or 'no such input'}")
+        found = specs(model).inputs
+        pairs = zip_longest(expected, sorted(found, key=_place_in(expected)))
+        wrong = next((pair for pair in pairs if not _agree(*pair)), None)
+        if wrong is not None:
+            one, other = wrong
+            raise UsageError(
+                f"{name} takes other inputs than {first}: {other or 'nothing'} instead of {one or 'nothing'}"
+            )
 
 
-def _kind(spec: TensorSpec) -> str:
-    return f"'{spec.name}' ({spec.kind if spec.dtype is None else spec.dtype})"
+def _place_in(expected: tuple[TensorSpec, ...]) -> Callable[[TensorSpec], int]:
+    """The order of `expected`, by name; what is not in it comes last."""
+    names = [spec.name for spec in expected]
+    return lambda spec: names.index(spec.name) if spec.name in names else len(names)
+
+
+def _agree(one: TensorSpec | None, other: TensorSpec | None) -> bool:
+    if one is None or other is None or (one.name, one.dtype, one.kind) != (other.name, other.dtype, other.kind):
+        return False
+    if one.shape is None or other.shape is None:
+        return True
+    pairs = zip_longest(one.shape, other.shape, fillvalue=0)
+    return all(a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in pairs)
 
 
 def loaded(paths: tuple[Path, ...]) -> dict[str, Model]:

@@ -1,0 +1,244 @@
+"""The door: what each first word leads to, and how everything that goes wrong comes out."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.cli import compress as compressing
+from onnx_compress.compiler.cli import main as door
+from onnx_compress.compiler.cli.main import COMMANDS, main
+from onnx_compress.compiler.errors import PassError
+from onnx_compress.compiler.ir.model import Model
+from tests.small_models import small_model
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "in.onnx"
+    small_model("tied").save(path)
+    return path
+
+
+def error_of(capsys) -> str:
+    """What was said on stderr, which must be one line from us, with nothing on stdout."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"onnx-compress: (error: )?[^\n]+\n", err)
+    return err
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_agrees_with_the_list(name, capsys):
+    assert main([name, "--help"]) == 0
+    assert f"Usage: onnx-compress {name}" in capsys.readouterr().out
+
+
+def test_help_of_the_main_job_lists_its_options(capsys):
+    assert main(["in.onnx", "--help"]) == 0
+    text = capsys.readouterr().out
+    options = (
+        "passes recipe output data eval metric max-drop seed threads exclude opset portable dry-run report raw force"
+    )
+    assert all(f"--{option}" in text for option in options.split())
+    assert all(f"-{short}," in text for short in "poqv")
+
+
+def test_nothing_given_shows_the_help_and_is_an_error(capsys):
+    assert main([]) == 2
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"onnx-compress \d+\.\d+.*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("absent.onnx -p simplify -o out.onnx", "absent.onnx: there is no such file"),
+        ("pases", "did you mean the command 'passes'?"),
+        ("in.onnx", "-p SPEC"),
+        ("in.onnx -p simplify", "-o OUT.onnx"),
+        ("in.onnx -p simplify --recipe r.toml -o out.onnx", "one of them"),
+        ("in.onnx -p simplfy -o out.onnx", "did you mean 'simplify'?"),
+        ("in.onnx -p simplify:no=1 -o out.onnx", "simplify has no option 'no'"),
+        ("in.onnx -p simplify -o in.onnx", "in.onnx is the input"),
+        ("in.onnx -p simplify -o ./in.onnx", "in.onnx is the input"),
+        ("in.onnx -p simplify -o there.onnx", "there.onnx exists"),
+        ("in.onnx -p simplify -o nowhere/out.onnx", "the folder nowhere does not exist"),
+        ("in.onnx -p simplify -o .", "is a folder"),
+        ("in.onnx -p simplify -o out.onnx --report out.txt", "ends in .json or .html"),
+        ("in.onnx -p simplify -o out.onnx --report nowhere/out.json", "the folder nowhere does not exist"),
+        ("in.onnx -p simplify -o out.onnx --exclude nope*", "no layer matches 'nope*'"),
+        ("in.onnx -p simplify -o out.onnx --max-drop nan", "--max-drop"),
+        ("in.onnx -p simplify -o out.onnx --max-drop -1", "--max-drop"),
+        ("in.onnx -p simplify -o out.onnx --threads 0", "--threads"),
+        ("in.onnx -p simplify -o out.onnx --metric nope", "metric 'nope'"),
+        ("in.onnx -p simplify -o out.onnx --data absent.npz", "absent.npz: there is no such file"),
+        ("in.onnx -p simplify -o out.onnx --nope", "--nope"),
+        ("in.onnx -p simplify -o out.onnx extra", "extra"),
+        ("text.onnx -p simplify -o out.onnx", "text.onnx"),
+        ("--report", "--report"),
+        ("passes nope", "no pass is called 'nope'"),
+        ("passes simplify --markdown", "leave the name away"),
+        ("passes --into text.onnx", "has no lines"),
+        ("inspect absent.onnx", "absent.onnx: there is no such file"),
+        ("verify in.onnx", "'B'"),
+        ("verify in.onnx in.onnx --tolerance nan", "--tolerance"),
+        ("verify in.onnx other.onnx", "other.onnx takes other inputs than in.onnx"),
+        ("bench", "A [B ...]"),
+        ("bench in.onnx absent.onnx", "absent.onnx: there is no such file"),
+        ("zoo nope", "'nope'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_writes_nothing(arguments, said, model, capsys):
+    Path("text.onnx").write_text("this is no model\n")
+    Path("there.onnx").write_text("something precious")
+    small_model("separable").save("other.onnx")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    assert main(arguments.split()) == 2
+    assert said in error_of(capsys)
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_a_command_wins_over_a_file_of_its_name(model, capsys):
+    model.rename("passes")
+    assert main(["passes"]) == 0
+    assert "simplify" in capsys.readouterr().out
+    assert main(["./passes", "-p", "simplify", "--dry-run"]) == 0
+    assert "1. simplify" in capsys.readouterr().out
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+RUN = ["in.onnx", "-p", "simplify", "-o", "out.onnx"]
+
+
+def test_ctrl_c_is_130(model, monkeypatch, capsys):
+    monkeypatch.setattr(compressing, "_compressed", raising(KeyboardInterrupt()))
+    assert main(RUN) == 130
+    assert error_of(capsys) == "onnx-compress: interrupted\n"
+
+
+def test_our_own_fault_leaves_what_reproduces_it(model, monkeypatch, capsys):
+    monkeypatch.setattr(compressing, "_compressed", raising(ZeroDivisionError("one\ntwo")))
+    assert main(RUN) == 1
+    said = error_of(capsys)
+    assert "ZeroDivisionError: one two" in said
+    assert "out.failure.txt" in said
+    story = Path("out.failure.txt").read_text()
+    assert "Traceback" in story
+    assert "onnx-compress in.onnx -p simplify -o out.onnx" in story
+    assert not Path("out.onnx").exists()
+
+
+def test_a_failed_pass_leaves_the_last_good_model(model, monkeypatch, capsys):
+    error = PassError("prune-channels: it broke", pass_name="prune-channels")
+    error.last_good = small_model("tied")
+    monkeypatch.setattr(compressing, "_compressed", raising(error))
+    assert main(RUN) == 1
+    said = error_of(capsys)
+    assert "fault: prune-channels: it broke; what reproduces it is in out.partial.onnx and out.failure.txt" in said
+    assert Model.load("out.partial.onnx").opset == 21
+
+
+def test_a_fault_without_an_output_goes_to_the_current_folder(model, monkeypatch, capsys):
+    monkeypatch.setattr(Model, "load", raising(RuntimeError("broken")))
+    assert main(["inspect", "in.onnx"]) == 1
+    assert "onnx-compress.failure.txt" in error_of(capsys)
+    assert "RuntimeError: broken" in Path("onnx-compress.failure.txt").read_text()
+
+
+def test_a_fault_while_a_command_is_imported_is_ours_too(model, monkeypatch, capsys):
+    monkeypatch.setattr(door.importlib, "import_module", raising(ImportError("no such thing")))
+    assert main(["bench", "in.onnx"]) == 1
+    assert "ImportError: no such thing" in error_of(capsys)
+
+
+def test_the_status_that_a_command_asks_for_is_returned(monkeypatch, capsys):
+    def three() -> int:
+        return 3
+
+    def leave() -> None:
+        sys.exit(3)
+
+    for callback in (three, leave):
+        monkeypatch.setattr(door, "_command", lambda given, f=callback: (click.Command("x", callback=f), []))
+        assert main(["x"]) == 3
+
+
+def start(*arguments: str, cwd: Path, **rest) -> subprocess.Popen[bytes]:
+    code = "import sys; from onnx_compress.compiler.cli.main import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **rest
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error(model):
+    process = start("inspect", str(model), cwd=model.parent)
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, b"")
+    process.stderr.close()
+
+
+def test_a_real_interrupt_leaves_nothing_behind(model):
+    (model.parent / "slow.py").write_text(
+        "import time, numpy as np\ndef feed():\n    open('started', 'w').close()\n    time.sleep(30)\n    yield {}\n"
+    )
+    process = start("in.onnx", "-p", "simplify", "-o", "out.onnx", "--data", "slow:feed", cwd=model.parent)
+    deadline = time.monotonic() + 20
+    while not (model.parent / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (130, b"onnx-compress: interrupted\n")
+    assert not list(model.parent.glob("*out*"))
+
+
+def test_help_and_mistakes_need_no_heavy_library(model):
+    code = (
+        "import sys; from onnx_compress.compiler.cli.main import main; main(['--help']); main(['absent.onnx']);"
+        "print([m for m in ('onnx', 'onnxruntime', 'numpy', 'rich', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_main_job(model, capsys):
+    np.savez("data.npz", x=np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32))
+    reports = ["--report", "r.json", "--report", "r.html"]
+    assert main([*RUN, "--data", "data.npz", *reports]) == 0
+    out, err = capsys.readouterr()
+    assert "in.onnx → out.onnx" in out
+    assert out.rstrip().endswith("held-out samples.")
+    assert err == ""
+    assert Model.load("out.onnx").outputs()[0].name == "y"
+    assert Path("r.json").read_text().startswith('{\n  "input"')
+    assert "<h2>Layers</h2>" in Path("r.html").read_text()
+    first = Path("out.onnx").read_bytes()
+    assert main([*RUN, "--data", "data.npz", "--force", "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    assert Path("out.onnx").read_bytes() == first
