@@ -1,8 +1,8 @@
 """Handing a model to onnxruntime without a file.
 
-The graph goes over as a small message, the large weights as references to their arrays. So a weight that
-is still in its file stays mapped from there, nothing is copied before onnxruntime packs it for its
-kernels, and the 2 GiB limit of a message does not matter.
+The graph goes over as a small message, the large weights as references to their arrays, which onnxruntime copies
+once while it loads and then needs no more. So a weight that is still in its file is mapped from there for
+just that long, no second copy is made on the way, and the 2 GiB limit of a message does not matter.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ _SHAREABLE = frozenset("?bhilqBHILQefd")
 
 @dataclass(frozen=True)
 class Handover:
-    """What onnxruntime opens, a path or a message, and the weights to be referred to, by name."""
+    """What onnxruntime opens, a path or a message, and the weights to be referred to, by name.
+
+    It must live until the model is loaded: `arrays` are the memory behind `weights`.
+    """
 
     source: str | bytes
     weights: dict[str, onnxruntime.OrtValue] = field(default_factory=dict)
     arrays: tuple[np.ndarray, ...] = ()
-    """The memory behind `weights`: it must live as long as the session does."""
 
 
 def hand_over(model: ModelLike, outputs: Sequence[str] = ()) -> Handover:

@@ -11,7 +11,7 @@ import onnxruntime
 from onnx_compress.compiler.errors import CompressError, DataError, ModelError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.failures import explain
-from onnx_compress.compiler.runtime.handover import Handover, hand_over
+from onnx_compress.compiler.runtime.handover import hand_over
 from onnx_compress.compiler.runtime.specs import (
     ModelLike,
     Signature,
@@ -30,9 +30,8 @@ onnxruntime.set_default_logger_severity(_FATAL_ONLY)
 class Session:
     """A model loaded in onnxruntime. `inputs` are those a caller must give, `outputs` all it can ask for."""
 
-    def __init__(self, loaded: onnxruntime.InferenceSession, signature: Signature, handover: Handover) -> None:
+    def __init__(self, loaded: onnxruntime.InferenceSession, signature: Signature) -> None:
         self._loaded = loaded
-        self._handover = handover
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = _FATAL_ONLY
         self.inputs = signature.inputs
@@ -95,7 +94,7 @@ def create(
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise ModelError(f"{_name(model)}: onnxruntime can't load it: {explain(error)}") from None
-    return Session(loaded, _completed(signature, loaded), handover)
+    return Session(loaded, _completed(signature, loaded))
 
 
 def _options(threads: int, *, optimize: bool, profile: Path | None) -> onnxruntime.SessionOptions:
