@@ -31,7 +31,7 @@ def inspect(*, path: Path, groups: bool, data: str | None, as_json: bool) -> Non
     from onnx_compress.compiler.analysis.channels import ChannelGroups
     from onnx_compress.compiler.analysis.cost import Cost
     from onnx_compress.compiler.ir.model import Model
-    from onnx_compress.compiler.report import anatomy
+    from onnx_compress.compiler.report.anatomy import document, show
     from onnx_compress.compiler.report.plain import written
 
     model = Model.load(path)
@@ -39,10 +39,10 @@ def inspect(*, path: Path, groups: bool, data: str | None, as_json: bool) -> Non
     cost = Cost.of(model, sizes)
     found = ChannelGroups.of(model) if groups else None
     if as_json:
-        click.echo(json.dumps(anatomy.document(model, cost, sizes, found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(document(model, cost, sizes, found), indent=2, ensure_ascii=False))
         return
     console = Console(highlight=False)
-    written(console, lambda: anatomy.show(model, cost, sizes, found, console))
+    written(console, lambda: show(model, cost, sizes, found, console))
 
 
 def _sizes(model: Model, data: str | None) -> Mapping[str, Sequence[int]]:
