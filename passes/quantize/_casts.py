@@ -1,0 +1,76 @@
+"""Giving every reader of a value the element type that it wants, with one Cast per value at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.model import Model
+
+FLOAT, HALF = 1, 10
+Slots = Sequence[tuple[Node, int]]
+
+
+def store_half(model: Model, constant: Constant, holder: Graph) -> None:
+    """Store a constant as float16 and give its readers Cast(float16) under the old name; folded at load."""
+    stored = edit.add_constant(
+        model, constant.name, "half", constant.values.astype(np.float16), graph=holder, origin=constant.origin
+    )
+    result = Variable(constant.name)
+    result.origin = constant.origin
+    edit.add_node(
+        model,
+        "Cast",
+        [stored],
+        base=constant.name,
+        suffix="cast",
+        before=holder.nodes[0],
+        attrs={"to": FLOAT},
+        outputs=[result],
+    )
+    edit.replace_uses(model, constant, result)
+
+
+def constant_for(model: Model, constant: Constant, wanting: Slots) -> None:
+    """Let the slots `wanting` float16 read the constant so; it is copied where others still need float32."""
+    half = constant.values.astype(np.float16)
+    is_shared = len(wanting) < len(edit.uses(model, constant)) or edit.is_output(model, constant)
+    if not is_shared:
+        edit.replace_values(model, constant, half)
+        return
+    copy = edit.add_constant(model, constant.name, "half", half, origin=constant.origin)
+    for node, slot in wanting:
+        edit.set_input(model, node, slot, copy)
+
+
+def cast_for(model: Model, tensor: Tensor, wanting: Slots, to: int) -> None:
+    """Let the slots `wanting` read `tensor` cast to the type `to` (onnx.TensorProto's number)."""
+    suffix = "half" if to == HALF else "float"
+    producer = tensor.inputs[0] if tensor.inputs else None
+    if producer is not None:
+        cast = edit.add_node(model, "Cast", [tensor], base=tensor.name, suffix=suffix, after=producer, attrs={"to": to})
+    else:
+        first = model.graph.nodes[0]
+        cast = edit.add_node(model, "Cast", [tensor], base=tensor.name, suffix=suffix, before=first, attrs={"to": to})
+    for node, slot in wanting:
+        edit.set_input(model, node, slot, cast.outputs[0])
+
+
+def keep_output(model: Model, variable: Variable) -> Variable:
+    """Let an output keep name and type while its producer computes float16; returns the value in float16."""
+    raw = edit.divert(model, variable, "half")
+    raw.dtype = HALF if raw.dtype is not None else None
+    edit.add_node(
+        model,
+        "Cast",
+        [raw],
+        base=variable.name,
+        suffix="cast",
+        after=raw.inputs[0],
+        attrs={"to": FLOAT},
+        outputs=[variable],
+    )
+    return raw
