@@ -82,8 +82,17 @@ def _change(drop: float) -> str:
 
 def alerts(report: Report) -> list[str]:
     """Everything that a reader must not miss, most serious first, each a sentence."""
-    found = [*report.missed, *report.warnings, *([_slower_layers(report)] if report.slower_layers else [])]
+    found = [*report.missed, *_overdrawn(report), *report.warnings]
+    found += [_slower_layers(report)] if report.slower_layers else []
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in dict.fromkeys(found)]
+
+
+def _overdrawn(report: Report) -> list[str]:
+    metric = report.metric
+    if metric is None or metric.max_drop is None or not metric.real_data or metric.drop <= metric.max_drop:
+        return []
+    limit = quantities.points(metric.max_drop)
+    return [f"{_change(metric.drop)} of {metric.name}, MORE than the {limit} that the budget allows"]
 
 
 def _slower_layers(report: Report) -> str:

@@ -69,6 +69,13 @@ def test_alerts_are_sentences_and_the_slow_layers_are_named():
     assert third.endswith("and 2 more layers.")
 
 
+def test_a_broken_budget_is_said_aloud():
+    report = replace(REPORT, metric=replace(REPORT.metric, after=80.0))
+    assert verdict.alerts(report) == ["Loses 7.68 points of top1, MORE than the 1.00 that the budget allows."]
+    made_up = replace(report, metric=replace(report.metric, real_data=False))
+    assert verdict.alerts(made_up) == []
+
+
 def test_few_samples_come_with_their_error():
     assert verdict.error_bar(REPORT.metric) == "± 0.83 points, from 128 samples only"
     assert verdict.error_bar(replace(REPORT.metric, samples=256)) == ""
