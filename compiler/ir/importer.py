@@ -65,7 +65,7 @@ def _graph_header(proto: onnx.GraphProto) -> onnx.GraphProto:
 def _import_initializers(graph: Graph, proto: onnx.GraphProto, folder: DataFolder, scope: Scope) -> None:
     lazy = [(tensor.name, lazy_tensor(tensor, folder)) for tensor in proto.initializer]
     lazy += [(sparse.values.name, LazyTensor(sparse)) for sparse in proto.sparse_initializer]
-    _check_text(*(name for name, _ in lazy), *(info.name for info in proto.input))
+    check_text(*(name for name, _ in lazy), *(info.name for info in proto.input))
     for name, stored in lazy:
         if name in scope.maps[0]:
             raise ModelError(f"initializer '{name}' is defined twice")
@@ -73,8 +73,8 @@ def _import_initializers(graph: Graph, proto: onnx.GraphProto, folder: DataFolde
         graph.initializers.append(constant)
 
 
-def _check_text(*names: str | bytes) -> None:
-    """Names that are no UTF-8 come as bytes, and could never be written again."""
+def check_text(*names: str | bytes) -> None:
+    """Raise ModelError for names that are no UTF-8: they come as bytes, and could never be written again."""
     wrong = next((name for name in names if isinstance(name, bytes)), None)
     if wrong is not None:
         raise ModelError(f"the name {wrong!r} in it is no UTF-8 text: the file is damaged")
@@ -112,7 +112,8 @@ def _import_node(
     folder: DataFolder,
     depth: int,
 ) -> Node:
-    _check_text(proto.op_type, proto.name, proto.domain, *proto.input, *proto.output)
+    attributes = (attribute.name for attribute in proto.attribute)
+    check_text(proto.op_type, proto.name, proto.domain, *proto.input, *proto.output, *attributes)
     inputs = [_look_up(proto, name, scope) for name in proto.input]
     node = Node(proto.op_type, proto.name, domain=proto.domain if proto.HasField("domain") else None)
     node.graph = graph
@@ -205,6 +206,7 @@ def declared_type(info: onnx.ValueInfoProto) -> tuple[int | None, tuple[Dim, ...
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
     if dim.HasField("dim_value"):
         return int(dim.dim_value)
+    check_text(dim.dim_param)
     return dim.dim_param or None
 
 

@@ -14,7 +14,7 @@ from onnx_compress.compiler.ir import clone, save
 from onnx_compress.compiler.ir.exporter import Store, embedded, export_graph, export_info, placeholder
 from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
-from onnx_compress.compiler.ir.importer import import_graph
+from onnx_compress.compiler.ir.importer import check_text, import_graph
 from onnx_compress.compiler.ir.inline import inlined
 
 MESSAGE_LIMIT = (1 << 31) - 1
@@ -51,7 +51,8 @@ class Model:
         try:
             return cls.from_proto(_read(path), path.parent, path)
         except ModelError as error:
-            raise ModelError(f"{path}: {error}") from None
+            # A name in the file may hold line breaks.
+            raise ModelError(f"{path}: {' '.join(str(error).split())}") from None
 
     @classmethod
     def from_proto(cls, proto: onnx.ModelProto, folder: Path | None = None, path: Path | None = None) -> Model:
@@ -61,6 +62,7 @@ class Model:
         if not proto.opset_import:
             raise ModelError("the model declares no opset: the file is damaged or no ONNX model")
         proto = inlined(proto)
+        check_text(*(opset.domain for opset in proto.opset_import))
         try:
             return cls(import_graph(proto.graph, DataFolder(folder)), _header(proto), path)
         except UnicodeDecodeError:
@@ -141,7 +143,10 @@ class Model:
     def _export(self, store: Store) -> onnx.ModelProto:
         proto = onnx.ModelProto()
         proto.CopyFrom(self.header)
-        export_graph(self.graph, store, proto.graph)
+        try:
+            export_graph(self.graph, store, proto.graph)
+        except UnicodeDecodeError:  # a doc_string, at which nobody looked before
+            raise ModelError("a text in the model is no UTF-8: the file is damaged") from None
         if proto.ir_version < LEAST_IR_OF_DEFAULTS:
             listed = {info.name for info in proto.graph.input}
             proto.graph.input.extend(export_info(c) for c in self.graph.initializers if c.name not in listed)
@@ -176,7 +181,7 @@ def _header(proto: onnx.ModelProto) -> onnx.ModelProto:
     for field, value in proto.ListFields():
         if field.name in ("graph", "functions"):
             continue
-        if isinstance(value, (int, str)):
+        if isinstance(value, (int, str, bytes)):  # bytes: text that is no UTF-8, which setattr refuses
             setattr(header, field.name, value)
         else:
             getattr(header, field.name).extend(value)

@@ -36,13 +36,16 @@ _POSITIVE = {"BatchNormalization": 4, "DequantizeLinear": 1, "QuantizeLinear": 1
 
 
 def to_text(model: Model) -> str:
-    """The canonical text of `model`, ending in a line break."""
+    """The canonical text of `model`, ending in a line break. Raises ModelError for names that are no text."""
     source = model.skeleton(limit=SHOWN * 8)
     proto = onnx.ModelProto(ir_version=source.ir_version)
     proto.opset_import.extend(sorted(source.opset_import, key=lambda opset: opset.domain))
     sparse: list[str] = []
     _normalize(source.graph, proto.graph, sparse)
-    text = _UNPRINTABLE.sub(r"\1\2 {}", onnx.printer.to_text(proto))
+    try:
+        text = _UNPRINTABLE.sub(r"\1\2 {}", onnx.printer.to_text(proto))
+    except UnicodeDecodeError:
+        raise ModelError("a name in the model is no UTF-8 text: it can't be printed") from None
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return "\n".join([*lines, *sparse]) + "\n"
 
@@ -89,6 +92,13 @@ def _normalize_attribute(source: onnx.AttributeProto, target: onnx.AttributeProt
     else:
         target.CopyFrom(source)
         target.ClearField("doc_string")
+        target.s = _printable(source.s)
+        target.strings[:] = [_printable(text) for text in source.strings]
+
+
+def _printable(text: bytes) -> bytes:
+    """Bytes that are no UTF-8 as escapes: the printer reads everything as text."""
+    return text.decode(errors="backslashreplace").encode()
 
 
 def _is_shown(tensor: onnx.TensorProto) -> bool:
