@@ -18,6 +18,7 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
+from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.simplify._affine import Affine
 from onnx_compress.passes.simplify._affine_plans import PLANS, Factor
 from onnx_compress.passes.simplify._facts import LARGE, Facts, has_input
@@ -28,7 +29,7 @@ CLUSTERED = 256
 """Distinct values up to which a weight of at least 16 times as many elements is taken for a clustered one."""
 
 
-def fold_into_producer(model: Model, facts: Facts, node: Node, affine: Affine) -> str:
+def fold_into_producer(model: Model, ctx: Context, facts: Facts, node: Node, affine: Affine) -> str:
     """Fold `node`, which does `affine`, into the layer before it; empty when done, else the reason why not."""
     producer = affine.source.inputs[0] if affine.source.inputs else None
     plan_of = PLANS.get(producer.op) if producer is not None and producer.is_standard else None
@@ -40,6 +41,9 @@ def fold_into_producer(model: Model, facts: Facts, node: Node, affine: Affine) -
     plan = plan_of(producer, facts, affine)
     if isinstance(plan, str):
         return plan
+    excluded = next((factor.node for factor in plan if ctx.is_excluded(factor.node)), None)
+    if excluded is not None:
+        return f"{excluded.label()} is excluded"
     products = [(factor, _product(facts, factor)) for factor in plan if not _is_neutral(factor)]
     refusal = next((product for _, product in products if isinstance(product, str)), "")
     if refusal:

@@ -16,7 +16,7 @@ def fold_batchnorm(model: Model, ctx: Context, facts: Facts) -> int:
         if not node.is_op("BatchNormalization") or ctx.is_excluded(node):
             continue
         affine = normalizes(node, facts)
-        refusal = affine if isinstance(affine, str) else fold_into_producer(model, facts, node, affine)
+        refusal = affine if isinstance(affine, str) else fold_into_producer(model, ctx, facts, node, affine)
         if refusal:
             ctx.skip(node, refusal)
         changed += not refusal

@@ -17,6 +17,6 @@ def fold_scales(model: Model, ctx: Context, facts: Facts) -> int:
     changed = 0
     for node in model.nodes():
         affine = None if ctx.is_excluded(node) else scales_and_shifts(node, facts)
-        if affine is not None and not fold_into_producer(model, facts, node, affine):
+        if affine is not None and not fold_into_producer(model, ctx, facts, node, affine):
             changed += 1
     return changed
