@@ -41,9 +41,11 @@ def show(kind: type[Pass], console: Console) -> None:
     """One pass in full."""
     console.print(Text(kind.name, style="bold").append(f"   {EFFECTS[kind.effect.value]}", style="not bold dim"))
     console.print()
-    console.print(Text(inspect.cleandoc(kind.__doc__ or "")))
+    for paragraph in _paragraphs(kind):
+        is_set = _is_set(paragraph)
+        console.print(Text(paragraph if is_set else " ".join(paragraph.split())), soft_wrap=is_set)
+        console.print()
     options = kind.options()
-    console.print()
     if not options:
         console.print(Text("It has no options."))
         return
@@ -81,7 +83,7 @@ def allowed(info: OptionInfo) -> str:
 
 def _section(kind: type[Pass]) -> str:
     lines = [f"### {kind.name}", "", f"*{kind.effect.value}: {EFFECTS[kind.effect.value]}*", ""]
-    lines += [*map(_paragraph, inspect.cleandoc(kind.__doc__ or "").split("\n\n")), ""]
+    lines += ["\n\n".join(map(_set, _paragraphs(kind))), ""]
     if kind.options():
         lines += ["| option | default | values | |", "|---|---|---|---|"]
         lines += [
@@ -92,10 +94,20 @@ def _section(kind: type[Pass]) -> str:
     return "\n".join(lines)
 
 
-def _paragraph(text: str) -> str:
-    """A paragraph of a docstring; graph text and algebra, which are set in columns, stay as they are."""
-    is_set = any("  " in line.strip() or line.startswith("  ") for line in text.splitlines())
-    return f"```text\n{text}\n```\n" if is_set else f"{text}\n"
+def _paragraphs(kind: type[Pass]) -> list[str]:
+    """The specification of a pass; the '::' that announces a block in docstrings is left out."""
+    parts = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    return [f"{part[:-1]}" if part.endswith("::") else part for part in parts if part != "::"]
+
+
+def _set(paragraph: str) -> str:
+    """A paragraph as Markdown."""
+    return f"```text\n{paragraph}\n```" if _is_set(paragraph) else paragraph
+
+
+def _is_set(paragraph: str) -> bool:
+    """Whether it is graph text, algebra or a table, set in columns that must stay as they are."""
+    return any("  " in line.strip() or line.startswith("  ") for line in paragraph.splitlines())
 
 
 def _cell(text: str) -> str:

@@ -22,6 +22,14 @@ class Example(Pass):
     Given   y = Conv(x, w)
     Result  y = Conv(x, w')
 
+    Like this::
+
+        a    b
+
+    ::
+
+        c    d
+
     The wrong choice for everything.
     """
 
@@ -30,6 +38,7 @@ class Example(Pass):
     strength = "ratio"
     ratio: float | None = option(None, "share to do | leave", low=0, high=1)
     kind: str = option("l1", "norm", choices=("l1", "l2"))
+    bits: int = option(8, "how wide", choices=(4, 8))
     rounds: int = option(2, "how often", low=1)
     deep: bool = option(False, "also inside")
 
@@ -45,6 +54,7 @@ def test_a_pass_in_full_says_all_about_its_options():
     assert text.startswith("example   changes the outputs; judged by the budget\n\nDo something to layers.\n")
     assert "ratio = none   a number or none, 0 to 1\n      share to do | leave" in text
     assert "kind = l1   l1, l2" in text
+    assert "bits = 8   4, 8\n" in text
     assert "rounds = 2   a whole number, at least 1" in text
     assert "deep = false   true or false" in text
     assert "-p example:ratio=0.3 -o" in text
@@ -53,7 +63,8 @@ def test_a_pass_in_full_says_all_about_its_options():
 def test_markdown_keeps_graphs_as_they_are_set_and_tables_whole():
     text = reference.markdown([Example])
     assert "```text\nGiven   y = Conv(x, w)\nResult  y = Conv(x, w')\n```\n" in text
-    assert "The wrong choice for everything.\n" in text
+    assert "Like this:\n\n```text\n    a    b\n```\n\n```text\n    c    d\n```\n\nThe wrong choice" in text
+    assert "::" not in text
     assert "| `ratio` | none | a number or none, 0 to 1 | share to do \\| leave |" in text
 
 
