@@ -45,7 +45,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a model; `bytes` are those of all constants, `macs` is None when no layer's are known."""
+    """The cost of a model; `bytes` are those of all constants, `macs` is None when none are known."""
 
     parameters: int
     nonzero: int
@@ -67,12 +67,12 @@ class Cost:
         sizes.look(tensor for node in products for tensor in (*node.inputs, *node.outputs) if tensor.name)
         walk = _Walk(sizes)
         layers, total = walk.graph(model.graph, ())
-        known = [layer.macs for layer in layers if layer.macs is not None]
+        is_known = total > 0 or all(layer.macs is not None for layer in layers)
         return cls(
             parameters=sum(w.elements for w in walk.weights.values()),
             nonzero=sum(walk.nonzero.values()),
             bytes=model.weight_bytes(),
-            macs=total if known or not layers else None,
+            macs=total if is_known else None,
             layers=tuple(layers),
             notes=tuple(walk.notes),
         )

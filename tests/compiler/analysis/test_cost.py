@@ -71,6 +71,14 @@ def test_a_layer_without_known_macs_does_not_hide_the_others():
     assert (found.macs, found.unknown) == (54, ("open",))
 
 
+def test_layers_that_never_multiply_do_not_make_an_unknown_total_zero():
+    found = cost(
+        "g (float[N,T,6] x) => (float[N,T,9] y) <float[6,9] w, float[9] b> { h = MatMul (x, w)  y = Add (h, b) }"
+    )
+    assert found.macs is None
+    assert cost("g (float[N,T,6] x) => (float[N,T,6] y) <float[6] b> { y = Add (x, b) }").macs == 0
+
+
 def test_the_batch_is_one_wherever_its_name_stands():
     found = cost("g (float[N,6] x, float[6,N] z) => (float[N,N] y) { y = MatMul (x, z) }")
     assert found.macs == 6
