@@ -91,7 +91,7 @@ class Gallery:
         name = self.names[index]
         try:
             return archive.read(name)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        except Exception as error:  # of a damaged archive zipfile, zlib and struct complain each in its own way
             raise DataError(f"{self.path}: '{name}' can't be unpacked: {error}") from None
 
 
@@ -104,7 +104,7 @@ def _zip_names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if _is_picture(info.filename)]
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile on bytes of any kind
         raise DataError(f"{path} is no zip archive, or it can't be read: {error}") from None
     for info in members:
         if ".." in PurePosixPath(info.filename).parts or info.filename.startswith("/"):

@@ -40,9 +40,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 info.filename.removesuffix(".npy"): _member(file, archive, info, f"{path}: {info.filename}")
                 for info in archive.infolist()
             }
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except Exception as error:  # of a damaged archive zipfile, zlib and struct complain each in its own way
         raise DataError(f"{path} is no .npz archive, or it is damaged: {error}") from None
 
 
@@ -67,7 +69,7 @@ def _mapped(file: IO[bytes], start: int, length: int, where: str) -> np.ndarray:
         version = npy.read_magic(file)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
-    except ValueError:
+    except Exception:  # NumPy's parser of headers raises what its tokenizer raises
         raise DataError(f"{where} is no array in NumPy's format, or it is damaged") from None
     if dtype.hasobject or dtype.names:
         raise DataError(f"{where} holds Python objects or records, which are never read: save plain arrays")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from onnx_compress.compiler.errors import DataError
 from onnx_compress.compiler.runtime.gallery import Gallery, ReadFile
@@ -67,6 +67,8 @@ def decoded(data: bytes, where: str) -> Image.Image:
             picture.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError(f"{where} has too many pixels: refused") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{where} is no picture that can be decoded ({', '.join(DECODERS)})") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{where} is no picture that can be decoded: {error}") from None
     if picture.mode.startswith(("I", "F")):
