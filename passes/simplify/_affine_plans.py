@@ -35,7 +35,7 @@ class Factor:
 Plan: TypeAlias = list[Factor] | str
 """What to change, or why the layer takes no such scale and shift."""
 _VARIES = "it varies along other axes than the channels"
-_COMPUTED = "the weight before it is computed at run time"
+_COMPUTED = "the weight before it is no plain constant"
 
 
 def _conv(node: Node, facts: Facts, affine: Affine) -> Plan:
@@ -106,7 +106,9 @@ def _biased_matmul(node: Node, facts: Facts, affine: Affine) -> Plan:
     if isinstance(vectors, str):
         return vectors
     scale, shift = vectors
-    if bias is None or bias.stored.shape != scale.shape:
+    # Of one value, or of one per channel: then it broadcasts against both as it does against the product.
+    shape = tuple(bias.stored.shape) if bias is not None else (0,)
+    if shape not in ((), (1,)) and shape != (1,) * (len(shape) - 1) + scale.shape:
         return "the sum before it is no bias of the channels"
     return [Factor(matmul, 1, scale), Factor(node, slot, scale, shift)]
 

@@ -15,7 +15,7 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.exporter import element_type
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Shape, Tensor
 from onnx_compress.compiler.ir.importer import declared_type
-from onnx_compress.compiler.ir.lazy import size_in_bytes
+from onnx_compress.compiler.ir.lazy import LazyTensor, size_in_bytes
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import constant_of
 
@@ -70,9 +70,14 @@ class Facts:
         return shape is not None and None not in shape and shape == self.shape(second)
 
     def constant(self, tensor: Tensor) -> Constant | None:
-        """The constant that `tensor` always equals; a default that the caller may override is none."""
+        """The constant that `tensor` always equals.
+
+        A default that the caller may override is none, and a sparse one is none to work with: it would grow.
+        """
         found = constant_of(tensor)
-        return None if found is None or found in self._defaults else found
+        if found is None or found in self._defaults:
+            return None
+        return None if isinstance(found.stored, LazyTensor) and found.stored.is_sparse else found
 
     def value(self, tensor: Tensor, limit: int = READABLE) -> np.ndarray | None:
         """The array that `tensor` always equals; None where it is computed or above `limit` bytes."""

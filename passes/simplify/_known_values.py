@@ -190,15 +190,18 @@ def _equal(a: Dim, b: Dim) -> Dim:
 
 
 def _where(node: Node, args: Args, facts: Facts) -> Known | None:
-    choice = _static(args, 0)
-    if choice is None or args[1] is None or args[2] is None:
+    given = [arg for arg in args if arg is not None]
+    length = max((len(arg.values) for arg in given), default=0)
+    if len(given) < 3 or any(len(arg.values) not in (1, length) for arg in given):
         return None
-    length = max(len(choice), len(args[1].values), len(args[2].values))
-    columns = [_stretched(Known(choice), length), _stretched(args[1], length), _stretched(args[2], length)]
-    if any(len(column) != length for column in columns):
-        return None
-    values = tuple(a if is_first else b for is_first, a, b in zip(*columns, strict=True))
-    return Known(values, is_scalar=all(arg is not None and arg.is_scalar for arg in args))
+    columns = zip(*(_stretched(arg, length) for arg in given), strict=True)
+    return Known(tuple(_chosen(*column) for column in columns), is_scalar=all(arg.is_scalar for arg in given))
+
+
+def _chosen(condition: Dim, a: Dim, b: Dim) -> Dim:
+    if isinstance(condition, int):
+        return a if condition else b
+    return a if a == b else None
 
 
 def _product(node: Node, args: Args, facts: Facts) -> Known | None:
