@@ -76,7 +76,9 @@ class OptionInfo:
         if value is None:
             return
         if self.choices is not None and value not in self.choices:
-            raise UsageError(f"{where}: option '{self.name}' is one of {', '.join(map(str, self.choices))}, not {value!r}")
+            raise UsageError(
+                f"{where}: option '{self.name}' is one of {', '.join(map(str, self.choices))}, not {value!r}"
+            )
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
             raise UsageError(f"{where}: option '{self.name}' lies between {self.low} and {self.high}, not at {value}")
 

@@ -121,11 +121,11 @@ class Context:
     def progress(self, label: str, total: int) -> Iterator[Progress]:
         """A progress bar over `total` steps; it shows only when the work takes more than a second."""
         if self.bars is None:
-            yield _silent
+            yield silent
             return
         with self.bars(label, total) as advance:
             yield advance
 
 
-def _silent(done: int = 1, note: str = "") -> None:
+def silent(done: int = 1, note: str = "") -> None:
     """No one is watching."""

@@ -65,6 +65,11 @@ class HeldOut:
         """The metric's name."""
         return self.evaluation.metric.name
 
+    @property
+    def basis(self) -> str:
+        """What a drop is a drop of, for messages."""
+        return self.name if self.expected is None else f"{self.name} or {self.expected.metric.name}"
+
     def drop(self, model: Model) -> float:
         """Points that `model` loses against the original; a model that fails on some input has lost everything."""
         if model is self.original:

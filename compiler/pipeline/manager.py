@@ -157,7 +157,7 @@ def _settle(run: _Run, applied: Sequence[tuple[Step, Applied]], model: Model) ->
     is_given = run.settings.max_drop is None and any(step.item.is_given() for step, _ in applied)
     note = ""
     if drop > run.judge.max_drop:
-        cost = f"it costs {drop - run.lost:.2f} points of {run.judge.name}"
+        cost = f"it costs {drop - run.lost:.2f} points of {run.judge.basis}"
         limit = f"the budget is {run.settings.budget:g}"
         if is_given:
             note = f"{cost}, {limit}; kept because its strength was given"

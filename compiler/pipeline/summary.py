@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.errors import CompressError
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.context import silent
+from onnx_compress.compiler.pipeline.execute import Bars
 from onnx_compress.compiler.pipeline.judge import HeldOut
 from onnx_compress.compiler.pipeline.record import Figures, Metric, PassReport, Report, SlowerLayer, Timing
 from onnx_compress.compiler.pipeline.reproducer import versions
@@ -27,6 +30,7 @@ def summarize(
     judge: HeldOut,
     settings: Settings,
     spec: str,
+    bars: Bars | None = None,
 ) -> Report:
     """Measure the original, the model after each pass and the final one, and put it all together.
 
@@ -34,19 +38,24 @@ def summarize(
     their ratios hold on a noisy machine.
     """
     distinct = _distinct([judge.original, *states, final])
-    times = judge.timings({str(i): model for i, model in enumerate(distinct)})
-    figures = [figures_of(model, times[str(i)], judge) for i, model in enumerate(distinct)]
     place = {id(model): i for i, model in enumerate(distinct)}
-    passes = tuple(
-        _with_measurements(record, state, figures[place[id(state)]], judge)
-        for record, state in zip(records, states, strict=True)
-    )
+    with bars("measuring", 1 + len(distinct) + len(states)) if bars else nullcontext(silent) as advance:
+        times = judge.timings({str(i): model for i, model in enumerate(distinct)})
+        advance()
+        figures = []
+        for i, model in enumerate(distinct):
+            figures.append(figures_of(model, times[str(i)], judge))
+            advance()
+        passes = []
+        for record, state in zip(records, states, strict=True):
+            passes.append(_with_measurements(record, state, figures[place[id(state)]], judge))
+            advance()
     first, last = times["0"], times[str(place[id(final)])]
     is_slower = last.median_ms > max(NOISE, 1 + first.spread + last.spread) * first.median_ms
     return Report(
         input=figures[0],
         output=figures[place[id(final)]],
-        passes=passes,
+        passes=tuple(passes),
         seed=settings.seed,
         versions=versions(),
         metric=_metric(final, judge, settings),
