@@ -20,66 +20,61 @@ SIZES = {"N": 3, "H": 5, "W": 7}
 DIMS = ("N", 8, "H", "W")
 
 
-def program(draw):
-    """Nodes that compute integer vectors from the shape of x, each from those before."""
-    nodes, weights, vectors = [helper.make_node("Shape", ["x"], ["v0"])], [], {"v0": 4}
+class Program:
+    """Nodes that compute integer vectors from the shape of x, each from one before; `lengths` says how long each is."""
 
-    def constant(values):
-        weights.append(numpy_helper.from_array(np.asarray(values, np.int64), f"k{len(weights)}"))
-        return weights[-1].name
+    def __init__(self):
+        self.nodes = [helper.make_node("Shape", ["x"], ["v0"])]
+        self.weights = []
+        self.lengths = {"v0": 4}
 
-    for i in range(1, draw(st.integers(2, 7))):
-        source, out = draw(st.sampled_from(sorted(vectors))), f"v{i}"
-        length = vectors[source]
+    def constant(self, values):
+        self.weights.append(numpy_helper.from_array(np.asarray(values, np.int64), f"k{len(self.weights)}"))
+        return self.weights[-1].name
+
+    def node(self, op, inputs, out, **attributes):
+        self.nodes.append(helper.make_node(op, inputs, [out], **attributes))
+
+    def grow(self, draw, out):
+        source = draw(st.sampled_from(sorted(self.lengths)))
+        length = self.lengths[source]
         op = draw(st.sampled_from(["Gather", "Slice", "Concat", "Add", "Sub", "Mul", "Div", "Where", "Cast", "Shape"]))
         if op == "Gather":
             picked = draw(st.lists(st.integers(-length, length - 1), min_size=1, max_size=3))
-            nodes.append(helper.make_node(op, [source, constant(picked)], [out]))
-            vectors[out] = len(picked)
+            self.node(op, [source, self.constant(picked)], out)
+            length = len(picked)
         elif op == "Slice":
             start = draw(st.integers(0, length - 1))
-            bounds = [constant([start]), constant([length + 3]), constant([0])]
-            nodes.append(helper.make_node(op, [source, *bounds], [out]))
-            vectors[out] = length - start
+            self.node(op, [source, *(self.constant([bound]) for bound in (start, length + 3, 0))], out)
+            length -= start
         elif op == "Concat":
-            nodes.append(helper.make_node(op, [source, "v0"], [out], axis=0))
-            vectors[out] = length + 4
+            self.node(op, [source, "v0"], out, axis=0)
+            length += 4
         elif op == "Where":
-            equal = helper.make_node("Equal", [source, constant([draw(st.sampled_from([-1, 1, 3, 8]))])], [f"e{i}"])
-            nodes += [equal, helper.make_node(op, [f"e{i}", constant([1] * length), source], [out])]
-            vectors[out] = length
+            self.node("Equal", [source, self.constant([draw(st.sampled_from([-1, 1, 3, 8]))])], f"{out}.equal")
+            self.node(op, [f"{out}.equal", self.constant([1] * length), source], out)
         elif op == "Cast":
-            nodes.append(helper.make_node(op, [source], [f"c{i}"], to=TensorProto.INT32))
-            nodes.append(helper.make_node(op, [f"c{i}"], [out], to=TensorProto.INT64))
-            vectors[out] = length
+            self.node(op, [source], f"{out}.narrow", to=TensorProto.INT32)
+            self.node(op, [f"{out}.narrow"], out, to=TensorProto.INT64)
         elif op == "Shape":
             start = draw(st.integers(-4, 3))
-            nodes.append(helper.make_node(op, ["x"], [out], start=start))
-            vectors[out] = len(range(4)[start:])
+            self.node(op, ["x"], out, start=start)
+            length = len(range(4)[start:])
         else:
-            nodes.append(
-                helper.make_node(
-                    op,
-                    [
-                        source,
-                        constant(
-                            [draw(st.sampled_from([0, 1, 2, -3]) if op != "Div" else st.sampled_from([1, 2, -3]))]
-                        ),
-                    ],
-                    [out],
-                )
-            )
-            vectors[out] = length
-    return nodes, weights, list(vectors)
+            operand = draw(st.sampled_from([1, 2, -3] if op == "Div" else [0, 1, 2, -3]))
+            self.node(op, [source, self.constant([operand])], out)
+        self.lengths[out] = length
 
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_what_is_known_of_a_value_is_true(data):
-    nodes, weights, outputs = program(data.draw)
+    program = Program()
+    for i in range(data.draw(st.integers(1, 6))):
+        program.grow(data.draw, f"v{i + 1}")
     info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, DIMS)]
-    made = [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in outputs]
-    graph = helper.make_graph(nodes, "g", info, made, weights)
+    made = [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in program.lengths]
+    graph = helper.make_graph(program.nodes, "g", info, made, program.weights)
     model = Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     known = {tensor.name: value for tensor, value in known_values(model, Facts(model)).items()}
     x = np.zeros([SIZES.get(dim, dim) for dim in DIMS], np.float32)
