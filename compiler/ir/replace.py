@@ -1,4 +1,4 @@
-"""The way back from a tool that works on messages: its result in the place of a model, what it forgot restored."""
+"""Putting one model in the place of another: a clone that worked out, or what a tool that forgets things gave back."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ def replace_content(model: Model, other: Model) -> None:
     del model.header.opset_import[:]
     model.header.opset_import.extend(other.header.opset_import)
     model.taken = None
+    edit.touch(model)
+
+
+def adopt(model: Model, other: Model) -> None:
+    """Let `model` be what `other`, an edited clone of it, has become; `other` must not be used afterwards."""
+    model.graph, model.header = other.graph, other.header
+    model.taken = other.taken
     edit.touch(model)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.opset import raise_opset
+from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
@@ -75,11 +76,15 @@ class QuantizeInt8(Pass):
         if not self._layers(model, ctx, report=True):
             ctx.skip("model", "no Conv, Gemm or MatMul with a float32 weight that may be quantized")
             return 0
-        obstacle = raise_opset(model, OPSET)
+        trial = model.clone()
+        obstacle = raise_opset(trial, OPSET)
         if obstacle is not None:
             ctx.skip("model", f"int8 needs opset {OPSET}: {obstacle}")
             return 0
-        return self._quantize(model, ctx)
+        changed = self._quantize(trial, ctx)
+        if changed:
+            adopt(model, trial)
+        return changed
 
     def _layers(self, model: Model, ctx: Context, *, report: bool = False) -> list[Node]:
         """The nodes with weights that can be quantized and that the user does not keep out."""
