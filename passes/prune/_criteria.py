@@ -13,12 +13,16 @@ import numpy as np
 class Slices:
     """What one axis of one weight gives to each channel of a group: `values` [channels, elements].
 
+    `share` [channels] is each channel's part in the energy of what the axis takes part in: ‖w_i‖², times the
+    variance of the input where that is measured, over the sum for the whole axis.
+
     `role`: 'out' for the rows that compute the channel, 'in' for the columns that read it, 'scale' for the
     factor of its normalization, otherwise 'shift', 'statistic' or ''.
     """
 
     role: str
     values: np.ndarray
+    share: np.ndarray
 
 
 Criterion: TypeAlias = Callable[[Sequence[Slices], np.random.Generator], np.ndarray | None]
@@ -47,6 +51,17 @@ def l2(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
     return magnitude(slices, 2)
 
 
+def energy(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """Σ over the layers that read channel i of Var(X_i) · ‖W_i‖² / Σ_j Var(X_j) · ‖W_j‖².
+
+    The part of a layer's output that is lost when the channel is replaced by its mean (inputs taken as
+    uncorrelated): Evci et al., "Mean Replacement Pruning", 2018. Layers of the same group add up, and groups can
+    be compared. Channels that no weight reads (queries and keys) are judged by the weights that compute them.
+    """
+    shares = [s.share for s in slices if s.role == "in"] or [s.share for s in slices if s.role == "out"]
+    return np.sum(shares or [s.share for s in slices], axis=0) if slices else None
+
+
 def bn(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
     """|γ| of the normalizations: Liu et al., "Network Slimming", ICCV 2017 (arXiv:1708.06519)."""
     return _sum([np.abs(s.values.astype(np.float64)).mean(1) for s in slices if s.role == "scale"])
@@ -67,4 +82,4 @@ def _sum(norms: list[np.ndarray]) -> np.ndarray | None:
     return total
 
 
-CRITERIA: dict[str, Criterion] = {"l1": l1, "l2": l2, "bn": bn, "random": random}
+CRITERIA: dict[str, Criterion] = {"energy": energy, "l1": l1, "l2": l2, "bn": bn, "random": random}

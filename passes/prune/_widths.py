@@ -2,72 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
 
 import numpy as np
 
 BISECTIONS = 20
+FINEST = 4
+"""Narrow layers are not cut more finely than this: a width not divisible by 4 is slower than the next that is."""
+LARGEST_SHARE = 4
+"""One step takes at most a quarter of a group's channels, so that narrow layers can take part."""
+
+Macs = Callable[[np.ndarray], int]
 
 
 @dataclass(frozen=True, eq=False)
 class Widths:
     """The groups' freedom: `sizes` sets in each, a set being `multiplicity` channels of a layer.
 
-    `fixed[i]` is how many sets group i keeps whatever happens, or -1 where that is open.
+    `fixed[i]` is how many sets group i keeps whatever happens, or -1 where that is open. `losses[i]` [sets] is what
+    removing each of its sets costs, the cheapest first.
     """
 
     sizes: np.ndarray
     multiplicity: np.ndarray
     fixed: np.ndarray
+    losses: Sequence[np.ndarray]
 
-    def unit(self, step: int) -> np.ndarray:
-        """Sets of each group by which its width changes, so that widths stay multiples of `step` channels."""
-        return np.array([step // gcd(step, int(m)) for m in self.multiplicity], np.int64)
+    def units(self, step: int) -> np.ndarray:
+        """Sets by which each group's width changes, for widths in multiples of `step` channels.
 
-    def at(self, share: float, step: int) -> np.ndarray:
-        """Sets that each group keeps when all keep the same share, rounded to the step; never less than one."""
-        unit = self.unit(step)
-        kept = np.round(share * self.sizes / unit).astype(np.int64) * unit
-        kept = np.minimum(np.maximum(kept, np.minimum(unit, self.sizes)), self.sizes)
-        return np.where(self.fixed >= 0, self.fixed, kept)
+        In narrow groups the step is halved until it is at most a quarter of them, but not below `FINEST`.
+        """
+        return np.array([_unit(int(s), int(m), step) for s, m in zip(self.sizes, self.multiplicity)], np.int64)
+
+    def full(self) -> np.ndarray:
+        """What is kept before anything is chosen."""
+        return np.where(self.fixed >= 0, self.fixed, self.sizes)
+
+    def narrowest(self, step: int) -> np.ndarray:
+        """One unit of each group."""
+        return np.where(self.fixed >= 0, self.fixed, np.minimum(self.units(step), self.sizes))
 
 
-def choose(widths: Widths, macs: Callable[[np.ndarray], int], target: int, step: int) -> tuple[np.ndarray, int]:
+def _unit(size: int, multiplicity: int, step: int) -> int:
+    while step > FINEST and step * LARGEST_SHARE > size * multiplicity:
+        step //= 2
+    return step // gcd(step, multiplicity)
+
+
+def choose(widths: Widths, macs: Macs, target: int, step: int, scope: str) -> tuple[np.ndarray, int]:
     """Sets to keep in each group so that macs(kept) ≤ target, and the step that allowed it.
 
-    All groups keep the same share as far as rounding to `step` channels lets them; what rounding took too
-    much goes back, first to those that lost most. Where no widths in multiples of the step reach the target
-    the step is halved. If even single channels don't, the narrowest widths are returned.
+    Where no widths in multiples of the step reach the target the step is halved. If even single channels don't,
+    the narrowest widths are returned.
     """
-    while True:
-        kept = widths.at(0.0, step)
-        if macs(kept) <= target or step == 1:
-            break
+    while macs(widths.narrowest(step)) > target and step > 1:
         step = max(1, step // 2)
-    if macs(kept) > target:
-        return kept, step
+    if macs(widths.narrowest(step)) > target:
+        return widths.narrowest(step), step
+    chosen = {"global": cheapest, "uniform": same_share}[scope](widths, macs, target, step)
+    return given_back(widths, macs, target, step, chosen), step
+
+
+def cheapest(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:
+    """Narrow, unit by unit, the group where it costs least for the multiply-accumulates that it saves.
+
+    What a unit saves only falls while others shrink, and what the next of the same group costs only rises, so an
+    outdated entry at the top of the heap is simply evaluated anew (lazy greedy, Minoux 1978).
+    """
+    kept, units = widths.full(), widths.units(step)
+    present = macs(kept)
+
+    def price(i: int) -> float:
+        done = int(widths.sizes[i] - kept[i])
+        narrower = kept.copy()
+        narrower[i] -= units[i]
+        saved = present - macs(narrower)
+        return float(widths.losses[i][done : done + units[i]].sum()) / saved if saved > 0 else np.inf
+
+    is_open = (widths.fixed < 0) & (kept >= 2 * units)
+    heap = [(price(i), i) for i in np.flatnonzero(is_open).tolist()]
+    heapq.heapify(heap)
+    while heap and present > target:
+        stale, i = heapq.heappop(heap)
+        now = price(i)
+        if now == np.inf:
+            continue
+        if now > stale and heap and now > heap[0][0]:
+            heapq.heappush(heap, (now, i))
+            continue
+        kept[i] -= units[i]
+        present = macs(kept)
+        if kept[i] >= 2 * units[i]:
+            heapq.heappush(heap, (price(i), i))
+    return kept if present <= target else widths.narrowest(step)
+
+
+def same_share(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:
+    """Every group keeps the same share of its channels, as far as rounding lets it."""
+    units = widths.units(step)
+
+    def at(share: float) -> np.ndarray:
+        kept = np.floor(share * widths.sizes / units + 0.5).astype(np.int64) * units
+        kept = np.minimum(np.maximum(kept, np.minimum(units, widths.sizes)), widths.sizes)
+        return np.where(widths.fixed >= 0, widths.fixed, kept)
+
     low, high = 0.0, 1.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        if macs(widths.at(middle, step)) <= target:
-            low = middle
-        else:
-            high = middle
-    return _given_back(widths, macs, target, step, widths.at(low, step)), step
+        low, high = (middle, high) if macs(at(middle)) <= target else (low, middle)
+    return at(low)
 
 
-def _given_back(
-    widths: Widths, macs: Callable[[np.ndarray], int], target: int, step: int, kept: np.ndarray
-) -> np.ndarray:
-    unit = widths.unit(step)
+def given_back(widths: Widths, macs: Macs, target: int, step: int, kept: np.ndarray) -> np.ndarray:
+    """Widen again what rounding took too much, first the groups that lost most."""
+    units = widths.units(step)
     is_open = (widths.fixed < 0) & (kept < widths.sizes)
     while is_open.any():
-        share = np.where(is_open, kept / widths.sizes, np.inf)
-        i = int(share.argmin())
+        i = int(np.where(is_open, kept / widths.sizes, np.inf).argmin())
         wider = kept.copy()
-        wider[i] = min(kept[i] + unit[i], widths.sizes[i])
+        wider[i] = min(kept[i] + units[i], widths.sizes[i])
         if macs(wider) > target:
             is_open[i] = False
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,10 @@ from onnx_compress.compiler.analysis.channels.widths import WidthCost
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.prune._criteria import CRITERIA
-from onnx_compress.passes.prune._slices import slices_of
+from onnx_compress.passes.prune._criteria import CRITERIA, Slices
+from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
+from onnx_compress.passes.prune._slices import Statistics, read_values, slices_of
+from onnx_compress.passes.prune._statistics import measure, values_of
 from onnx_compress.passes.prune._widths import Widths, choose
 
 MEASURED_STEP = 16
@@ -27,12 +30,15 @@ class PruneChannels(Pass):
     Given Y = W₂ · f(W₁ · X), rows `gone` of W₁ and columns `gone` of W₂ are taken away, as is index `gone` of
     everything between and beside them: biases, normalizations, shortcuts that are added, what is
     concatenated, groups, heads, states of recurrent layers. Which channels go together is found by
-    `ChannelGroups`; the graph stays as it is, only narrower.
+    `ChannelGroups`; the graph stays as it is, only narrower. What the removed channels gave on average goes
+    into the biases of the layers that read them.
 
-    Every group keeps the same share of its channels, those with the highest scores, chosen so that the model's
-    multiply-accumulates fall by `ratio`; widths are multiples of `round`, or of a half, a quarter, … of it where
-    the ratio can't be met otherwise. A recipe may set `ratio` for single layers: the share of this layer's own
-    channels to remove, whatever the rest does.
+    Within a group the channels with the lowest scores by `criterion` go. How many, so that the model's
+    multiply-accumulates fall by `ratio`, is decided by `scope`: 'global' narrows, step by step, the group that
+    loses least energy for what it saves; 'uniform' keeps the same share everywhere. Widths are multiples
+    of `round`; in groups narrower than four times that, and where the ratio can't be met otherwise, of a half, a
+    quarter, … of it. A recipe may set `ratio` for single layers: the share of this layer's own channels to
+    remove, whatever the rest does.
 
     Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017 (arXiv:1608.08710); Fang et al., "DepGraph:
     Towards Any Structural Pruning", CVPR 2023 (arXiv:2301.12900).
@@ -46,58 +52,76 @@ class PruneChannels(Pass):
     strength = "ratio"
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
-    criterion: str = option("l2", "what makes a channel matter", choices=tuple(CRITERIA))
+    criterion: str = option("energy", "what makes a channel matter", choices=tuple(CRITERIA))
+    scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
     round: int = option(0, "widths are multiples of this; 0: the step measured for the CPU, 16", low=0, high=256)
+    fold: bool = option(True, "put the mean of what removed channels gave into the biases of their readers")
 
     def run(self, model: Model, ctx: Context) -> int:
         """Remove channels; returns of how many groups."""
         if self.ratio is None:
             ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
             return 0
-        cuts = self.plan(model, ctx)
-        if cuts:
-            apply(model, Removal.of(ctx.get(ChannelGroups), cuts))
+        groups = ctx.get(ChannelGroups)
+        statistics = measure(model, read_values(groups, values_of(model)), ctx)
+        cuts = self.plan(model, ctx, statistics)
+        if not cuts:
+            return 0
+        removal = Removal.of(groups, cuts)
+        lost = shifts(readers(model, removal), statistics, only_constant=not ctx.data.real) if self.fold else []
+        apply(model, removal)
+        add_to_biases(model, lost)
+        ctx.notes["widths"] = {cut.group.label: [cut.group.size, cut.kept] for cut in cuts}
         return len(cuts)
 
-    def plan(self, model: Model, ctx: Context) -> tuple[Cut, ...]:
+    def plan(self, model: Model, ctx: Context, statistics: Statistics) -> tuple[Cut, ...]:
         """Which channels of which groups to remove."""
         groups = ctx.get(ChannelGroups)
-        cost = WidthCost(model, groups)
-        freedom = Widths(
+        cost = WidthCost(model, groups, _sample_shapes(ctx))
+        rng = ctx.rng
+        slices = [slices_of(group, groups.sets.roots, statistics) for group in cost.groups]
+        orders = [np.argsort(self._scores(group, s, ctx, rng), kind="stable") for group, s in zip(cost.groups, slices)]
+        losses = [CRITERIA["energy"](s, rng) for s in slices]
+        widths = Widths(
             sizes=cost.sizes,
             multiplicity=np.array([group.multiplicity for group in cost.groups], np.int64),
-            fixed=np.array([self._kept_anyway(group, ctx) for group in cost.groups], np.int64),
+            fixed=np.array([_kept_anyway(group, ctx) for group in cost.groups], np.int64),
+            losses=[_ordered(loss, order) for loss, order in zip(losses, orders)],
         )
-        target = round((1 - (self.ratio or 0.0)) * cost.macs(cost.sizes))
-        kept, step = choose(freedom, cost.macs, target, self.round or MEASURED_STEP)
+        before = cost.macs(cost.sizes)
+        target = int((1 - (self.ratio or 0.0)) * before)
+        kept, step = choose(widths, cost.macs, target, self.round or MEASURED_STEP, self.scope)
         if cost.macs(kept) > target:
-            ctx.skip("the model", f"its narrowest form keeps {cost.macs(kept) / cost.macs(cost.sizes):.0%} of the MACs")
-        rng = ctx.rng
-        cuts = (self._cut(group, int(count), ctx, rng) for group, count in zip(cost.groups, kept))
+            ctx.skip("the model", f"its narrowest form keeps {cost.macs(kept) / before:.0%} of the MACs")
         ctx.notes["step"] = step
+        cuts = (Cut(g, np.sort(o[: g.size - int(k)])) for g, o, k in zip(cost.groups, orders, kept))
         return tuple(cut for cut in cuts if len(cut.gone))
 
-    def _kept_anyway(self, group: Group, ctx: Context) -> int:
-        """Sets that the user wants kept in this group, or -1."""
-        layers = dict.fromkeys(place.node for place, _ in group.places)
-        if any(ctx.is_excluded(layer) for layer in layers):
-            ctx.skip(group.label, "a layer that it touches is excluded")
-            return group.size
-        ratios = [ctx.override(layer)["ratio"] for layer in group.producers if "ratio" in ctx.override(layer)]
-        if not ratios:
-            return -1
-        share = 1 - float(min(ratios))
-        return max(1, int(share * group.size + 0.5))
-
-    def _cut(self, group: Group, kept: int, ctx: Context, rng: np.random.Generator) -> Cut:
-        """The channels with the lowest scores; of equal ones the last."""
-        if kept == group.size:
-            return Cut(group, np.zeros(0, np.int64))
-        slices = slices_of(group, ctx.get(ChannelGroups).sets.roots)
+    def _scores(self, group: Group, slices: Sequence[Slices], ctx: Context, rng: np.random.Generator) -> np.ndarray:
+        """What each channel of the group is worth."""
         scores = CRITERIA[self.criterion](slices, rng)
         if scores is None:
-            ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; l2 decides")
-            scores = CRITERIA["l2"](slices, rng)
-        assert scores is not None
-        order = np.argsort(-scores, kind="stable")
-        return Cut(group, np.sort(order[kept:]))
+            ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")
+            scores = CRITERIA["energy"](slices, rng)
+        return np.zeros(group.size) if scores is None else scores
+
+
+def _ordered(loss: np.ndarray | None, order: np.ndarray) -> np.ndarray:
+    return np.zeros(len(order)) if loss is None else loss[order]
+
+
+def _kept_anyway(group: Group, ctx: Context) -> int:
+    """Sets that the user wants kept in this group, or -1."""
+    layers = dict.fromkeys(place.node for place, _ in group.places)
+    if any(ctx.is_excluded(layer) for layer in layers):
+        ctx.skip(group.label, "a layer that it touches is excluded")
+        return group.size
+    ratios = [ctx.override(layer)["ratio"] for layer in group.producers if "ratio" in ctx.override(layer)]
+    if not ratios:
+        return -1
+    return max(1, int((1 - float(min(ratios))) * group.size + 0.5))
+
+
+def _sample_shapes(ctx: Context) -> dict[str, tuple[int, ...]]:
+    """Shapes of one sample, for layers whose size hangs on the input's."""
+    return {name: array.shape for name, array in next(ctx.data.batches(1)).items()}

@@ -28,15 +28,18 @@ class WidthCost:
             group_of[group.roots] = i
         lengths: dict[int, int] = {}
         rows: list[np.ndarray] = []
-        self._layers: list[tuple[int, list[int]]] = []
+        layers: list[tuple[int, list[int]]] = []
         for work in groups.walk.works:
             factor = int(np.prod([_length(sizes, *place) for place in work.others], dtype=object))
             for axis in work.tracked:
                 if id(axis) not in lengths:
                     lengths[id(axis)] = len(rows)
                     rows.append(self._row(group_of[groups.sets.roots[axis]]))
-            self._layers.append((factor, [lengths[id(axis)] for axis in work.tracked]))
-        self._matrix = np.array(rows).reshape(len(rows), len(self.groups) + 1)
+            layers.append((factor, [lengths[id(axis)] for axis in work.tracked]))
+        self._matrix = np.array(rows, np.int64).reshape(len(rows), len(self.groups) + 1)
+        self._factors = np.array([factor for factor, _ in layers], np.float64)
+        most = max((len(axes) for _, axes in layers), default=0)
+        self._axes = np.array([axes + [len(rows)] * (most - len(axes)) for _, axes in layers], np.int64)
 
     def _row(self, owners: np.ndarray) -> np.ndarray:
         """Channels per set and group on one axis; at the end those that stay."""
@@ -51,8 +54,9 @@ class WidthCost:
 
     def macs(self, kept: np.ndarray) -> int:
         """Multiply-accumulates when group i keeps kept[i] of its sets."""
-        lengths = self._matrix @ np.append(kept, 1)
-        return sum(factor * int(np.prod([lengths[a] for a in axes], dtype=object)) for factor, axes in self._layers)
+        lengths = np.append(self._matrix @ np.append(kept, 1), 1)
+        products = lengths[self._axes].prod(axis=1) if self._axes.size else np.ones(len(self._factors))
+        return int(self._factors @ products)
 
 
 def _length(sizes: SizeTable, tensor: Tensor, axis: int) -> int:

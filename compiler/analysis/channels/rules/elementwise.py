@@ -7,7 +7,7 @@ import onnx
 
 from onnx_compress.compiler.analysis.channels.integers import UNKNOWN
 from onnx_compress.compiler.analysis.channels.mends import Freeze
-from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Fixed, Rule, Walk
+from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Rule, Walk
 from onnx_compress.compiler.ir.graph import Dim, Node
 
 UNARY = (
