@@ -16,7 +16,7 @@ from onnx_compress.compiler.zoo import check as checking
 from onnx_compress.compiler.zoo import fetch as fetching
 from onnx_compress.compiler.zoo import run as running
 from onnx_compress.compiler.zoo.manifest import DEFAULT_PATH, Entry, load_manifest, select
-from onnx_compress.compiler.zoo.table import finding_table, trial_table
+from onnx_compress.compiler.zoo.table import finding_table, remarks, trial_table
 from onnx_compress.compiler.zoo.trial import OK, PIPELINES, Trial, read_trials, write_trials
 
 BASELINES = DEFAULT_PATH.with_name("zoo_baselines.json")
@@ -153,6 +153,11 @@ def _run(chosen: Zoo, pipelines: Sequence[str], seconds: float) -> list[Trial]:
     with console.status("starting") as status:
         for trial in running.run(chosen.entries, chosen.cache, pipelines=pipelines or PIPELINES, limits=limits):
             trials.append(trial)
-            status.update(f"{len(trials)} done, last {trial.model} {trial.pipeline}")
+            done = f"{trial.model}: {trial.pipeline}: {trial.status}, {trial.seconds:.0f} s"
+            status.update(f"{len(trials)} done, last {done}")
+            if not console.is_terminal:  # where no status shows, as in a log
+                click.echo(done, err=True)
     Console().print(trial_table(trials))
+    for line in remarks(trials):
+        click.echo(line)
     return trials

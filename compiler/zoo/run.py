@@ -97,7 +97,10 @@ def _work(results: Connection, job: _Job, pipelines: Sequence[str], memory: int)
     _limit_memory(memory)
     for pipeline in pipelines:
         trial = measure(job.entry, job.path, pipeline, job.folder)
-        results.send_bytes(json.dumps(trial.to_json()).encode())
+        try:
+            results.send_bytes(json.dumps(trial.to_json()).encode())
+        except BrokenPipeError:  # the run was ended, nobody is waiting any more
+            return
 
 
 def _limit_memory(memory: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from onnx_compress.compiler.zoo.check import Finding
@@ -12,12 +13,11 @@ from onnx_compress.compiler.zoo.trial import OK, Trial
 
 def trial_table(trials: Iterable[Trial]) -> Table:
     """One row per model and pipeline; sizes, MACs and latency as multiples of the original's."""
-    table = Table(title="zoo", title_justify="left")
+    table = Table(box=SIMPLE, padding=(0, 1))
     for column in ("model", "pipeline"):
         table.add_column(column, no_wrap=True)
     for column in ("bytes", "MACs", "latency", "1 − cosine", "s"):
-        table.add_column(column, justify="right")
-    table.add_column("passes")
+        table.add_column(column, justify="right", no_wrap=True)
     model = ""
     for trial in trials:
         table.add_row(*_cells(trial, repeated=trial.model == model), style="" if trial.status == OK else "red")
@@ -25,23 +25,31 @@ def trial_table(trials: Iterable[Trial]) -> Table:
     return table
 
 
+def remarks(trials: Iterable[Trial]) -> list[str]:
+    """A line for each trial that failed, and for each pass that was rolled back: what no row has room for."""
+    lines = []
+    for trial in trials:
+        said = [f"{trial.status}: {'; '.join(trial.problems)}"] if trial.status != OK else []
+        said += [f"{name} was rolled back" for name in trial.rolled_back]
+        lines += [f"{trial.model}: {trial.pipeline}: {what}" for what in said]
+    return lines
+
+
 def finding_table(findings: Iterable[Finding]) -> Table:
     """One row per difference to the baselines, regressions in red."""
-    table = Table("model", "pipeline", "against the baselines", title_justify="left")
+    table = Table("model", "pipeline", "against the baselines", box=SIMPLE, padding=(0, 1))
     for finding in findings:
         table.add_row(finding.model, finding.pipeline, finding.what, style="red" if finding.is_regression else "green")
     return table
 
 
 def _cells(trial: Trial, *, repeated: bool) -> list[str]:
-    passes = [*trial.kept, *(f"({name} rolled back)" for name in trial.rolled_back)]
     return [
         "" if repeated else trial.model,
         trial.pipeline,
         *(_ratio(value) for value in (trial.bytes, trial.macs, trial.latency)),
         "" if trial.error is None else f"{trial.error:.1e}",
         f"{trial.seconds:.0f}",
-        ", ".join(passes) if trial.status == OK else f"{trial.status}: {'; '.join(trial.problems)}",
     ]
 
 

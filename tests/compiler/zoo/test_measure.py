@@ -47,6 +47,13 @@ def test_the_error_is_one_minus_cosine(tmp_path):
     assert found.error == pytest.approx(0.2, abs=1e-4), "a rotation by arccos 0.8"
 
 
+def test_an_exact_pipeline_may_move_nothing(tmp_path):
+    one, other = written(tmp_path, "a"), written(tmp_path, "b", weights="1, 0, 0.0001, 1")
+    assert measuring._examine(ENTRY, one, other).problems == ()
+    (said,) = measuring._examine(ENTRY, one, other, is_exact=True).problems
+    assert "an exact pipeline moved the outputs" in said
+
+
 @pytest.mark.parametrize(
     ("text", "weights", "problem"),
     [
