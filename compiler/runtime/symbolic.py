@@ -31,6 +31,10 @@ _LARGEST_INT = 2**31 - 1
 
 class _Inference(SymbolicShapeInference):
     def _update_computed_dims(self, new_sympy_shape: list[Any]) -> None:
+        # A resize by 1.0 leaves the batch 'floor(1.0*N)': as a fraction it is N.
+        for axis, dim in enumerate(new_sympy_shape):
+            if isinstance(dim, sympy.Expr) and dim.has(sympy.Float):
+                new_sympy_shape[axis] = sympy.nsimplify(dim, rational=True)
         super()._update_computed_dims(new_sympy_shape)  # type: ignore[no-untyped-call]
         for dim in new_sympy_shape:
             if isinstance(dim, sympy.Expr) and dim.count_ops() > LONGEST:
