@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,3 +210,30 @@ def test_update_writes_what_is_read_back_and_is_stable(tmp_path):
     compare(read_cases(path)[0], GOOD, "Add 'a': because")
     update(path, "Case", "unchanged", "")
     assert path.read_text().endswith("```onnx after\nunchanged\n```\n")
+
+
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "--import-mode=importlib", "-q", "tests", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_ADDOPTS": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_pytest_finds_the_file_fails_on_a_planted_fault_and_accepts_an_update(tmp_path):
+    home = Path(__file__).parent
+    (tmp_path / "tests" / "passes").mkdir(parents=True)
+    for name in ("__init__.py", "conftest.py", "golden.py", "golden_run.py"):
+        shutil.copy(home / name, tmp_path / "tests")
+    golden = tmp_path / "tests" / "passes" / "simplify.md"
+    wrong = GOOD.replace("MatMul", "Gemm")
+    golden.write_text(
+        f"## Identity goes\n```\nsimplify\n```\n```onnx before\n{BEFORE}\n```\n```onnx after\n{wrong}\n```\n"
+    )
+    failed = pytest_in(tmp_path)
+    assert failed.returncode == 1, failed.stdout
+    assert "FAILED tests/passes/simplify.md::Identity goes" in failed.stdout
+    assert "-   y = Gemm (x, w)" in failed.stdout
+    assert pytest_in(tmp_path, "--update").returncode == 0
+    assert "y = MatMul (x, w)" in golden.read_text()
+    accepted = pytest_in(tmp_path)
+    assert accepted.returncode == 0
+    assert "1 passed" in accepted.stdout
