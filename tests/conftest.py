@@ -22,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--update") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--update rewrites files, in which several processes would collide: leave out -n")
     cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
     if cache is not None:
         store.keep_in(cache.mkdir("nets"))

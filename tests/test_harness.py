@@ -94,6 +94,8 @@ def _passes(monkeypatch: pytest.MonkeyPatch) -> None:
 BEFORE = """<ir_version: 10, opset_import: ["" : 21]>
 g (float[N,4] x) => (float[N,2] y) <float[4,2] w> { a = Identity (x)  y = MatMul (a, w) }"""
 
+ROOT = Path(__file__).parent.parent
+
 GOOD = """<
    ir_version: 10,
    opset_import: ["" : 21]
@@ -214,7 +216,7 @@ def test_update_writes_what_is_read_back_and_is_stable(tmp_path):
 
 def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "--import-mode=importlib", "-q", "tests", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_ADDOPTS": ""}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
