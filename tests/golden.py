@@ -20,7 +20,7 @@ A case is a heading with blocks under it::
     MatMul 'y': weight 'w' is an input too
     ```
 
-The first block is a pipeline as on the command line; `--exclude GLOB` and `--seed N` may follow it. The comment is
+The first block is a pipeline as on the command line; `--exclude GLOB`, `--seed N` and `--max-drop X` may follow it. The comment is
 the tolerance: none means what the passes promise (EXACT: 1e-5 of the output's scale), `# close 0.3` is another share of
 that scale, `# runs` asks only for finite outputs of the same shape. `onnx after` is the canonical text (see
 `compiler/ir/text.py`), or the word `unchanged`, or `raises UsageError: message`; weights that kept name, type and shape
@@ -88,11 +88,12 @@ class Command:
     spec: str
     exclude: tuple[str, ...] = ()
     seed: int = 0
+    max_drop: float = 1.0
     tolerance: float | None = None
 
     @classmethod
     def read(cls, text: str, title: str) -> Command:
-        """Parse `SPEC [--exclude GLOB] [--seed N]  # close X`."""
+        """Parse `SPEC [--exclude GLOB] [--seed N] [--max-drop X]  # close X`."""
         line, _, comment = text.strip().partition("#")
         command, words = cls("", tolerance=_tolerance(comment.strip(), title)), iter(shlex.split(line))
         for word in words:
@@ -100,6 +101,8 @@ class Command:
                 command = replace(command, exclude=(*command.exclude, next(words)))
             elif word == "--seed":
                 command = replace(command, seed=int(next(words)))
+            elif word == "--max-drop":
+                command = replace(command, max_drop=float(next(words)))
             elif command.spec or word.startswith("-"):
                 raise GoldenError(f"{title}: '{word}' is no part of a case's command")
             else:

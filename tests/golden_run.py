@@ -89,14 +89,14 @@ def context(one: Pass, model: Model, original: Model, command: Command | None = 
     command = command or Command(one.name)
 
     def run_spec(text: str) -> int:
-        nested = Command(text, command.exclude, command.seed)
+        nested = Command(text, command.exclude, command.seed, command.max_drop)
         return apply(nested, model, original, ctx.skips)
 
     ctx = Context(
         model=model,
         original=original,
         data=synthetic(original, samples=SAMPLES, seed=command.seed),
-        judge=PlainJudge(original),
+        judge=PlainJudge(original, command.max_drop),
         seed=command.seed,
         pass_name=one.name,
         exclude=command.exclude,

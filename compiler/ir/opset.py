@@ -45,6 +45,8 @@ def _light(model: Model) -> onnx.ModelProto:
     """The model whose large initializers of the main graph are inputs without data."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.header)
+    # Below 4 the converter knows only initializers that are inputs too, and those that passes add are not.
+    proto.ir_version = max(proto.ir_version, 4)
     graph = export_graph(model.graph, lambda c: placeholder(c, PLACEHOLDER_LIMIT))
     declared = {info.name for info in graph.input}
     heavy = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
@@ -70,3 +72,5 @@ def _give_weights_back(model: Model, result: Model) -> None:
             result.graph.inputs = [twin if t is stand_in else t for t in result.graph.inputs]
     declared = {tensor.name for tensor in model.graph.inputs}
     result.graph.inputs = [tensor for tensor in result.graph.inputs if tensor.name in declared]
+    place = {constant.name: i for i, constant in enumerate(model.graph.initializers)}
+    result.graph.initializers.sort(key=lambda constant: place.get(constant.name, len(place)))

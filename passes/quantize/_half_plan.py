@@ -30,6 +30,8 @@ class HalfPlan:
         self.signatures: dict[int, Signature] = {}
         self.halved: list[Node] = []
         for node in model.graph.nodes:
+            if node.is_op("Constant"):
+                continue
             found = signature(node, model.opset)
             reason = "" if found is None else self._obstacle(node, seen, ctx)
             if found is None and self._touches_floats(node):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHRINKS = {8: np.linspace(1.0, 0.8, 9), 4: np.linspace(1.0, 0.4, 25)}
+SHRINKS = {8: np.linspace(1.0, 0.8, 9), 7: np.linspace(1.0, 0.8, 9), 4: np.linspace(1.0, 0.4, 25)}
 """Scales tried per number of bits, as shares of the one that clips nothing."""
 REFINEMENTS = 3
 CHUNK = 1 << 15
