@@ -56,7 +56,7 @@ def _restore(tensor: Tensor, old: Tensor | None) -> None:
             tensor.info, tensor.imported = old.info, old.imported
             tensor.dtype, tensor.shape = old.dtype, old.shape
     elif isinstance(old, Constant):
-        tensor.info = old.info
+        tensor.info, tensor.imported = old.info, old.imported
         if np.array_equal(tensor.values, old.values):
             tensor.values_set(old.stored)
     if old is not None:
