@@ -39,14 +39,16 @@ class Outcome:
 
 @dataclass
 class _Run:
-    """The state of one run: the model at the last checkpoint and what has been recorded."""
+    """The state of one run: the model at the last checkpoint and what has been recorded.
+
+    `judge` measures against the user's model, for the report; the executor's judge is the one that passes
+    answer to.
+    """
 
     executor: Executor
     judge: HeldOut
     settings: Settings
     model: Model
-    lost: float = 0.0
-    """Points lost at the last checkpoint by strengths that the user gave; later passes are judged beyond it."""
     records: list[PassReport] = field(default_factory=list)
     states: list[Model] = field(default_factory=list)
     """The model after each record, for timing all of them in one run."""
@@ -133,12 +135,11 @@ def _run_exact(run: _Run, step: Step) -> None:
 def _run_lossy(run: _Run, part: Sequence[Step], rest: Sequence[Step]) -> None:
     """Run one segment; keep it, or go back to the checkpoint before it."""
     model, applied = run.model, []
-    run.judge.max_drop = run.lost + run.settings.budget
     for step in part:
         chosen, notes = step, {}
         if step.item.is_open():
             later = [*part[part.index(step) + 1 :], *rest]
-            found = search.strongest(run.executor, model, step, later, run.judge.max_drop)
+            found = search.strongest(run.executor, model, step, later, run.settings.budget)
             if found.step is None:
                 nothing = Applied(model, 0, 0.0, (), found.notes)
                 _record(run, step, nothing, *(("", found.reason) if found.harmless else (found.reason, "")))
@@ -152,22 +153,25 @@ def _run_lossy(run: _Run, part: Sequence[Step], rest: Sequence[Step]) -> None:
 
 
 def _settle(run: _Run, applied: Sequence[tuple[Step, Applied]], model: Model) -> None:
-    drop = run.judge.drop(model) if model is not run.model else run.lost
+    judge = run.executor.judge
+    drop = judge.drop(model) if model is not run.model else 0.0
     fault = _beyond_ceiling(model, run.judge.original, run.settings)
     is_given = run.settings.max_drop is None and any(step.item.is_given() for step, _ in applied)
     note = ""
-    if drop > run.judge.max_drop:
-        cost = f"it costs {drop - run.lost:.2f} points of {run.judge.basis}"
-        limit = f"the budget is {run.settings.budget:g}"
+    if drop > judge.max_drop:
+        cost = f"it costs {drop:.2f} points of {run.judge.basis}, the budget is {run.settings.budget:g}"
         if is_given:
-            note = f"{cost}, {limit}; kept because its strength was given"
+            note = f"{cost}; kept because its strength was given"
         else:
-            fault = fault or f"{cost}, {limit}"
+            fault = fault or cost
     for step, result in applied:
         _record(run, step, result, fault, note, model_after=result.model)
-    if not fault:
-        run.model = model
-        run.lost = max(run.lost, drop) if note else run.lost
+    if fault:
+        return
+    run.model = model
+    if note:
+        # What the user ordered is paid for: later passes answer for what they cost beyond it.
+        run.executor.judge = HeldOut.of(model, run.judge.data, run.settings)
 
 
 def _beyond_ceiling(model: Model, original: Model, settings: Settings) -> str:

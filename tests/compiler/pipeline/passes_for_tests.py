@@ -56,6 +56,32 @@ class Blur(Pass):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Nudge(Pass):
+    """Move the weights a little."""
+
+    name = "nudge"
+    effect = Effect.LOSSY
+
+    def run(self, model: Model, ctx: Context) -> int:
+        constant = next(model.constants())
+        edit.replace_values(model, constant, constant.values * np.float32(1.001))
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swap(Pass):
+    """Let every class be taken for the one before it."""
+
+    name = "swap"
+    effect = Effect.LOSSY
+
+    def run(self, model: Model, ctx: Context) -> int:
+        constant = next(model.constants())
+        edit.replace_values(model, constant, np.roll(constant.values, -1, 1))
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unblur(Pass):
     """Put the weights back: a repair."""
 
