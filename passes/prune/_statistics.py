@@ -16,8 +16,6 @@ SAMPLES = 128
 """Calibration samples at most: the error of a mean over their places is far below what taking a mean costs."""
 TOTAL_BYTES = 1 << 25
 """Of large inputs fewer samples are taken, since each has many places: so many bytes of inputs in all."""
-RUN_BYTES = 1 << 18
-"""Bytes of inputs in one run: the activations of all layers are in memory at the same time."""
 SMALL = 1e-12
 """A channel whose variance is below this share of its mean square is constant."""
 
@@ -57,13 +55,13 @@ def measure(model: Model, axes: Mapping[str, int], ctx: Context) -> dict[str, Ch
     sums = {name: np.zeros((2, 1)) for name in axes}
     counts = dict.fromkeys(axes, 0)
     with ctx.progress("activations", len(data)) as advance:
-        size = max(1, min(16, RUN_BYTES // max(1, sample)))
-        for arrays in Capture(model, list(axes)).batches(data, size):
+        # One sample at a time: the activations of all layers are in memory at once.
+        for arrays in Capture(model, list(axes)).batches(data, 1):
             for name, array in arrays.items():
                 rows = np.moveaxis(array, axes[name], -1).reshape(-1, array.shape[axes[name]]).astype(np.float64)
                 sums[name] = sums[name] + np.stack([rows.sum(0), (rows**2).sum(0)])
                 counts[name] += len(rows)
-            advance(size)
+            advance()
     return {name: _channels(sums[name] / max(1, counts[name])) for name in axes}
 
 

@@ -70,8 +70,8 @@ def choose(widths: Widths, macs: Macs, target: int, step: int, scope: str) -> tu
 def cheapest(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:
     """Narrow, unit by unit, the group where it costs least for the multiply-accumulates that it saves.
 
-    What a unit saves only falls while others shrink, and what the next of the same group costs only rises, so an
-    outdated entry at the top of the heap is simply evaluated anew (lazy greedy, Minoux 1978).
+    Saving more than is still missing counts for nothing. What a unit saves only falls while others shrink, so
+    an outdated entry at the top of the heap is simply evaluated anew (lazy greedy, Minoux 1978).
     """
     kept, units = widths.full(), widths.units(step)
     present = macs(kept)
@@ -80,7 +80,7 @@ def cheapest(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:
         done = int(widths.sizes[i] - kept[i])
         narrower = kept.copy()
         narrower[i] -= units[i]
-        saved = present - macs(narrower)
+        saved = min(present - macs(narrower), present - target)
         return float(widths.losses[i][done : done + units[i]].sum()) / saved if saved > 0 else np.inf
 
     is_open = (widths.fixed < 0) & (kept >= 2 * units)

@@ -63,6 +63,9 @@ class PruneChannels(Pass):
             ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
             return 0
         groups = ctx.get(ChannelGroups)
+        if not groups.prunable:
+            _explain(groups, ctx)
+            return 0
         statistics = measure(model, read_values(groups, values_of(model)), ctx)
         cuts = self.plan(model, ctx, statistics)
         if not cuts:
@@ -104,6 +107,15 @@ class PruneChannels(Pass):
             ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")
             scores = CRITERIA["energy"](slices, rng)
         return np.zeros(group.size) if scores is None else scores
+
+
+def _explain(groups: ChannelGroups, ctx: Context) -> None:
+    """Why nothing can be removed, once for each reason."""
+    reasons = {group.why_fixed or "all of it goes together": group.label for group in groups.groups}
+    for why, label in reasons.items():
+        ctx.skip(label, why)
+    if not reasons:
+        ctx.skip("the model", "no layer has channels")
 
 
 def _ordered(loss: np.ndarray | None, order: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from onnx_compress.compiler.ir.graph import Dim
 
@@ -75,7 +76,7 @@ def factorize(before: Sequence[Dim], after: Sequence[Dim]) -> Factors | None:
             left.take(end, size, len(result.sizes))
             right.take(end, size, len(result.sizes))
             result.sizes.append(size)
-    if bool(left.rest) != bool(right.rest):
+    if bool(left.rest) != bool(right.rest) or _contradict(left.rest, right.rest):
         return None
     _leftovers(left, right, result)
     result.before, result.after = left.lists(), right.lists()
@@ -88,6 +89,12 @@ def _common(a: Dim, b: Dim) -> Dim:
         low, high = min(a, b), max(a, b)
         return low if high % low == 0 else None
     return a if a == b else None
+
+
+def _contradict(a: Sequence[Dim], b: Sequence[Dim]) -> bool:
+    """Whether two rests of known lengths have different numbers of elements."""
+    lengths = [[size for size in side if isinstance(size, int)] for side in (a, b)]
+    return len(lengths[0]) == len(a) and len(lengths[1]) == len(b) and prod(lengths[0]) != prod(lengths[1])
 
 
 def _leftovers(left: _Side, right: _Side, result: Factors) -> None:
