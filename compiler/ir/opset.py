@@ -9,7 +9,7 @@ from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.exporter import export_graph, placeholder
 from onnx_compress.compiler.ir.graph import Constant, Variable
-from onnx_compress.compiler.ir.model import PLACEHOLDER_LIMIT, Model
+from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, PLACEHOLDER_LIMIT, Model
 from onnx_compress.compiler.ir.replace import replace_content
 
 LEAST_IR = {8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
@@ -33,6 +33,9 @@ def raise_opset(model: Model, version: int) -> str | None:
         return f"onnx's version converter can't raise it from opset {model.opset}: {reason}"
     _give_weights_back(model, result)
     replace_content(model, result)
+    if model.header.ir_version < LEAST_IR_OF_DEFAULTS:
+        # Listed because they had to be; from now on that would make them defaults, which nothing may fold.
+        model.graph.inputs = list(model.inputs())
     model.header.ir_version = max(model.header.ir_version, LEAST_IR.get(version, LEAST_IR[21]))
     return None
 
