@@ -178,7 +178,7 @@ class Graph(gs.Graph):
         super().__init__(name=name)
         self.initializers: list[Constant] = []
         self.parent: Node | None = None
-        self.header = onnx.GraphProto()
+        self.header = onnx.GraphProto(name=name)
         self.declared: tuple[onnx.ValueInfoProto, ...] = ()
         self.loose: frozenset[str] = frozenset()
         self.output_infos: dict[str, onnx.ValueInfoProto] = {}
