@@ -14,6 +14,7 @@ from onnx_compress.compiler.runtime.shapes import Shapes
 
 UNKNOWN = -(1 << 62)
 """Stands for an element that depends on the input."""
+_INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 LIMIT = 4096
 """Integer tensors with more elements are data, not shapes."""
 
@@ -69,7 +70,12 @@ class Integers:
         self.values[node.outputs[0]] = result
 
     def _inherit(self, node: Node) -> None:
-        """What is computed from shapes and constants alone hangs on those shapes, known or not."""
+        """What is computed from shapes and constants alone hangs on those shapes, known or not.
+
+        It ends where integers become other numbers: the rule of Cast sees to those.
+        """
+        if node.op == "Cast" and node.attrs.get("to") not in _INTEGERS:
+            return
         found: frozenset[Tensor] = frozenset()
         for tensor in node.inputs:
             if tensor in self.sources:
@@ -132,8 +138,7 @@ def _where(node: Node, inputs: list[Any]) -> np.ndarray:
 
 
 def _cast(node: Node, inputs: list[Any]) -> np.ndarray | None:
-    is_integer = node.attrs.get("to") in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-    return np.asarray(inputs[0]) if is_integer else None
+    return np.asarray(inputs[0]) if node.attrs.get("to") in _INTEGERS else None
 
 
 def _gather(node: Node, inputs: list[Any]) -> np.ndarray:

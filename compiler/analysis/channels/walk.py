@@ -105,6 +105,7 @@ class Walk:
     def __post_init__(self) -> None:
         self.integers = Integers(self.shapes)
         self._unranked: set[Tensor] = set()
+        self._learned: dict[Tensor, tuple[Dim, ...]] = {}
         self._constants: dict[tuple[Node, int], list[Axis]] = {}
         self._graph: Graph | None = None
 
@@ -183,7 +184,16 @@ class Walk:
     def shape(self, tensor: Tensor) -> tuple[Dim, ...] | None:
         """The tensor's shape as far as it is known; None when not even its rank is."""
         constant = constant_of(tensor)
-        return tuple(constant.stored.shape) if constant is not None else self.shapes.shape(tensor.name)
+        if constant is not None:
+            return tuple(constant.stored.shape)
+        inferred, learned = self.shapes.shape(tensor.name), self._learned.get(tensor)
+        if inferred is None or learned is None or len(inferred) != len(learned):
+            return learned if inferred is None else inferred
+        return tuple(own if dim is None else dim for dim, own in zip(inferred, learned))
+
+    def learn(self, tensor: Tensor, shape: Sequence[Dim]) -> None:
+        """What the rules know of a result's shape, for where shape inference knows less."""
+        self._learned[tensor] = tuple(shape)
 
     def size(self, tensor: Tensor, axis: int) -> Dim:
         """Length of one axis, as far as it is known."""

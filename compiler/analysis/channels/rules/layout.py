@@ -24,6 +24,7 @@ def reshape(walk: Walk, node: Node) -> None:
     if after is None:
         walk.give_up(node, "its target shape is not known")
         return
+    walk.learn(node.outputs[0], after)
     result = regroup(walk, node, axes, before, after)
     walk.write(node.outputs[0], result)
     for position, axis in enumerate(result):
@@ -112,6 +113,8 @@ def transpose(walk: Walk, node: Node) -> None:
     """Axes in another order."""
     axes = walk.read(node, 0)
     order = node.attrs.get("perm", range(len(axes))[::-1])
+    sizes = sizes_of(walk, node.inputs[0], axes)
+    walk.learn(node.outputs[0], [sizes[i] for i in order] if axes else [])
     walk.write(node.outputs[0], [axes[i] for i in order] if axes else [])
 
 
@@ -124,6 +127,7 @@ def squeeze(walk: Walk, node: Node) -> None:
         return
     sizes = sizes_of(walk, node.inputs[0], axes)
     gone = {a % len(axes) for a in given} if given is not None else {i for i, size in enumerate(sizes) if size == 1}
+    walk.learn(node.outputs[0], [size for i, size in enumerate(sizes) if i not in gone])
     walk.write(node.outputs[0], [axis for i, axis in enumerate(axes) if i not in gone])
 
 
@@ -136,7 +140,8 @@ def unsqueeze(walk: Walk, node: Node) -> None:
         return
     rank = len(axes) + len(given)
     new = {a % rank for a in given}
-    rest = iter(axes)
+    rest, sizes = iter(axes), iter(sizes_of(walk, node.inputs[0], axes))
+    walk.learn(node.outputs[0], [1 if i in new else next(sizes) for i in range(rank)])
     walk.write(node.outputs[0], [SINGLE if i in new else next(rest) for i in range(rank)])
 
 

@@ -151,6 +151,8 @@ def gather(walk: Walk, node: Node) -> None:
             walk.mend(Renumber(node, 1, axis))
         else:
             walk.fix(axis, f"{node.label()} looks it up")
+    sizes = sizes_of(walk, node.inputs[0], data)
+    walk.learn(node.outputs[0], [*sizes[:at], *shape, *sizes[at + 1 :]])
     walk.write(node.outputs[0], [*data[:at], *chosen, *data[at + 1 :]])
 
 

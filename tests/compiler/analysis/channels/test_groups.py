@@ -86,8 +86,10 @@ def test_both_cuts_are_offered():
     assert [g.size for g in ChannelGroups.with_cuts(model, {node: 1}).prunable] == [4, 4]
 
 
-TIED = """g (float[N,8] x) => (float[N,4] y) <float[8,16] a, float[16,16] w, float[16] b, float[16,4] c>
-{ h = MatMul (x, a) i = MatMul (h, w) j = Add (i, b) r = Relu (j) k = MatMul (r, w) l = Add (k, b) y = MatMul (l, c) }"""
+TIED = """g (float[N,8] x) => (float[N,4] y)
+<float[8,16] a, float[16,16] w, float[16] b, float[16,4] c>
+{ h = MatMul (x, a) i = MatMul (h, w) j = Add (i, b) r = Relu (j) k = MatMul (r, w) l = Add (k, b)
+  y = MatMul (l, c) }"""
 
 
 def test_a_matrix_that_is_used_twice_stays_one():
@@ -137,7 +139,8 @@ def test_shapes_that_are_computed_are_followed_and_numbers_made_of_them_kept():
     assert distance(run(zeroed(model), feeds), run(pruned(model), feeds)) < 1e-6
 
 
-BODY = """g (bool c, float[N,8] x) => (float[N,4] y) <float[8,16] a, float[16,16] w, float[16,4] b, float[16,8] d, float[8,4] e>
+BODY = """g (bool c, float[N,8] x) => (float[N,4] y)
+<float[8,16] a, float[16,16] w, float[16,4] b, float[16,8] d, float[8,4] e>
 {
   h = MatMul (x, a)
   r = Relu (h)

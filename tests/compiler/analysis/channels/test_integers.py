@@ -4,7 +4,8 @@ from onnx_compress.compiler.runtime.shapes import infer
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,12,4] x) => (float y)
-<int64 one = {1}, int64 three = {3}, int64[1] zero = {0}, int64[1] first = {0}, int64[1] two = {2}, int64[1] last = {-1}>
+<int64 one = {1}, int64 three = {3}, int64[1] zero = {0}, int64[1] first = {0}, int64[1] two = {2},
+ int64[1] last = {-1}>
 {
   s = Shape (x)
   c = Gather (s, one)
@@ -43,10 +44,12 @@ def test_a_length_that_is_not_known_is_not_minus_one():
     assert integers.of(tensors["filled"]).tolist() == [UNKNOWN, 12, 4, 2]
 
 
-def test_what_hangs_on_a_shape_is_known_also_where_its_value_is_not():
+def test_what_hangs_on_a_shape_is_known_until_it_becomes_a_number_like_others():
     model, integers, tensors = followed()
+    assert integers.sources[tensors["both"]] == frozenset(model.graph.inputs)
     assert integers.of(tensors["f"]) is None
-    assert integers.sources[tensors["y"]] == frozenset(model.graph.inputs)
+    assert tensors["f"] not in integers.sources
+    assert tensors["y"] not in integers.sources
 
 
 def test_a_list_needs_all_elements():

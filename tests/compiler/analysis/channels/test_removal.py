@@ -16,16 +16,17 @@ CHAIN = """g (float[N,3,8,8] x) => (float[N,5,8,8] y) <float[8,3,1,1] a, float[5
 def cut(text, *gone):
     model = from_text(HEAD + text)
     groups = ChannelGroups.of(model)
-    cuts = tuple(Cut(group, np.array(indices)) for group, indices in zip(groups.prunable, gone))
+    cuts = tuple(Cut(group, np.array(indices, int)) for group, indices in zip(groups.prunable, gone))
     return model, Removal.of(groups, cuts), cuts
 
 
 def test_a_removal_can_be_read_before_it_is_done():
     model, removal, cuts = cut(CHAIN, [0, 3])
     edits = {
-        (node.op, slot): {a: k.tolist() for a, k in axes.items()} for (node, slot), axes in removal.weights.items()
+        (node.outputs[0].name, slot): {axis: kept.tolist() for axis, kept in axes.items()}
+        for (node, slot), axes in removal.weights.items()
     }
-    assert edits == {("Conv", 1): {1: [1, 2, 4, 5, 6, 7]}} or len(removal.weights) == 2
+    assert edits == {("h", 1): {0: [1, 2, 4, 5, 6, 7]}, ("y", 1): {1: [1, 2, 4, 5, 6, 7]}}
     assert str(cuts[0]) == "Conv 'h': 8 → 6 channels"
     assert [c.stored.shape for c in model.constants()] == [(8, 3, 1, 1), (5, 8, 1, 1)]
 
@@ -73,13 +74,13 @@ def test_old_splits_keep_their_attribute():
     assert len(node.inputs) == 1
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS))
+@pytest.mark.parametrize("name", sorted(set(TEXTS) - {"branches"}))
 def test_predicted_macs_are_those_of_the_pruned_model(name):
     model = small_model(name).clone()
     groups = ChannelGroups.of(model)
     shapes = {t.name: [2 if not isinstance(d, int) else d for d in t.shape or ()] for t in model.inputs()}
     for shape in shapes.values():
-        shape[0] = 1
+        shape[:1] = [1] * len(shape[:1])
     cost = WidthCost(model, groups, shapes)
     assert cost.macs(cost.sizes) == (Cost.of(model, shapes).macs or 0)
     kept = np.array([-(-group.size // 2) for group in cost.groups], np.int64)

@@ -45,7 +45,8 @@ CASES = {
         { h = Conv (x, a) i = Sub (h, m) j = Mul (i, s) k = Add (j, b) y = Conv (k, c) }""",
         [8]),
     "prelu, clip and where": (17, """g (float[N,3,4,4] x) => (float[N,4,4,4] y)
-        <float[8,3,1,1] a, float[8,1,1] slope, float low, float high, float[8,1,1] other, bool[4] mask, float[4,8,1,1] c>
+        <float[8,3,1,1] a, float[8,1,1] slope, float low, float high, float[8,1,1] other,
+         bool[4] mask, float[4,8,1,1] c>
         { h = Conv (x, a) p = PRelu (h, slope) q = Clip (p, low, high) w = Where (mask, q, other) y = Conv (w, c) }""",
         [8]),
     "concat of parts": (17, """g (float[N,3,4,4] x) => (float[N,4,4,4] y)
@@ -143,7 +144,8 @@ CASES = {
         [8, 8]),
     "gru with a state of zeros": (14, """g (float[5,2,6] x) => (float[5,2,4] y)
         <float[1,24,6] w, float[1,24,8] r, int64[3] shape = {1,2,8}, int64[1] one = {1}, float[8,4] o>
-        { z = ConstantOfShape (shape) h = GRU <hidden_size=8> (x, w, r, , , z) s = Squeeze (h, one) y = MatMul (s, o) }""",
+        { z = ConstantOfShape (shape) h = GRU <hidden_size=8> (x, w, r, , , z)
+          s = Squeeze (h, one) y = MatMul (s, o) }""",
         [8]),
 }  # fmt: skip
 

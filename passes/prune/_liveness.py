@@ -1,0 +1,73 @@
+"""Which channels can matter to the outputs: traced backwards through the weights that are not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.channels import ChannelGroups
+from onnx_compress.compiler.analysis.channels.atoms import UNMARKED
+from onnx_compress.compiler.analysis.constants import Constants
+from onnx_compress.compiler.analysis.contractions import CONTRACTING, Contraction, axes_of
+from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.model import Model
+
+
+def anchored(model: Model, known: Constants, layers: Sequence[Contraction]) -> np.ndarray:
+    """Sets of `groups` that matter by themselves: bool by root.
+
+    They are fixed (outputs among them), take part in a norm or reduction with others, or are summed over in a
+    product that has no constant weight, where not known to be zero.
+    """
+    groups = known.groups
+    matters = (groups.sets.fixed != UNMARKED) | (groups.sets.coupled != UNMARKED)
+    weighted = {layer.node for layer in layers}
+    for node in model.nodes():
+        if node.is_op(*CONTRACTING) and node not in weighted:
+            for atoms in _summed(node, known):
+                matters[groups.sets.roots[atoms]] = True
+    return matters
+
+
+def live(
+    groups: ChannelGroups, layers: Sequence[Contraction], matters: np.ndarray, folded: Mapping[Contraction, np.ndarray]
+) -> np.ndarray:
+    """Sets that reach one of those that matter: bool by root.
+
+    A layer reads a channel where one of its results that is live has a weight for it, unless that channel is among
+    `folded` [columns]: those whose constant goes into the bias.
+    """
+    alive, roots = matters.copy(), groups.sets.roots
+    while True:
+        before = int(alive.sum())
+        for layer in reversed(layers):
+            if layer.columns is not None:
+                alive[roots[layer.columns[_read(layer, alive, roots) & ~folded[layer]]]] = True
+        if int(alive.sum()) == before:
+            return alive
+
+
+def _read(layer: Contraction, alive: np.ndarray, roots: np.ndarray) -> np.ndarray:
+    """Which columns have a weight in a row that is live."""
+    if layer.rows is None:
+        return np.asarray(layer.nonzero.any(1).reshape(-1))
+    rows = alive[roots[layer.rows]].reshape(layer.groups, -1, 1)
+    return np.asarray((layer.nonzero & rows).any(1).reshape(-1))
+
+
+def _summed(node: Node, known: Constants) -> list[np.ndarray]:
+    """The atoms that a product without a constant weight sums over; of an unusual one all that it reads."""
+    walk = known.groups.walk
+    axes = [axes_of(walk, node, slot) if node.inputs[slot].name else [] for slot in range(len(node.inputs))]
+    if node.op == "Einsum":
+        letters, _, result = str(node.attrs.get("equation", "")).replace(" ", "").partition("->")
+        terms = letters.split(",")
+        pairs = [pair for term, found in zip(terms, axes) for pair in zip(term, found) if pair[0] not in result]
+        return [axis for _, axis in pairs if isinstance(axis, np.ndarray)]
+    if node.op != "MatMul" or min(len(found) for found in axes) < 2:
+        return [axis for found in axes for axis in found if isinstance(axis, np.ndarray)]
+    sides = [(node.inputs[0], len(axes[0]) - 1, axes[0][-1]), (node.inputs[1], len(axes[1]) - 2, axes[1][-2])]
+    zeros = [known.along(tensor, axis) for tensor, axis, _ in sides]
+    is_zero = np.any([values == 0 for values in zeros if values is not None], axis=0)
+    return [atoms[~np.broadcast_to(is_zero, atoms.shape)] for _, _, atoms in sides if isinstance(atoms, np.ndarray)]
