@@ -159,13 +159,16 @@ def freeze(model: Model, variable: Variable, values: np.ndarray | LazyTensor) ->
     constant.info, constant.origin = variable.info, variable.origin
     producer.graph.initializers.append(constant)
     replace_uses(model, variable, constant)
-    producer.outputs[_slot(producer, variable)] = Variable("")
+    # A name for what nobody reads: onnxruntime crashes when Split, among others, leaves an output out.
+    unused = Variable(fresh_name(model, variable.name, "unused"))
+    producer.outputs[_slot(producer, variable)] = unused
     return constant
 
 
 def retype(model: Model, node: Node, op: str, inputs: Sequence[Tensor], attrs: Mapping[str, Any] | None = None) -> None:
     """Let ONNX's operator `op` compute the outputs of `node`, which keeps its name and place."""
-    node.op, node.domain, node.attrs = op, None, dict(attrs or {})
+    _release_bodies(model, node)
+    node.op, node.domain, node.attrs = op, None, {key: _attribute(value) for key, value in (attrs or {}).items()}
     node.known.clear()
     node.inputs.clear()
     node.inputs.extend(inputs)
@@ -340,13 +343,17 @@ def _sweep_graph(model: Model, graph: Graph) -> int:
 
 def _detach(model: Model, node: Node) -> None:
     """Take a dead node out of its inputs' readers, and so with everything in its bodies."""
+    _release_bodies(model, node)
+    node.inputs.clear()
+    node.outputs.clear()
+    node.graph = None
+
+
+def _release_bodies(model: Model, node: Node) -> None:
     _forget_graphs(model, node)
     for body in node.bodies():
         for inner in body.nodes:
             _detach(model, inner)
-    node.inputs.clear()
-    node.outputs.clear()
-    node.graph = None
 
 
 def _forget_graphs(model: Model, node: Node) -> None:

@@ -10,6 +10,7 @@ from onnx_compress.compiler.ir import edit, weights
 from onnx_compress.compiler.ir.graph import Constant, Node, Origin, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
+from tests.golden_run import feeds_for, run
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 
@@ -239,6 +240,33 @@ class TestEraseAndSweep:
     def test_one_used_output_of_several_keeps_the_node(self):
         model = load("g (float[4] x) => (float[2] y) { a, b = Split <num_outputs = 2> (x) y = Relu (b) }")
         assert edit.sweep(model) == 0
+
+
+class TestFreezeAndRetype:
+    def test_one_output_of_several_becomes_constant(self):
+        model = load("g (float[4] x) => (float[2] y) { a, b = Split <num_outputs = 2> (x) y = Add (a, b) }")
+        split, add = model.graph.nodes
+        edit.freeze(model, split.outputs[0], np.ones(2, np.float32))
+        assert [type(tensor).__name__ for tensor in add.inputs] == ["Constant", "Variable"]
+        assert is_whole(model)
+        feeds = feeds_for(model)
+        np.testing.assert_array_equal(run(model, feeds)[0], feeds["x"][2:] + 1)
+
+    def test_a_node_whose_result_is_constant_is_swept(self):
+        model = load(CHAIN)
+        edit.freeze(model, node(model, "first").outputs[0], np.ones((1, 4), np.float32))
+        edit.sweep(model)
+        assert [found.name for found in model.nodes()] == ["copy", "second", "last"]
+        assert [constant.name for constant in model.constants()] == ["w", "a"]
+        assert is_whole(model)
+
+    def test_a_node_that_becomes_another_operator_leaves_its_bodies(self):
+        model = load(BRANCHES)
+        choose = node(model, "choose")
+        edit.retype(model, choose, "Relu", [node(model, "copy").outputs[0]])
+        edit.sweep(model)
+        assert [(found.name, found.op) for found in model.nodes()][1:2] == [("choose", "Relu")]
+        assert is_whole(model)
 
 
 class TestNames:
