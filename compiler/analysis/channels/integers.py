@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import onnx
 
 from onnx_compress.compiler.ir.graph import Constant, Dim, Node, Tensor
 from onnx_compress.compiler.ir.weights import constant_of
-from onnx_compress.compiler.runtime.shapes import Shapes
 
 UNKNOWN = -(1 << 62)
 """Stands for an element that depends on the input."""
@@ -19,14 +18,18 @@ LIMIT = 4096
 """Integer tensors with more elements are data, not shapes."""
 
 
+ShapeOf = Callable[[Tensor], Sequence[Dim] | None]
+"""What is known of a tensor's shape; None when not even its rank is."""
+
+
 class Integers:
     """Values of integer tensors, element by element; UNKNOWN where they are not known.
 
     `sources` says of whose shapes a tensor's values are made.
     """
 
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes = shapes
+    def __init__(self, shape_of: ShapeOf) -> None:
+        self._shape_of = shape_of
         self.values: dict[Tensor, np.ndarray] = {}
         self.sources: dict[Tensor, frozenset[Tensor]] = {}
 
@@ -86,19 +89,13 @@ class Integers:
             self.sources.update(dict.fromkeys(node.outputs, found))
 
     def _shape(self, node: Node) -> None:
-        shape = _shape_of(node.inputs[0], self.shapes)
+        shape = self._shape_of(node.inputs[0])
         if shape is None:
             return
         sizes = np.array([d if isinstance(d, int) else UNKNOWN for d in shape], np.int64)
         end = node.attrs.get("end", len(sizes))
         self.values[node.outputs[0]] = sizes[node.attrs.get("start", 0) : end]
         self.sources[node.outputs[0]] = frozenset(node.inputs)
-
-
-def _shape_of(tensor: Tensor, shapes: Shapes) -> tuple[Dim, ...] | None:
-    if isinstance(tensor, Constant):
-        return tuple(tensor.stored.shape)
-    return shapes.shape(tensor.name)
 
 
 def _small(constant: Constant) -> np.ndarray | None:

@@ -103,7 +103,7 @@ class Walk:
     crossings: list[Crossing] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.integers = Integers(self.shapes)
+        self.integers = Integers(self.extents)
         self._unranked: set[Tensor] = set()
         self._learned: dict[Tensor, tuple[Dim, ...]] = {}
         self._constants: dict[tuple[Node, int], list[Axis]] = {}
@@ -190,6 +190,14 @@ class Walk:
         if inferred is None or learned is None or len(inferred) != len(learned):
             return learned if inferred is None else inferred
         return tuple(own if dim is None else dim for dim, own in zip(inferred, learned))
+
+    def extents(self, tensor: Tensor) -> Sequence[Dim] | None:
+        """The tensor's shape, of tracked axes as they are tracked."""
+        shape = self.shape(tensor)
+        axes = self.axes.get(tensor, [])
+        if shape is None or len(axes) != len(shape):
+            return shape
+        return [len(axis) if isinstance(axis, np.ndarray) else size for axis, size in zip(axes, shape)]
 
     def learn(self, tensor: Tensor, shape: Sequence[Dim]) -> None:
         """What the rules know of a result's shape, for where shape inference knows less."""

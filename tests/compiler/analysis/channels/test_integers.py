@@ -24,7 +24,8 @@ g (float[N,12,4] x) => (float y)
 
 def followed():
     model = from_text(TEXT)
-    integers = Integers(infer(model))
+    shapes = infer(model)
+    integers = Integers(lambda tensor: shapes.shape(tensor.name))
     for node in model.nodes():
         integers.follow(node)
     tensors = {out.name: out for node in model.nodes() for out in node.outputs}
