@@ -22,9 +22,7 @@ from onnx_compress.compiler.runtime.specs import (
 from onnx_compress.compiler.runtime.values import as_arrays, fitting
 
 _FATAL_ONLY = 4
-
-# Failures come as exceptions; onnxruntime's own log would repeat them on stderr, in colour.
-onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+"""Failures come as exceptions; onnxruntime's own log would repeat them on stderr, in colour."""
 
 
 class Session:
@@ -32,8 +30,6 @@ class Session:
 
     def __init__(self, loaded: onnxruntime.InferenceSession, signature: Signature) -> None:
         self._loaded = loaded
-        self._options = onnxruntime.RunOptions()
-        self._options.log_severity_level = _FATAL_ONLY
         self.inputs = signature.inputs
         self.outputs = signature.outputs
 
@@ -45,7 +41,7 @@ class Session:
         wanted = [spec.name for spec in self.outputs] if names is None else list(names)
         checked = fitting(self.inputs, feeds)
         try:
-            results = self._loaded.run(wanted, checked, self._options)
+            results = self._loaded.run(wanted, checked)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise _run_error(error) from None
         arrays: dict[str, np.ndarray] = {}
@@ -55,8 +51,8 @@ class Session:
 
     def runner(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
         """A call that runs the model on `feeds` with nothing around it that would spoil a timing."""
-        checked, run, options = fitting(self.inputs, feeds), self._loaded.run, self._options
-        return lambda: run(None, checked, options)
+        checked, run = fitting(self.inputs, feeds), self._loaded.run
+        return lambda: run(None, checked)
 
     def end_profiling(self) -> Path:
         """Stop recording, which `create(profile=…)` began, and return the file of events."""

@@ -34,8 +34,8 @@ def as_arrays(name: str, value: object) -> dict[str, np.ndarray]:
     """One result of onnxruntime as arrays.
 
     A sequence of tensors becomes an entry `name[i]` per element. A map or a sequence of maps, as
-    classifiers of scikit-learn give, becomes a matrix: a row per map, a column per key, keys sorted. An
-    optional that is empty becomes nothing.
+    classifiers of scikit-learn give, becomes a matrix: a row per map, a column per key, in onnxruntime's
+    order, which is sorted. An optional that is empty becomes nothing.
     """
     if value is None:
         return {}
@@ -61,5 +61,4 @@ def _fitting(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
 
 
 def _matrix(maps: Sequence[Mapping[object, object]]) -> np.ndarray:
-    keys = sorted(maps[0], key=lambda key: (type(key).__name__, key))
-    return np.asarray([[row[key] for key in keys] for row in maps])
+    return np.asarray([[row[key] for key in maps[0]] for row in maps])

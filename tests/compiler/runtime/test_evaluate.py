@@ -5,6 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.runtime.evaluate import evaluate
 from tests.compiler.runtime.nets import net
 
@@ -46,3 +47,15 @@ def test_what_onnxruntime_can_not_run_is_said() -> None:
     )
     with pytest.raises(ModelError, match="node 'odd': the operator Frob does not exist"):
         evaluate(graph, opsets=OPSETS)
+
+
+def test_nodes_are_run_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def spy(model: object, **options: object) -> object:
+        asked.append(options.get("optimize"))
+        return session.create(model, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("onnx_compress.compiler.runtime.evaluate.create", spy)
+    evaluate(net("g (float x) => (float y) { y = Neg (x) }"), {"x": np.float32(1)})
+    assert asked == [False]

@@ -200,6 +200,13 @@ def test_bytes_that_are_no_picture(tmp_path: Path, data: bytes) -> None:
         next(load(tmp_path, NCHW).batches())
 
 
+def test_a_decoder_that_no_suffix_stands_for_is_not_reached(tmp_path: Path) -> None:
+    Image.fromarray(colour(1)).save(tmp_path / "a.tiff")
+    (tmp_path / "a.tiff").rename(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"no picture that can be decoded \(PNG, JPEG"):
+        next(load(tmp_path, NCHW).batches())
+
+
 def test_sixteen_bits_are_not_cut_to_eight(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(np.full((4, 4), 40000, np.uint16)))
     with pytest.raises(DataError, match="more than 8 bits per channel"):

@@ -5,7 +5,16 @@ import onnx
 import pytest
 
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.runtime.profile import INSERTED, NodeTime, _Names, profile, slower_nodes
+from onnx_compress.compiler.runtime.profile import (
+    INSERTED,
+    WARMUP,
+    NodeTime,
+    _by_name,
+    _median_ms,
+    _Names,
+    profile,
+    slower_nodes,
+)
 from tests.compiler.runtime.nets import BRANCHES, net
 
 RNG = np.random.default_rng(0)
@@ -93,5 +102,11 @@ def test_how_names_are_traced_back(given: str, op: str, expected: str) -> None:
     assert _Names(Model.from_proto(conv_net())).of(given, op) == expected
 
 
-def test_a_time_is_what_its_name_says() -> None:
-    assert NodeTime("a", "Conv", 1.5).ms == 1.5
+def test_nodes_of_one_name_count_together() -> None:
+    times = [NodeTime("a", "Conv", 1.5), NodeTime("b", "Relu", 1), NodeTime("a", "Conv", 2)]
+    assert _by_name(times) == {"a": 3.5, "b": 1}
+
+
+def test_a_node_in_a_loop_counts_for_all_its_turns() -> None:
+    warmup = [900] * (3 * WARMUP)
+    assert _median_ms([*warmup, 100, 200, 300, 100, 200, 300], runs=2) == pytest.approx(0.6)

@@ -93,6 +93,14 @@ def test_weights_of_many_types_go_by_reference(dtype: type) -> None:
     np.testing.assert_array_equal(session.create(model).run({"i": np.array(3)})["y"], weight[3])
 
 
+def test_a_weight_in_another_memory_order() -> None:
+    weight = np.random.default_rng(0).standard_normal((300, 40)).astype(np.float32)
+    model = Model.from_proto(net("g (float[40,300] x) => (float[40,300] y) { y = Sum (x, w) }", w=weight.T.copy()))
+    model.graph.initializers[0].values_set(weight.T)
+    found = session.create(model).run({"x": np.zeros((40, 300), np.float32)})["y"]
+    np.testing.assert_array_equal(found, weight.T)
+
+
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.int4])
 def test_types_that_onnxruntime_can_not_refer_to_are_embedded(dtype: type) -> None:
     weight = np.arange(3000).reshape(60, 50).astype(np.int8) % 7
@@ -201,7 +209,7 @@ def test_a_transposed_array_is_taken_for_what_it_says() -> None:
     np.testing.assert_array_equal(found["y"], -x)
 
 
-def test_maps_become_a_matrix_with_sorted_columns() -> None:
+def test_maps_become_a_matrix_with_a_column_per_key_in_their_order() -> None:
     found = session.create(net(ZIPMAP)).run({"p": np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]], np.float32)})
     np.testing.assert_allclose(found["scores"], [[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], rtol=1e-6)
 

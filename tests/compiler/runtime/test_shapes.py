@@ -124,6 +124,16 @@ def test_large_weights_take_part_without_their_values() -> None:
     assert found.notes == ()
 
 
+def test_what_the_library_would_warn_of_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    text = """g (float[N,4] x, float[M,4] q) => (y) <int64[1] zero = {0}> {
+      s = Shape (q)
+      m = Gather (s, zero)
+      y = Slice (x, zero, m, zero)
+    }"""
+    assert infer(net(text)).shape("y") is not None
+    assert not caplog.records
+
+
 def test_a_chain_of_resizes_ends_and_keeps_what_is_simple() -> None:
     resizes = " ".join(f"r{i + 1} = Resize (r{i}, , scales)" for i in range(12))
     text = f"g (float[N,3,H,W] r0) => (y) <float[4] scales = {{1, 1, 0.7, 2}}> {{ {resizes} y = Neg (r12) }}"
