@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
+
+from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 
@@ -114,9 +117,24 @@ g (float[N,8,4,4] x) => (float[N,16,8,8] y)
 }
 
 
+MODELS = (*TEXTS, "dead_channels")
+"""The names of all of them."""
+
+
 @cache
 def _original(name: str) -> Model:
-    return from_text(_HEAD + TEXTS[name])
+    return _with_dead_channels() if name == "dead_channels" else from_text(_HEAD + TEXTS[name])
+
+
+def _with_dead_channels() -> Model:
+    """The residual net, some rows and columns of whose weights are zero."""
+    model = from_text(_HEAD + TEXTS["residual"])
+    weights = {constant.name: constant for constant in model.constants()}
+    for name, axis in (("w2", 0), ("w3", 1)):
+        values = weights[name].values.copy()
+        np.moveaxis(values, axis, 0)[: 10 - axis] = 0
+        edit.replace_values(model, weights[name], values)
+    return model
 
 
 def small_model(name: str) -> Model:
