@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of
 
 Slot = tuple[Node, int]
+Edit = TypeVar("Edit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,24 +160,36 @@ def apply(model: Model, removal: Removal) -> None:
     """Do what was decided, and sweep away what nothing reads any more."""
     for (node, name), value in removal.attributes.items():
         edit.set_attr(model, node, name, value)
-    for (node, slot), values in removal.integers.items():
-        _set_integers(model, node, slot, values)
-    for readers in _by_constant(removal.weights):
-        _shrink(model, readers, removal.weights[readers[0]])
+    for slots in _alike(removal.integers, lambda values: values.tobytes()):
+        _set_integers(model, slots, removal.integers[slots[0]])
+    for slots in _alike(
+        removal.weights, lambda axes: tuple((axis, kept.tobytes()) for axis, kept in sorted(axes.items()))
+    ):
+        _shrink(model, slots, removal.weights[slots[0]])
     for tensor, axes in removal.tensors.items():
         _declare(model, tensor, axes)
     edit.sweep(model)
 
 
-def _set_integers(model: Model, node: Node, slot: int, values: np.ndarray) -> None:
-    """Let `node` read these integers: as a constant, or laid over what is computed where some are unknown."""
+def _alike(edits: Mapping[Slot, Edit], text: Callable[[Edit], Hashable]) -> list[list[Slot]]:
+    """The readers, those together that read the same constant and are to see the same in its place."""
+    found: dict[object, list[Slot]] = {}
+    for (node, slot), edit_ in edits.items():
+        constant = constant_of(node.inputs[slot]) if slot < len(node.inputs) else None
+        key = (id(node), slot) if constant is None else (id(constant), text(edit_))
+        found.setdefault(key, []).append((node, slot))
+    return list(found.values())
+
+
+def _set_integers(model: Model, slots: list[Slot], values: np.ndarray) -> None:
+    """Let readers read these integers: as a constant, or laid over what is computed where some are unknown."""
+    node, slot = slots[0]
     present = node.inputs[slot] if slot < len(node.inputs) else None
-    base = node.name or node.outputs[0].name
     constant = None if present is None else constant_of(present)
-    dtype = np.dtype(np.int64) if constant is None else constant.stored.dtype
+    base = node.name or node.outputs[0].name
     known = values != UNKNOWN
     if constant is not None:
-        edit.set_weight(model, node, slot, values.astype(dtype))
+        _replace(model, slots, values.astype(constant.stored.dtype), constant.origin)
     elif known.all() or present is None:
         edit.set_input(model, node, slot, edit.add_constant(model, base, f"sizes{slot}", values, graph=node.graph))
     else:
@@ -185,30 +199,26 @@ def _set_integers(model: Model, node: Node, slot: int, values: np.ndarray) -> No
         edit.set_input(model, node, slot, laid.outputs[0])
 
 
-def _by_constant(weights: Mapping[Slot, Mapping[int, np.ndarray]]) -> list[list[Slot]]:
-    """The readers, those together that read the same constant and keep the same of it."""
-    found: dict[tuple[object, ...], list[Slot]] = {}
-    for (node, slot), axes in weights.items():
-        constant = constant_of(node.inputs[slot])
-        key = (id(constant), *((axis, kept.tobytes()) for axis, kept in sorted(axes.items())))
-        found.setdefault(key, []).append((node, slot))
-    return list(found.values())
-
-
-def _shrink(model: Model, readers: list[Slot], axes: Mapping[int, np.ndarray]) -> None:
-    """Take the kept indices of a constant; readers that keep the same of it go on sharing it."""
-    node, slot = readers[0]
-    direct = node.inputs[slot]
-    constant = constant_of(direct)
+def _shrink(model: Model, slots: list[Slot], axes: Mapping[int, np.ndarray]) -> None:
+    """Take the kept indices of a constant."""
+    node, slot = slots[0]
+    constant = constant_of(node.inputs[slot])
     assert constant is not None
     values, origin = constant.values, constant.origin
     for axis, kept in axes.items():
         values = np.take(values, kept, axis)
         origin = origin.keep(axis, kept)
-    shared = isinstance(direct, Constant) and set(edit.uses(model, direct)) == set(readers)
+    _replace(model, slots, values, origin)
+
+
+def _replace(model: Model, slots: list[Slot], values: np.ndarray, origin: Origin) -> None:
+    """Let these readers of a constant read other values; they go on sharing it."""
+    node, slot = slots[0]
+    direct = node.inputs[slot]
+    shared = isinstance(direct, Constant) and set(edit.uses(model, direct)) == set(slots)
     new = edit.set_weight(model, node, slot, values, tied=shared)
     new.origin = origin
-    for other, at in readers[1:]:
+    for other, at in slots[1:]:
         edit.set_input(model, other, at, new)
 
 

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from onnx_compress.passes.prune._criteria import CRITERIA, Slices
+
+RNG = np.random.default_rng(0)
+OUT = np.array([[3.0, 4.0], [0.0, 1.0], [-6.0, 8.0]])
+IN = np.array([[1.0], [1.0], [4.0]])
+
+
+def part(role, values):
+    energy = (values**2).sum(1)
+    return Slices(role, values, energy / energy.sum())
+
+
+@pytest.mark.parametrize(("name", "norms"), [("l1", [7, 1, 14]), ("l2", [5, 1, 10])])
+def test_magnitudes_are_relative_to_each_weight_and_summed(name, norms):
+    scores = CRITERIA[name]([part("out", OUT), part("in", IN), part("shift", 100 * IN)], RNG)
+    expected = np.array(norms) / np.mean(norms) + IN[:, 0] / 2
+    np.testing.assert_allclose(scores, expected)
+
+
+def test_magnitudes_of_vectors_count_where_there_is_no_product():
+    np.testing.assert_allclose(CRITERIA["l1"]([part("shift", IN)], RNG), IN[:, 0] / 2)
+
+
+def test_energy_is_what_the_readers_lose():
+    scores = CRITERIA["energy"]([part("out", OUT), part("in", IN), part("in", OUT)], RNG)
+    np.testing.assert_allclose(scores, IN[:, 0] ** 2 / 18 + np.array([25, 1, 100]) / 126)
+
+
+def test_energy_of_what_no_weight_reads_is_that_of_its_producers():
+    np.testing.assert_allclose(CRITERIA["energy"]([part("out", OUT)], RNG), np.array([25, 1, 100]) / 126)
+
+
+def test_bn_takes_the_scale_and_nothing_else():
+    gamma = np.array([[0.5], [-2.0], [0.5]])
+    np.testing.assert_allclose(CRITERIA["bn"]([part("scale", gamma), part("out", OUT)], RNG), [0.5, 2, 0.5])
+    assert CRITERIA["bn"]([part("out", OUT)], RNG) is None
+
+
+def test_random_is_seeded():
+    one, two = (CRITERIA["random"]([part("out", OUT)], np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert len(set(one)) == 3
+
+
+def test_dead_channels_come_last():
+    dead = OUT * np.array([[1], [0], [1]])
+    for name in ("l1", "l2", "energy"):
+        assert CRITERIA[name]([part("out", dead)], RNG).argmin() == 1
