@@ -9,7 +9,7 @@ from onnx_compress.compiler.errors import ModelError, UsageError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime import latency
-from onnx_compress.compiler.runtime.compare import Numerics, numerics, worst
+from onnx_compress.compiler.runtime.compare import Numerics, numerics
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.evaluation import Evaluation
 from onnx_compress.compiler.runtime.latency import Latency
@@ -130,12 +130,19 @@ class HeldOut:
         return self._numerics[key][1]
 
     def inexact(self, before: Model, after: Model, tolerance: float) -> str:
-        """Why `after` does not compute what `before` computes, or nothing: the check of an exact pass."""
-        results = self._compare(before, after, self.data.take(EXACT_SAMPLES))
-        if not results or all(result.within(tolerance) for result in results.values()):
+        """Why `after` does not compute what `before` computes, or nothing: the check of an exact pass.
+
+        A few models move by more than `tolerance` when onnxruntime itself reorders their sums; those may move
+        as far as that.
+        """
+        data = self.data.take(EXACT_SAMPLES)
+        results = self._compare(before, after, data)
+        outside = [name for name, result in results.items() if not result.within(tolerance)]
+        if not outside:
             return ""
-        name = next(name for name, result in results.items() if not result.within(tolerance))
-        return f"it moves the output '{name}': {results[name]} (worst: {worst(results)})"
+        noise = numerics(self._session(before), create(before, threads=self.threads, optimize=False), data)
+        beyond = [name for name in outside if not _is_noise(results[name], noise.get(name))]
+        return f"it moves the output '{beyond[0]}': {results[beyond[0]]}" if beyond else ""
 
     def _compare(self, reference: Model, candidate: Model, data: Dataset) -> dict[str, Numerics]:
         is_large = reference.weight_bytes() + candidate.weight_bytes() > TOGETHER
@@ -148,3 +155,10 @@ def _ratio(timing: Latency, reference: Latency) -> float:
     if len(timing.rounds_ms) == len(reference.rounds_ms):
         return latency.ratio(timing, reference).median
     return timing.median_ms / reference.median_ms
+
+
+def _is_noise(result: Numerics, noise: Numerics | None) -> bool:
+    """Whether a difference is one of rounding only, and no larger than what rounding makes of the same model."""
+    if noise is None or result.problem is not None or result.nonfinite or result.mismatched:
+        return False
+    return result.max_abs <= noise.max_abs
