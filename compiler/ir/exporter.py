@@ -182,8 +182,10 @@ def _export_attribute(node: Node, name: str, value: Any, store: Store) -> onnx.A
     is_known = file is not None and before is token(value)
     if isinstance(value, Constant) and (store is not embedded or not is_known or _has_external_data(value)):
         proto = onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=store(value))
-        if file is None or not file.t.name:
-            proto.t.ClearField("name")
+        # Inside the compiler it is called after the node's output; in the file it keeps its own name, mostly none.
+        proto.t.ClearField("name")
+        if file is not None and file.t.HasField("name"):
+            proto.t.name = file.t.name
         return proto
     if file is not None and is_known:
         return file

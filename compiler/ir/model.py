@@ -16,9 +16,8 @@ from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.importer import check_text, import_graph
 from onnx_compress.compiler.ir.inline import inlined
+from onnx_compress.compiler.ir.stream import MESSAGE_LIMIT
 
-MESSAGE_LIMIT = (1 << 31) - 1
-"""Bytes that one protobuf message can have."""
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
 """Bytes of weights up to which a model is one message: the rest is for the graph."""
 PLACEHOLDER_LIMIT = 1024

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import onnx
-from google.protobuf.message import EncodeError
 
 from onnx_compress.compiler.errors import OutputError
 from onnx_compress.compiler.ir import external
-from onnx_compress.compiler.ir.exporter import Store, embedded, external_entry
+from onnx_compress.compiler.ir.exporter import embedded, external_entry
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
-
-Export = Callable[[Store], onnx.ModelProto]
+from onnx_compress.compiler.ir.stream import Export, serialized
 
 
 def write(graph: Graph, export: Export, path: Path, *, force: bool, apart: bool) -> None:
@@ -32,19 +30,11 @@ def write(graph: Graph, export: Export, path: Path, *, force: bool, apart: bool)
         check_writable(target, force=force)
     if not apart:
         with replacing(path) as out:
-            out.write(_serialized(export(embedded), path))
+            out.writelines(serialized(graph, export, embedded))
         return
     with replacing(path) as out, replacing(data_path) as data:
         places = _write_data(graph, data, _location(data_path))
-        proto = export(lambda constant: places.get(constant) or embedded(constant))
-        out.write(_serialized(proto, path))
-
-
-def _serialized(proto: onnx.ModelProto, path: Path) -> bytes:
-    try:
-        return bytes(proto.SerializeToString(deterministic=True))
-    except (EncodeError, ValueError):
-        raise OutputError(f"{path}: the model exceeds the 2 GiB of an ONNX file even with its weights apart") from None
+        out.writelines(serialized(graph, export, lambda constant: places.get(constant) or embedded(constant)))
 
 
 def _location(data_path: Path) -> str:
