@@ -7,50 +7,10 @@ import onnx
 import pytest
 
 from onnx_compress.compiler.ir import edit, weights
-from onnx_compress.compiler.ir.graph import Constant, Node, Origin, Variable
+from onnx_compress.compiler.ir.graph import Origin, Variable
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.text import from_text
+from tests.compiler.ir.graphs import BRANCHES, CHAIN, is_whole, load, node
 from tests.golden_run import feeds_for, run
-
-HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
-
-CHAIN = """g (float[N,4] x) => (float[N,4] y) <float[4,4] w, float[4,4] v>
-{ ["first"] a = MatMul (x, w) ["copy"] b = Identity (a) ["second"] c = MatMul (b, w) ["last"] y = Add (c, x) }"""
-
-BRANCHES = """g (float[N,4] x, bool flag) => (float[N,4] y) <float[4,4] w>
-{
-  ["dead"] unused = Neg (x)
-  ["copy"] a = Identity (x)
-  ["choose"] h = If (flag) <
-    then_branch = yes () => (float[N,4] t) <float[4,4] inner, float[2] spare>
-      { ["in"] t = MatMul (a, inner) ["idle"] nobody = Neg (w) },
-    else_branch = no () => (float[N,4] e) { ["out"] e = MatMul (a, w) }
-  >
-  ["last"] y = Relu (h)
-}"""
-
-
-def load(text: str, head: str = HEAD) -> Model:
-    return from_text(head + text)
-
-
-def node(model: Model, name: str) -> Node:
-    return next(found for found in model.nodes() if found.name == name)
-
-
-def is_whole(model: Model) -> bool:
-    """Whether the graph's links agree in both directions, its nodes know their graph, and the result is valid."""
-    present = {id(found) for found in model.nodes()}
-    for graph in model.graph.graphs():
-        for found in graph.nodes:
-            assert found.graph is graph
-            assert all(found in tensor.outputs for tensor in found.inputs)
-            assert all(tensor.inputs == [found] for tensor in found.outputs)
-            for tensor in (*found.inputs, *found.outputs):
-                assert {id(reader) for reader in tensor.outputs} <= present, f"a ghost reads {tensor.name}"
-    assert model.graphs() == list(model.graph.graphs())
-    onnx.checker.check_model(model.proto(), full_check=True)
-    return True
 
 
 class TestSetWeight:
@@ -378,37 +338,3 @@ class TestSmallEdits:
             change()
             versions.append(model.version)
         assert versions == sorted(set(versions))
-
-
-class TestCloneIndependence:
-    def test_no_edit_of_a_clone_reaches_the_original(self):
-        model = load(
-            BRANCHES.replace("w>", "w> ", 1).replace("unused = Neg (x)", "unused = Constant <value_int = 1> ()")
-        )
-        before = model.proto()
-        twin = model.clone()
-        for constant in list(twin.constants()):
-            edit.replace_values(twin, constant, np.zeros(constant.shape, np.float32))
-        edit.bypass(twin, node(twin, "copy"))
-        edit.set_attr(twin, node(twin, "last"), "k", 1)
-        edit.sweep(twin)
-        twin.header.producer_name = "other"
-        twin.graph.header.name = "other"
-        assert model.proto() == before
-        assert is_whole(model)
-
-    def test_tensors_in_attributes_are_independent(self):
-        model = load("g () => (float[2] y) { y = Constant <value = float[2] {1,2}> () }")
-        twin = model.clone()
-        edit.replace_values(twin, weights.constant_of(twin.graph.nodes[0].outputs[0]), np.zeros(2, np.float32))
-        assert weights.value_of(model.graph.nodes[0].outputs[0]).tolist() == [1, 2]
-        proto = twin.proto().graph.node[0].attribute[0].t
-        assert onnx.numpy_helper.to_array(proto).tolist() == [0, 0]
-
-    def test_arrays_are_shared_and_can_not_be_written(self):
-        model = load(CHAIN)
-        edit.replace_values(model, model.graph.initializers[0], np.zeros((4, 4), np.float32))
-        constant: Constant = model.clone().graph.initializers[0]
-        assert np.shares_memory(constant.values, model.graph.initializers[0].values)
-        with pytest.raises(ValueError, match="read-only"):
-            constant.values[0, 0] = 1
