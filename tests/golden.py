@@ -20,12 +20,12 @@ A case is a heading with blocks under it::
     MatMul 'y': weight 'w' is an input too
     ```
 
-The first block is a pipeline as on the command line; `--exclude GLOB`, `--seed N` and `--max-drop X` may follow it. The comment is
-the tolerance: none means what the passes promise (EXACT: 1e-5 of the output's scale), `# close 0.3` is another share of
-that scale, `# runs` asks only for finite outputs of the same shape. `onnx after` is the canonical text (see
-`compiler/ir/text.py`), or the word `unchanged`, or `raises UsageError: message`; weights that kept name, type and shape
-and got other values are named in a comment line under it. `skipped` lists every place that the passes refused, with the
-reason; without the block there must be none. `pytest --update` writes both blocks as they are now.
+The first block is a pipeline as on the command line; `--exclude GLOB`, `--seed N` and `--max-drop X` may follow it. The
+comment is the tolerance: none means what the passes promise (EXACT: 1e-5 of the output's scale), `# close 0.3` is
+another share of that scale, `# runs` asks only for finite outputs of the same shape. `onnx after` is the canonical text
+(see `compiler/ir/text.py`), or the word `unchanged`, or `raises UsageError: message`; weights that kept name, type and
+shape and got other values are named in a comment line under it. `skipped` lists every place that the passes refused,
+with the reason; without the block there must be none. `pytest --update` writes both blocks as they are now.
 """
 
 from __future__ import annotations

@@ -246,6 +246,7 @@ def test_a_bad_recipe(folder, refused, text, says):
         ("gone/out.onnx", "does not exist"),
         (".", "is a folder"),
         ("x" * 300, "File name too long"),
+        ("/proc/out.onnx", "/proc/out.onnx"),
     ],
 )
 def test_an_output_that_can_not_be(refused, out, says):
