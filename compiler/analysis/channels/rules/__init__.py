@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from onnx_compress.compiler.analysis.channels.rules import elementwise, layout, norms, products, recurrent, selection
+from onnx_compress.compiler.analysis.channels.rules import (
+    attention,
+    elementwise,
+    layout,
+    norms,
+    products,
+    recurrent,
+    selection,
+)
 from onnx_compress.compiler.analysis.channels.walk import Rule
 
 RULES: dict[str, Rule] = {
@@ -12,4 +20,5 @@ RULES: dict[str, Rule] = {
     **selection.RULES,
     **norms.RULES,
     **recurrent.RULES,
+    **attention.RULES,
 }
