@@ -74,7 +74,7 @@ class PruneChannels(Pass):
         lost = shifts(readers(model, removal), statistics, only_constant=not ctx.data.real) if self.fold else []
         apply(model, removal)
         add_to_biases(model, lost)
-        ctx.notes["widths"] = {cut.group.label: [cut.group.size, cut.kept] for cut in cuts}
+        ctx.notes["widths"] = [_width(cut) for cut in cuts]
         return len(cuts)
 
     def plan(self, model: Model, ctx: Context, statistics: Statistics) -> tuple[Cut, ...]:
@@ -107,6 +107,11 @@ class PruneChannels(Pass):
             ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")
             scores = CRITERIA["energy"](slices, rng)
         return np.zeros(group.size) if scores is None else scores
+
+
+def _width(cut: Cut) -> dict[str, str | int]:
+    channels = cut.group.multiplicity
+    return {"layer": cut.group.label, "before": cut.group.size * channels, "after": cut.kept * channels}
 
 
 def _explain(groups: ChannelGroups, ctx: Context) -> None:

@@ -212,14 +212,20 @@ def _shrink(model: Model, slots: list[Slot], axes: Mapping[int, np.ndarray]) -> 
 
 
 def _replace(model: Model, slots: list[Slot], values: np.ndarray, origin: Origin) -> None:
-    """Let these readers of a constant read other values; they go on sharing it."""
+    """Let these readers of a constant read other values; they go on sharing it, at least within each body."""
     node, slot = slots[0]
     direct = node.inputs[slot]
-    shared = isinstance(direct, Constant) and set(edit.uses(model, direct)) == set(slots)
-    new = edit.set_weight(model, node, slot, values, tied=shared)
-    new.origin = origin
-    for other, at in slots[1:]:
-        edit.set_input(model, other, at, new)
+    if isinstance(direct, Constant) and set(edit.uses(model, direct)) == set(slots):
+        edit.set_weight(model, node, slot, values, tied=True).origin = origin
+        return
+    made: dict[int, Constant] = {}
+    for reader, at in slots:
+        scope = id(reader.graph)
+        if scope not in made:
+            made[scope] = edit.set_weight(model, reader, at, values)
+            made[scope].origin = origin
+        else:
+            edit.set_input(model, reader, at, made[scope])
 
 
 def _declare(model: Model, tensor: Variable, axes: Mapping[int, np.ndarray]) -> None:

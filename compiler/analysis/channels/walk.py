@@ -34,6 +34,10 @@ READS_SHAPES = {
 """Inputs that say how large something is, and are often computed from the shape of something else."""
 
 
+WITH_DEFAULTS = 4
+"""From this IR version on an initializer that is an input too is a default, before every initializer had to be one."""
+
+
 @dataclass(frozen=True)
 class Fixed:
     """An axis that can't be pruned, and why."""
@@ -72,12 +76,11 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Crossing:
-    """An axis taken apart by `node` into factors of `sizes`; `taken` is the one that may be cut."""
+    """An axis that `node` takes apart into factors of `sizes`, or makes of them: one of them may be cut."""
 
     node: Node
     atoms: np.ndarray
     sizes: tuple[int, ...]
-    taken: int
 
 
 Rule: TypeAlias = "Callable[[Walk, Node], None]"
@@ -107,12 +110,12 @@ class Walk:
         self._unranked: set[Tensor] = set()
         self._learned: dict[Tensor, tuple[Dim, ...]] = {}
         self._constants: dict[tuple[Node, int], list[Axis]] = {}
-        self._graph: Graph | None = None
+        self._defaults: set[Tensor] = set()
 
     def run(self, model: Model, rules: Mapping[str, Rule]) -> None:
         """Walk over the graph and the bodies in it; a body sees what is around it as fixed."""
+        self._defaults = {tensor for tensor in model.graph.inputs if model.header.ir_version >= WITH_DEFAULTS}
         for graph in model.graph.graphs():
-            self._graph = graph
             for tensor in graph.inputs:
                 self._outside(tensor, f"graph input '{tensor.name}'")
             for node in graph.nodes:
@@ -228,8 +231,9 @@ class Walk:
         return self._constants[node, slot]
 
     def _constant(self, constant: Constant, node: Node, slot: int, roles: Sequence[str | None] | None) -> list[Axis]:
-        if constant.stored.dtype in (np.int64, np.int32):
-            return [SINGLE if size == 1 else Fixed("these are indices") for size in constant.stored.shape]
+        if constant.stored.dtype in (np.int64, np.int32) or constant in self._defaults:
+            why = f"input '{constant.name}' has it as default" if constant in self._defaults else "these are indices"
+            return [SINGLE if size == 1 else Fixed(why) for size in constant.stored.shape]
         found: list[Axis] = []
         for axis, size in enumerate(constant.stored.shape):
             role = roles[axis] if roles is not None and axis < len(roles) else ("" if roles is None else None)
@@ -282,7 +286,7 @@ class Walk:
             return [axis if i in ways else SINGLE for i in range(len(sizes))]
         if taken is None:
             taken = ways[self.cut_of(node, len(ways))]
-        self.crossings.append(Crossing(node, axis, tuple(sizes), taken))
+        self.crossings.append(Crossing(node, axis, tuple(sizes)))
         rows = np.moveaxis(axis.reshape(sizes), taken, 0).reshape(sizes[taken], -1)
         self.atoms.unite(rows[:, :1], rows[:, 1:])
         other = Fixed(f"{node.label()} is cut along another factor")
@@ -301,7 +305,7 @@ class Walk:
         if len(tracked) > 1:
             vectors = [part for part in parts if isinstance(part, np.ndarray)]
             lengths = tuple(len(vector) for vector in vectors)
-            self.crossings.append(Crossing(node, np.concatenate(vectors), lengths, tracked.index(chosen)))
+            self.crossings.append(Crossing(node, np.concatenate(vectors), lengths))
         for i in tracked:
             if i != chosen:
                 self.fix(parts[i], f"{node.label()} is cut along another factor")

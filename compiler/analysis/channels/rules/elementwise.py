@@ -37,10 +37,11 @@ def cast(walk: Walk, node: Node) -> None:
     values = walk.integers.of(node.inputs[0])
     to_float = node.attrs.get("to") in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
     if to_float and node.inputs[0] in walk.integers.sources:
-        if values is None:
-            walk.fix_sources(node, 0)
-        elif UNKNOWN not in values:
+        known = None if values is None else values != UNKNOWN
+        if values is not None and known is not None and known.all():
             walk.mend(Freeze(node, 0, values))
+        elif known is None or known.any():
+            walk.fix_sources(node, 0)
     pass_on(walk, node)
 
 

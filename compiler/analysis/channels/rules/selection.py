@@ -114,7 +114,7 @@ def _bounds(walk: Walk, node: Node, rank: int) -> list[tuple[int, int, int, int]
 
 def _range(walk: Walk, node: Node, axis: Axis, bounds: tuple[int, int, int], position: int) -> Axis:
     if not isinstance(axis, np.ndarray):
-        return axis if axis is not SINGLE else SINGLE
+        return axis
     start, end, step = slice(*bounds).indices(len(axis))
     if step != 1:
         walk.fix(axis, f"{node.label()} takes every {step}th of it")

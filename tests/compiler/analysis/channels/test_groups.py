@@ -201,3 +201,34 @@ def test_a_large_graph_takes_seconds():
     groups = ChannelGroups.of(model)
     assert len(groups.prunable) == 1000
     assert time.perf_counter() - started < 15
+
+
+def test_a_weight_that_callers_may_replace_is_fixed():
+    model = from_text(HEAD + TIED)
+    weight = next(c for c in model.constants() if c.name == "w")
+    model.graph.inputs.append(weight)
+    groups = ChannelGroups.of(model)
+    assert not groups.prunable
+    assert "input 'w' has it as default" in [why for _, why in reasons(groups)]
+
+
+def test_a_weight_read_in_two_bodies_and_outside_stays_in_reach_of_all():
+    model = from_text(
+        HEAD
+        + """g (bool c, float[N,8] x) => (float[N,4] y, float[N,4] z)
+    <float[8,16] a, float[16,4] b>
+    {
+      y = If (c) <
+        then_branch = then () => (float[N,4] p) { h = MatMul (x, a) r = Relu (h) p = MatMul (r, b) },
+        else_branch = other () => (float[N,4] q) { i = MatMul (x, a) s = Tanh (i) q = MatMul (s, b) }
+      >
+      k = MatMul (x, a)
+      t = Sigmoid (k)
+      z = MatMul (t, b)
+    }"""
+    )
+    assert [group.size for group in ChannelGroups.of(model).prunable] == [16]
+    result = pruned(model)
+    assert {c.name: c.stored.shape for c in result.constants()} == {"a": (8, 8), "b": (8, 4)}
+    feeds = feeds_for(model) | {"c": np.array(True)}
+    assert distance(run(zeroed(model), feeds), run(result, feeds)) < 1e-6
