@@ -16,6 +16,7 @@ from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.quantize import _floats, _ranges
+from onnx_compress.passes.quantize._bytes import stored_bytes
 from onnx_compress.passes.quantize._calibrate import observe
 from onnx_compress.passes.quantize._histogram import Histogram
 from onnx_compress.passes.quantize._insert import Inserter, Types
@@ -105,9 +106,17 @@ class QuantizeInt8(Pass):
         if len(left) >= len(layers):
             ctx.skip("model", "no layer can be quantized within the budget without making the file larger")
             return 0
+        if left:
+            self._warn_if_slower(model, build(kind, left), len(left), ctx)
         changed = self._write(model, ranges, {*excluded, *left}, kind)
         ctx.notes["quantized_layers"] = len(layers) - len(left)
         return changed
+
+    def _warn_if_slower(self, model: Model, mixed: Model, count: int, ctx: Context) -> None:
+        times = ctx.judge.speed({"float": model, "int8": mixed})
+        if times["float"] < MARGIN * times["int8"]:
+            ratio = times["int8"] / times["float"]
+            ctx.skip("model", f"with {count} layers in float it runs {ratio:.2f} times as long as before")
 
     def _too_small(
         self, model: Model, build: partial[Model], left: list[str], layers: list[str], ctx: Context
@@ -187,8 +196,3 @@ def _named(model: Model, names: Collection[str]) -> set[Node]:
 
 def _silent(node: Node, why: str) -> None:
     """Reasons are reported once, when the layers are first looked at."""
-
-
-def stored_bytes(model: Model) -> int:
-    """Bytes of the model as a file, without writing it."""
-    return model.weight_bytes() + int(model.skeleton(0).ByteSize())

@@ -11,7 +11,8 @@ import pytest
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime import session
-from onnx_compress.passes.quantize.quantize_int8 import QuantizeInt8, stored_bytes
+from onnx_compress.passes.quantize._bytes import stored_bytes
+from onnx_compress.passes.quantize.quantize_int8 import QuantizeInt8
 
 RESIDUAL = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,16,8,8] x) => (float[N,10] y)
@@ -207,3 +208,11 @@ def test_weights_of_other_types_are_refused_with_the_reason(context):
     ctx = context(model)
     assert int8().run(model, ctx) == 1
     assert [(s.where, s.why) for s in ctx.skips] == [("MatMul 'one'", "its weight is float16, not float32")]
+
+
+def test_a_mix_that_is_slower_than_float_says_so(context):
+    model = from_text(PAIR)
+    drops = iter([3.0, 0.5])
+    ctx = context(model, judge=context.Judge(drops=lambda m: next(drops), times={"float": 1.0, "int8": 1.5}))
+    assert int8().run(model, ctx) == 1
+    assert ctx.skips[-1].why == "with 1 layers in float it runs 1.50 times as long as before"
