@@ -92,10 +92,12 @@ def context(one: Pass, model: Model, original: Model, command: Command | None = 
         nested = Command(text, command.exclude, command.seed, command.max_drop)
         return apply(nested, model, original, ctx.skips)
 
+    data = synthetic(original, samples=SAMPLES, seed=command.seed)
+    data.source.real = one.repairs  # these refuse made-up inputs
     ctx = Context(
         model=model,
         original=original,
-        data=synthetic(original, samples=SAMPLES, seed=command.seed),
+        data=data,
         judge=PlainJudge(original, command.max_drop),
         seed=command.seed,
         pass_name=one.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TypeAlias
 
@@ -109,6 +109,11 @@ class Recording:
         for entry in self._entries:
             yield dict(self._load(place) for place in entry)
 
+    def select(self, names: Collection[str]) -> Iterator[Arrays]:
+        """The arrays `names` of each set; the others are not read."""
+        for entry in self._entries:
+            yield dict(self._load(place) for place in entry if _name(place) in names)
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -130,3 +135,7 @@ class Recording:
         self._file.seek(place.offset)
         data = self._file.read(math.prod(place.shape) * place.dtype.itemsize)
         return place.name, np.frombuffer(data, place.dtype).reshape(place.shape)
+
+
+def _name(place: _Place | tuple[str, np.ndarray]) -> str:
+    return place.name if isinstance(place, _Place) else place[0]

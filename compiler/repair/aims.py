@@ -1,0 +1,80 @@
+"""What a layer aims at: which value of the original, and what is added to the layer's own output before that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_compress.compiler.ir.extract import ancestors
+from onnx_compress.compiler.ir.graph import Node, Variable
+from onnx_compress.compiler.repair.layers import Layer
+from onnx_compress.compiler.repair.recognize import Seen, View
+
+
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """The value `name` of the original, of which the channels `kept` (None: all) along `axis` are left.
+
+    Values of the compressed model in `beside` are added to the layer's output to make `value`, its counterpart there.
+    """
+
+    name: str
+    axis: int
+    kept: np.ndarray | None
+    value: Variable
+    beside: tuple[Variable, ...] = ()
+
+    def channels(self, values: np.ndarray) -> np.ndarray:
+        """Of values [rows, channels] of the original those that are left."""
+        return values if self.kept is None else values[:, self.kept]
+
+
+def aim_of(layer: Layer, view: View, names: Collection[str], order: Mapping[Node, int]) -> Aim | str:
+    """What `layer` aims at, or why nothing corresponds to its output in an original with values `names`.
+
+    `order` is that of the layers that will be fitted.
+
+    The last layer of a residual branch aims at the sum, so that it makes up for what is wrong with the shortcut
+    too; of several layers that feed one sum this is the last one, the others aim at their own outputs.
+    """
+    total = _sum(layer, view, order)
+    better = None if total is None else value_aim(total[0], layer.axis, view, names, total[1])
+    return better if isinstance(better, Aim) else value_aim(layer.result, layer.axis, view, names)
+
+
+def value_aim(
+    value: Variable, axis: int, view: View, names: Collection[str], beside: tuple[Variable, ...] = ()
+) -> Aim | str:
+    """The aim that `value`, of which channels along `axis` may have been cut, be what it was."""
+    origin = value.origin
+    if origin.name not in names:
+        return f"the original has no value that corresponds to '{value.name}'"
+    rank = len(view.seen[value.name].shape)
+    kept = {cut % rank: indices for cut, indices in origin.kept.items()}
+    if any(cut != axis % rank for cut in kept):
+        return f"more than channels is cut of '{value.name}'"
+    return Aim(origin.name, axis, kept.get(axis % rank), value, beside)
+
+
+def _sum(layer: Layer, view: View, order: Mapping[Node, int]) -> tuple[Variable, tuple[Variable, ...]] | None:
+    """The sum that the layer's output goes into, and its other terms, if none of them will change any more."""
+    reader = view.sole_reader(layer.result)
+    if reader is None or not reader.is_op("Add", "Sum"):
+        return None
+    total = reader.outputs[0]
+    beside = tuple(t for t in reader.inputs if t is not layer.result and isinstance(t, Variable))
+    if len(beside) + 1 != len(reader.inputs) or not all(view.is_computed(term) for term in beside):
+        return None
+    assert layer.node.graph is not None
+    behind = ancestors(layer.node.graph, beside)
+    if layer.node in behind or any(order.get(node, -1) > order[layer.node] for node in behind):
+        return None
+    if not isinstance(total, Variable) or _shape(total, view.seen) != _shape(layer.result, view.seen):
+        return None
+    return total, beside
+
+
+def _shape(value: Variable, seen: Mapping[str, Seen]) -> tuple[int, ...] | None:
+    return seen[value.name].shape if value.name in seen else None

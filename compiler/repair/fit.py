@@ -1,0 +1,105 @@
+"""Fitting one layer: which ridge, and whether the result is better at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from onnx_compress.compiler.repair.equations import Equations, Free
+
+RIDGES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Shares of the mean diagonal to choose from."""
+EXACT = 1e-5
+"""Error, as a share of the target's spread, below which nothing is left to mend in float32."""
+GAIN = 1e-3
+"""Share of the error on rows not fitted to that a refit must take away."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What became of a layer.
+
+    `before` and `after` are errors as shares of the target's spread, on all rows. `weights` and `shift` are None where
+    the layer stays as it is, and `reason` says why, unless there was nothing to mend.
+    """
+
+    before: float
+    after: float
+    ridge: float = 0.0
+    weights: np.ndarray | None = None
+    shift: np.ndarray | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One layer to be solved for: its `weights` and `shift` as they are, which of them are free, how they are stored.
+
+    `ridge` None: the one that does best on rows that were not fitted.
+    """
+
+    weights: np.ndarray
+    shift: np.ndarray
+    free_shift: bool
+    support: np.ndarray | None
+    dtype: np.dtype
+    ridge: float | None = None
+
+    def free(self, ridge: float) -> Free:
+        """What may change, with this ridge."""
+        return Free(ridge, self.free_shift, self.support)
+
+
+def solve(task: Task, fit: Equations, check: Equations) -> Solution:
+    """The weights of least error, or why the present ones stay.
+
+    `fit` and `check` are sums over different rows. The ridge is the one that does best on `check` when solved for on
+    `fit`; the weights are then solved for on all rows.
+    """
+    together = fit + check
+    if not together.is_finite:
+        return Solution(0.0, 0.0, reason="its activations are not finite")
+    spread = together.spread() or 1.0
+    present = together.error(task.weights, task.shift)
+    before = sqrt(present / spread)
+    if before <= EXACT:
+        return Solution(before, before)
+    ridge, gain = _ridge(task, fit, check)
+    if gain < GAIN:
+        return Solution(before, before, reason="the best weights are no better on rows that were not fitted")
+    weights, shift = (
+        _stored(array, task.dtype) for array in together.solve(task.weights, task.shift, task.free(ridge))
+    )
+    if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
+        return Solution(before, before, reason="the best weights are not finite")
+    after = together.error(weights, shift)
+    if after >= present:
+        return Solution(before, before, reason="the best weights are no better once they are rounded")
+    return Solution(before, sqrt(after / spread), ridge, weights, shift)
+
+
+def _ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:
+    """The ridge that does best on `check`, and the share of the error there that it takes away."""
+    measure = check if check.count else fit
+    before = measure.error(task.weights, task.shift)
+    found = []
+    for ridge in RIDGES if task.ridge is None else (task.ridge,):
+        try:
+            weights, shift = fit.solve(task.weights, task.shift, task.free(ridge))
+        except np.linalg.LinAlgError:
+            continue
+        error = measure.error(weights, shift)
+        if np.isfinite(error):
+            found.append((error, ridge))
+    if not found or before == 0:
+        return 0.0, 0.0
+    error, ridge = min(found)
+    return ridge, 1 - error / before
+
+
+def _stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The numbers as they are when stored."""
+    with np.errstate(over="ignore"):
+        return array.astype(dtype).astype(np.float64)

@@ -1,0 +1,210 @@
+"""Layers that are linear in their weights, as systems of equations: rows of inputs times a matrix.
+
+For every layer, output = rows · weights + shift, with rows [groups, m, K] for m output positions, weights
+[groups, K, M] and shift [groups, M]; the output's channels are the groups' M channels one after another.
+`_recognize.py` finds them in a model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Node, Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import input_value
+from onnx_compress.compiler.repair.windows import Windows
+
+
+@dataclass(frozen=True, eq=False)
+class Layer(ABC):
+    """One layer.
+
+    `source` is the value that `rows` takes, `result` the value that the layer gives (behind a bias that is
+    added by a node of its own), `axis` the axis of its channels. `bias` is the node and slot that read the
+    bias, a slot that may be empty; None where there is no place for one. `dtype` is the type
+    in which weights are stored.
+    """
+
+    node: Node
+    source: Variable
+    result: Variable
+    axis: int
+    bias: tuple[Node, int] | None
+    dtype: np.dtype
+
+    free: ClassVar[str] = "weights"
+    """What is solved for, as the report calls it."""
+
+    @abstractmethod
+    def rows(self, x: np.ndarray, places: np.ndarray, outs: tuple[int, ...]) -> np.ndarray:
+        """The inputs [groups, m, K] of the outputs at `places`, flat indices into `outs`: result's sizes but `axis`."""
+
+    def offset(self, x: np.ndarray, places: np.ndarray) -> np.ndarray | None:
+        """The part [m, channels] of the output at `places` that stays as it is; None for nothing."""
+        return None
+
+    @abstractmethod
+    def weights(self) -> np.ndarray:
+        """The matrices [groups, K, M] as they are."""
+
+    def shift(self) -> np.ndarray:
+        """The bias [groups, M] as it is."""
+        groups, _, width = self.weights().shape
+        value = None if self.bias is None else input_value(*self.bias)
+        if value is None:
+            return np.zeros((groups, width))
+        return np.broadcast_to(value.astype(np.float64).reshape(-1), (groups * width,)).reshape(groups, width)
+
+    @abstractmethod
+    def store(self, model: Model, weights: np.ndarray, shift: np.ndarray | None) -> None:
+        """Write matrices [groups, K, M], and a bias [groups, M] unless None, into `model`."""
+
+    def store_shift(self, model: Model, shift: np.ndarray | None) -> None:
+        """Write the bias; one that does not exist yet is added unless it is zero."""
+        if shift is None or self.bias is None:
+            return
+        node, slot = self.bias
+        old = input_value(node, slot)
+        values = shift.reshape(-1).astype(self.dtype if old is None else old.dtype)
+        if old is None and not values.any():
+            return
+        if old is not None:
+            shape = old.shape if old.size == values.size else values.shape
+            edit.set_weight(model, node, slot, values.reshape(shape))
+            return
+        base = node.name or node.outputs[0].name
+        edit.set_input(model, node, slot, edit.add_constant(model, base, "bias", values, graph=node.graph))
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Layer):
+    """Conv and ConvTranspose of any dimension, stride, padding, dilation and number of groups; K = taps · channels."""
+
+    windows: Windows
+    groups: int
+
+    def rows(self, x: np.ndarray, places: np.ndarray, outs: tuple[int, ...]) -> np.ndarray:
+        """See the base."""
+        patches = self.windows.gather(x, places, outs[1:])
+        count, taps, channels = patches.shape
+        split = patches.reshape(count, taps, self.groups, channels // self.groups)
+        return split.transpose(2, 0, 1, 3).reshape(self.groups, count, -1)
+
+    def weights(self) -> np.ndarray:
+        """See the base."""
+        kernel = self._values().astype(np.float64)
+        taps = prod(kernel.shape[2:])
+        if self.windows.is_transposed:  # [groups · channels, M, *kernel]
+            split = kernel.reshape(self.groups, -1, kernel.shape[1], taps).transpose(0, 3, 1, 2)
+        else:  # [groups · M, channels, *kernel]
+            split = kernel.reshape(self.groups, -1, kernel.shape[1], taps).transpose(0, 3, 2, 1)
+        return split.reshape(self.groups, -1, split.shape[-1])
+
+    def store(self, model: Model, weights: np.ndarray, shift: np.ndarray | None) -> None:
+        """See the base."""
+        old = self._values()
+        taps = prod(old.shape[2:])
+        split = weights.reshape(self.groups, taps, -1, weights.shape[-1])
+        order = (0, 2, 3, 1) if self.windows.is_transposed else (0, 3, 2, 1)
+        edit.set_weight(model, self.node, 1, split.transpose(order).reshape(old.shape).astype(old.dtype))
+        self.store_shift(model, shift)
+
+    def _values(self) -> np.ndarray:
+        values = input_value(self.node, 1)
+        assert values is not None
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Layer):
+    """MatMul with a constant matrix on either side, and Gemm: scale · X · W + shift, X transposed or not.
+
+    `slot` is where the matrix stands. On the left (`axis` −2) the product is taken as (Xᵀ Wᵀ)ᵀ.
+    """
+
+    slot: int
+    scale: float = 1.0
+    shift_scale: float = 1.0
+    is_input_transposed: bool = False
+    is_weight_transposed: bool = False
+
+    def rows(self, x: np.ndarray, places: np.ndarray, outs: tuple[int, ...]) -> np.ndarray:
+        """See the base."""
+        view = np.swapaxes(x, -1, -2) if self.is_input_transposed != (self.axis == -2) else x
+        return view[np.unravel_index(places, view.shape[:-1])][None]
+
+    def weights(self) -> np.ndarray:
+        """See the base."""
+        values = self._values().astype(np.float64) * self.scale
+        return (values.T if self._is_turned else values)[None]
+
+    def shift(self) -> np.ndarray:
+        """See the base."""
+        return super().shift() * self.shift_scale
+
+    def store(self, model: Model, weights: np.ndarray, shift: np.ndarray | None) -> None:
+        """See the base."""
+        old = self._values()
+        matrix = weights[0] / self.scale
+        edit.set_weight(model, self.node, self.slot, (matrix.T if self._is_turned else matrix).astype(old.dtype))
+        self.store_shift(model, None if shift is None else shift / self.shift_scale)
+
+    @property
+    def _is_turned(self) -> bool:
+        return self.is_weight_transposed != (self.axis == -2)
+
+    def _values(self) -> np.ndarray:
+        values = input_value(self.node, self.slot)
+        assert values is not None
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class Shift(Layer):
+    """A layer of which only the bias is free, because its weights are stored in a form that must stay.
+
+    Its `source` is its own result: what the present weights make of the compressed model's inputs.
+    """
+
+    width: int
+    scale: float = 1.0
+
+    free = "bias"
+
+    def rows(self, x: np.ndarray, places: np.ndarray, outs: tuple[int, ...]) -> np.ndarray:
+        """No columns at all."""
+        return np.zeros((1, len(places), 0))
+
+    def offset(self, x: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The present output."""
+        return sampled(x, self.axis, places)
+
+    def weights(self) -> np.ndarray:
+        """An empty matrix."""
+        return np.zeros((1, 0, self.width))
+
+    def shift(self) -> np.ndarray:
+        """Zero: the present bias is in the present output."""
+        return np.zeros((1, self.width))
+
+    def store(self, model: Model, weights: np.ndarray, shift: np.ndarray | None) -> None:
+        """Add `shift` to the bias."""
+        if shift is not None:
+            self.store_shift(model, super().shift() + shift / self.scale)
+
+
+def sampled(values: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:
+    """The channels [m, C] along `axis` at `places`, flat indices into the other axes."""
+    view = np.moveaxis(values, axis, -1)
+    return view[np.unravel_index(places, view.shape[:-1])]
+
+
+def others(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """A shape without its axis of channels."""
+    return tuple(np.delete(shape, axis).tolist())

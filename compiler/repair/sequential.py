@@ -1,0 +1,232 @@
+"""Refit: every layer that compression disturbed is solved for anew, front to back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from math import sqrt
+from typing import TypeAlias
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.repair.equations import Equations
+from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
+from onnx_compress.compiler.repair.layers import Layer, sampled
+from onnx_compress.compiler.repair.plan import Choice, Refusal, Step, plan
+from onnx_compress.compiler.repair.prefix import Prefix
+from onnx_compress.compiler.repair.reference import Reference, Rows
+from onnx_compress.compiler.repair.statistics import Moments, Normalization
+from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.outputs import Arrays
+
+CHUNK_BYTES = 1 << 27
+"""Bytes of rows that are in memory at once."""
+CHECKED = 8
+"""One row in so many is not fitted but says what the fit is worth."""
+
+Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of a layer.
+
+    `free` is what was solved for: weights, bias, statistics. `before` and `after` are its errors as shares of the
+    target's spread. `reason` says why it stayed as it was; empty where it changed or nothing was to mend.
+    """
+
+    name: str
+    free: str
+    rows: int = 0
+    unknowns: int = 0
+    ridge: float = 0.0
+    before: float = 0.0
+    after: float = 0.0
+    reason: str = ""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is not as it was."""
+        return self.after < self.before
+
+
+@dataclass(frozen=True)
+class Report:
+    """The layers that differed from the original's, in the order in which they were fitted."""
+
+    layers: tuple[Fitted, ...] = ()
+
+    @property
+    def changed(self) -> int:
+        """How many layers are not as they were."""
+        return sum(layer.is_changed for layer in self.layers)
+
+
+def refit(
+    model: Model,
+    original: Model,
+    data: Dataset,
+    rng: np.random.Generator,
+    *,
+    layers: Choice | None = None,
+    ridge: float | None = None,
+    reference: Reference | None = None,
+    progress: Bars | None = None,
+) -> Report:
+    """Solve for the weights of every layer of `model` that differs from `original`, in place.
+
+    For each layer, front to back, min ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²: X are its inputs in `model`, whose earlier
+    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero.
+
+    Args:
+        model: the compressed model; the origins of its values tell what they were in the original.
+        original: the model as it was.
+        data: samples, of which only the inputs are used.
+        rng: draws the positions that are sampled, unless there is a `reference`.
+        layers: which nodes may be touched; None: all.
+        ridge: λ as a share of the mean diagonal of XᵀX; None: for each layer the one that does best on rows that
+            are not fitted.
+        reference: activations of the original over the same data, kept from an earlier refit of another candidate.
+        progress: shows how far it is: called with a label and the number of steps.
+    """
+    if reference is None:
+        reference = Reference(original, data, int(rng.integers(1 << 62)))
+    found = list(plan(model, reference, layers))
+    steps = [step for step in found if isinstance(step, Step)]
+    bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
+    # Sums in float64 differ in the last bit with the number of threads that share them.
+    with bar as advance, threadpool_limits(1, user_api="blas"):
+        fitter = _Fitter(model, reference, ridge)
+        if steps:
+            fitter.prepare(steps)
+            advance()
+        results = []
+        for item in found:
+            results.append(fitter.refused(item) if isinstance(item, Refusal) else fitter.fit(item))
+            if isinstance(item, Step):
+                advance()
+    return Report(tuple(results))
+
+
+@dataclass
+class _Fitter:
+    model: Model
+    reference: Reference
+    ridge: float | None
+    prefix: Prefix = field(init=False)
+
+    def prepare(self, steps: list[Step]) -> None:
+        """Run the original for everything that is aimed at."""
+        wanted = {step.aim.name: step.wanted for step in steps}
+        for step in steps:
+            if not wanted[step.aim.name].covers(step.wanted):
+                wanted[step.aim.name] = step.wanted
+        self.reference.record(wanted)
+        goals = [(step.node, step.needs) for step in steps]
+        self.prefix = Prefix(self.model, self.reference.data, self.reference.batch, goals)
+
+    def refused(self, item: Refusal) -> Fitted:
+        return Fitted(_name(item), "nothing", reason=item.reason)
+
+    def fit(self, step: Step) -> Fitted:
+        """Solve for one layer and write what is better."""
+        if isinstance(step.layer, Normalization):
+            return self.estimate(step, step.layer)
+        layer, weights, shift = step.layer, step.layer.weights(), step.layer.shift()
+        fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
+        for arrays, rows in self.pairs(step):
+            for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
+                x = layer.rows(arrays[layer.source.name], part.places, part.outs)
+                y = _grouped(_rest(part, step, arrays), len(weights))
+                held = len(part.places) // CHECKED
+                # Positions are sorted, so that the last ones are other samples than the first.
+                last = len(part.places) - held
+                fit.add(x[:, :last], y[:, :last])
+                if held:
+                    check.add(x[:, last:], y[:, last:])
+        support = weights != 0
+        is_dense = bool(support.all())
+        free_shift = layer.bias is not None
+        task = Task(weights, shift, free_shift, None if is_dense else support, layer.dtype, self.ridge)
+        solution = solve(task, fit, check)
+        if solution.weights is not None:
+            layer.store(self.model, solution.weights, solution.shift if free_shift else None)
+        return _fitted(step, solution, fit.count + check.count, weights.shape[1])
+
+    def estimate(self, step: Step, norm: Normalization) -> Fitted:
+        """Estimate the statistics of one normalization and write them if they are better."""
+        moments = Moments.zeros(len(norm.statistics()[0]))
+        for arrays, rows in self.pairs(step):
+            moments.add(sampled(arrays[norm.source.name], 1, rows.places), step.aim.channels(rows.values))
+        before, after = norm.errors(moments, *norm.statistics()), norm.errors(moments, *norm.estimated(moments))
+        spread = norm.spread(moments) or 1.0
+        report = Fitted(_name(step), "statistics", moments.count, before=sqrt(before / spread))
+        if sqrt(before / spread) <= EXACT:
+            return replace(report, after=report.before)
+        if not after < before:
+            return replace(report, after=report.before, reason="statistics of the compressed model are no better")
+        norm.store(self.model, *norm.estimated(moments))
+        return replace(report, after=sqrt(after / spread))
+
+    def pairs(self, step: Step) -> Iterator[tuple[Arrays, Rows]]:
+        """For each batch the values that a layer needs, and the positions of its aim."""
+        return zip(self.prefix.batches(step.node, step.needs), self.reference.rows(step.aim.name), strict=True)
+
+
+def _chunks(rows: Rows, width: int) -> Iterator[Rows]:
+    """The positions in parts of which rows of `width` numbers are not too large."""
+    size = max(1, CHUNK_BYTES // (8 * width))
+    for start in range(0, len(rows.places), size):
+        part = slice(start, start + size)
+        yield Rows(rows.outs, rows.places[part], rows.values[part])
+
+
+def _rest(rows: Rows, step: Step, arrays: Arrays) -> np.ndarray:
+    """What the free entries of a layer must give [rows, channels]: the aim without all that is added beside them."""
+    assert isinstance(step.layer, Layer)
+    rest = step.aim.channels(rows.values).astype(np.float64)
+    for term in step.aim.beside:
+        rest -= sampled(
+            _spread_out(arrays[term.name], rows.outs, step.aim.axis, rest.shape[1]), step.aim.axis, rows.places
+        )
+    offset = step.layer.offset(arrays[step.layer.source.name], rows.places)
+    return rest if offset is None else rest - offset
+
+
+def _spread_out(term: np.ndarray, outs: tuple[int, ...], axis: int, channels: int) -> np.ndarray:
+    """A term of a sum broadcast to the sum's shape; a batch that was filled up stays longer than `outs` says."""
+    shape = list(outs)
+    shape.insert(axis % (len(outs) + 1), channels)
+    if term.ndim == len(shape):
+        shape[0] = max(shape[0], term.shape[0])
+    return np.broadcast_to(term, shape)
+
+
+def _grouped(values: np.ndarray, groups: int) -> np.ndarray:
+    """Targets [rows, channels] as [groups, rows, M]."""
+    return values.reshape(len(values), groups, -1).transpose(1, 0, 2)
+
+
+def _fitted(step: Step, solution: Solution, rows: int, unknowns: int) -> Fitted:
+    assert isinstance(step.layer, Layer)
+    return Fitted(
+        name=_name(step),
+        free=step.layer.free,
+        rows=rows,
+        unknowns=unknowns,
+        ridge=solution.ridge,
+        before=solution.before,
+        after=solution.after,
+        reason=solution.reason,
+    )
+
+
+def _name(item: Step | Refusal) -> str:
+    return item.node.name or item.node.outputs[0].name
+
+
+def _silent(done: int = 1, note: str = "") -> None:
+    """No one is watching."""

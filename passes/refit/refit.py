@@ -1,0 +1,82 @@
+"""refit: weights solved for anew, so that layers give what they gave before compression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair import Fitted, refit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refit(Pass):
+    """Mend in closed form what the passes before it broke, without labels.
+
+    For every Conv, ConvTranspose, Gemm and MatMul whose weights or inputs are not the original's, front to back:
+
+        min over W, b   ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²
+
+    X are the layer's inputs in the compressed model, whose earlier layers are mended by then, so that errors do not
+    add up; Y is what the layer gave in the original, of which the channels that are left count; W₀ are the present
+    weights. X has a row for each sampled output position: the patch that the kernel sees there, with the
+    layer's own stride, padding, dilation and groups. At least 24 rows are taken for each unknown where the data have
+    them; XᵀX and XᵀY are summed in float64. The last layer of a residual branch aims at the original *sum* minus
+    the shortcut as it now is.
+
+    Weights that are zero stay zero. Weights that are stored as integers, have a codebook or are shared by several
+    layers stay as they are, and only the layer's bias is solved for. A BatchNormalization gets the mean and
+    variance that give its output the mean and spread it had. A layer stays as it is where the best
+    weights do not do better on the eighth of the rows that is kept out of the fit; the ridge λ is the
+    one that does best there.
+
+    He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (arXiv:1707.06168):
+    rows, sequence and residual targets; Hubara et al., "Accelerated Sparse Neural Training", NeurIPS 2021
+    (arXiv:2102.08124), AdaPrune: fitting on the support; Frantar and Alistarh, "Optimal Brain Compression",
+    NeurIPS 2022 (arXiv:2208.11580): statistics of BatchNormalization.
+
+    The wrong choice without real samples: weights that fit made-up inputs do worse on real ones, so that the pass
+    then refuses. Below 64 samples it repairs less; for models with quantized activations it does nothing.
+    """
+
+    name = "refit"
+    effect = Effect.LOSSY
+    repairs = True
+
+    samples: int = option(1024, "calibration samples to use, at most", low=1)
+    ridge: float | None = option(
+        None, "λ as a share of the mean diagonal of XᵀX; none: for each layer the best on rows not fitted", low=0.0
+    )
+
+    def run(self, model: Model, ctx: Context) -> int:
+        """Refit; returns how many layers got other weights."""
+        if not ctx.data.real:
+            ctx.skip(self.name, "it needs real samples (--data): fitted to made-up inputs, layers get worse")
+            return 0
+        report = refit(
+            model,
+            ctx.original,
+            ctx.data.take(self.samples, ctx.seed),
+            ctx.rng,
+            layers=lambda node: not ctx.is_excluded(node),
+            ridge=self.ridge,
+            progress=ctx.progress,
+        )
+        for layer in report.layers:
+            if layer.reason:
+                ctx.skip(layer.name, layer.reason)
+        if report.layers:
+            ctx.notes["error"] = _summary(report.layers)
+            ctx.notes["layers"] = [asdict(layer) for layer in report.layers]
+        return report.changed
+
+
+def _summary(layers: Sequence[Fitted]) -> str:
+    """The error of the layers that changed, as a share of their output's spread, on average."""
+    changed = [layer for layer in layers if layer.is_changed]
+    if not changed:
+        return "no layer changed"
+    before, after = (sum(values) / len(changed) for values in zip(*((x.before, x.after) for x in changed)))
+    return f"{before:.3f} → {after:.3f} of the spread on average over {len(changed)} layers"

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.ir.extract import ancestors, extract
+from onnx_compress.compiler.ir.text import from_text
+from onnx_compress.compiler.runtime.session import create
+
+FLOAT = 1
+MODEL = """<ir_version: 10, opset_import: ["" : 21]>
+g (float[N,4] x, float[N,4] z, bool flag) => (float[N,4] y)
+<float[4,4] a, float[4,4] b, int64[2] sizes = {2,2}>
+{
+  h = MatMul (x, a)
+  p, q = Split <axis = 1> (h, sizes)
+  c = Concat <axis = 1> (q, p)
+  i = If (flag) <
+    then_branch = yes () => (float[N,4] t) { t = MatMul (c, b) },
+    else_branch = no () => (float[N,4] e) { e = Add (c, h) }
+  >
+  y = Add (i, z)
+}"""
+
+
+def values(model):
+    return {out.name: out for node in model.graph.nodes for out in node.outputs} | {t.name: t for t in model.inputs()}
+
+
+def test_a_part_computes_what_the_whole_computes():
+    model = from_text(MODEL)
+    named = values(model)
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.standard_normal((3, 4)).astype(np.float32) for name in "xz"} | {"flag": np.array(False)}
+    whole = create(model, outputs=["h", "c", "i"]).run(feeds)
+    part = extract(model, {named["h"]: (FLOAT, 2), named["flag"]: (9, 0)}, [named["i"], named["c"]])
+    assert [node.op for node in part.graph.nodes] == ["Split", "Concat", "If"]
+    assert sorted(c.name for c in part.graph.initializers) == ["b", "sizes"]
+    got = create(part).run({"h": whole["h"], "flag": feeds["flag"]})
+    np.testing.assert_array_equal(got["i"], whole["i"])
+    np.testing.assert_array_equal(got["c"], whole["c"])
+
+
+def test_a_node_with_another_output_is_cut_in_two():
+    model = from_text(MODEL)
+    named = values(model)
+    part = extract(model, {named["h"]: (FLOAT, 2), named["p"]: (FLOAT, 2)}, [named["c"]])
+    h = np.arange(8, dtype=np.float32).reshape(2, 4)
+    got = create(part).run({"h": h, "p": -h[:, :2]})
+    np.testing.assert_array_equal(got["c"], np.concatenate([h[:, 2:], -h[:, :2]], 1))
+
+
+def test_the_model_stays_as_it_was():
+    model = from_text(MODEL)
+    before, named = model.proto(), values(model)
+    part = extract(model, {named["x"]: (FLOAT, 2)}, [named["c"]])
+    part.graph.nodes[0].inputs[1] = part.graph.nodes[0].inputs[0]
+    assert model.proto() == before
+
+
+def test_an_input_that_is_needed_and_not_given_is_an_error():
+    model = from_text(MODEL)
+    named = values(model)
+    with pytest.raises(ValueError, match="'flag' is needed too"):
+        extract(model, {named["h"]: (FLOAT, 2)}, [named["i"]])
+
+
+def test_ancestors_see_into_bodies():
+    model = from_text(MODEL)
+    named = values(model)
+    assert {node.op for node in ancestors(model.graph, [named["i"]])} == {"MatMul", "Split", "Concat", "If"}
+    assert {node.op for node in ancestors(model.graph, [named["i"]], stop=[named["c"], named["h"]])} == {"If"}
