@@ -127,12 +127,13 @@ def _original(name: str) -> Model:
 
 
 def _with_dead_channels() -> Model:
-    """The residual net, some rows and columns of whose weights are zero."""
+    """The residual net, some rows and columns of whose weights are zero, and the first row of one layer's kernels."""
     model = from_text(_HEAD + TEXTS["residual"])
     weights = {constant.name: constant for constant in model.constants()}
     for name, axis in (("w2", 0), ("w3", 1)):
         values = weights[name].values.copy()
         np.moveaxis(values, axis, 0)[: 10 - axis] = 0
+        values[:, :, : values.shape[2] // 3] = 0
         edit.replace_values(model, weights[name], values)
     return model
 

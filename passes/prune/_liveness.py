@@ -9,7 +9,7 @@ import numpy as np
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.channels.atoms import UNMARKED
 from onnx_compress.compiler.analysis.constants import Constants
-from onnx_compress.compiler.analysis.contractions import CONTRACTING, Contraction, axes_of
+from onnx_compress.compiler.analysis.contractions import CONTRACTING, Contraction
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 
@@ -21,7 +21,7 @@ def anchored(model: Model, known: Constants, layers: Sequence[Contraction]) -> n
     product that has no constant weight, where not known to be zero.
     """
     groups = known.groups
-    matters = (groups.sets.fixed != UNMARKED) | (groups.sets.coupled != UNMARKED)
+    matters: np.ndarray = (groups.sets.fixed != UNMARKED) | (groups.sets.coupled != UNMARKED)
     weighted = {layer.node for layer in layers}
     for node in model.nodes():
         if node.is_op(*CONTRACTING) and node not in weighted:
@@ -58,16 +58,16 @@ def _read(layer: Contraction, alive: np.ndarray, roots: np.ndarray) -> np.ndarra
 
 def _summed(node: Node, known: Constants) -> list[np.ndarray]:
     """The atoms that a product without a constant weight sums over; of an unusual one all that it reads."""
-    walk = known.groups.walk
-    axes = [axes_of(walk, node, slot) if node.inputs[slot].name else [] for slot in range(len(node.inputs))]
+    axes = [known.axes.read(node, slot) for slot in range(len(node.inputs))]
     if node.op == "Einsum":
-        letters, _, result = str(node.attrs.get("equation", "")).replace(" ", "").partition("->")
-        terms = letters.split(",")
-        pairs = [pair for term, found in zip(terms, axes) for pair in zip(term, found) if pair[0] not in result]
-        return [axis for _, axis in pairs if isinstance(axis, np.ndarray)]
-    if node.op != "MatMul" or min(len(found) for found in axes) < 2:
-        return [axis for found in axes for axis in found if isinstance(axis, np.ndarray)]
-    sides = [(node.inputs[0], len(axes[0]) - 1, axes[0][-1]), (node.inputs[1], len(axes[1]) - 2, axes[1][-2])]
-    zeros = [known.along(tensor, axis) for tensor, axis, _ in sides]
-    is_zero = np.any([values == 0 for values in zeros if values is not None], axis=0)
-    return [atoms[~np.broadcast_to(is_zero, atoms.shape)] for _, _, atoms in sides if isinstance(atoms, np.ndarray)]
+        terms, _, result = str(node.attrs.get("equation", "")).replace(" ", "").partition("->")
+        letters = terms.split(",")
+        return [atoms for term, found in zip(letters, axes) for i, atoms in found.items() if term[i] not in result]
+    ranks = [known.axes.rank(tensor) for tensor in node.inputs]
+    if node.op != "MatMul" or min(ranks) < 2:
+        return [atoms for found in axes for atoms in found.values()]
+    sides = [(node.inputs[0], ranks[0] - 1, axes[0]), (node.inputs[1], ranks[1] - 2, axes[1])]
+    values = [known.along(tensor, axis) for tensor, axis, _ in sides]
+    is_zero = np.any([found == 0 for found in values if found is not None], axis=0)
+    summed = [found[axis] for _, axis, found in sides if axis in found]
+    return [atoms[~np.broadcast_to(is_zero, atoms.shape)] for atoms in summed]
