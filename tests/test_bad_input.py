@@ -171,6 +171,7 @@ def test_a_place_without_a_model(folder, refused, model, says):
         ({"x": np.zeros((8, 32), np.float32), "labels": np.zeros(7, np.int64)}, "labels"),
         ({"x": np.zeros((8, 32), np.float32), "more": np.zeros(8)}, "more"),
         ({"x": np.array([{}] * 8, object)}, "x"),
+        ({"x": np.full((8, 32), np.nan, np.float32)}, "contain NaN"),
     ],
 )
 def test_data_that_do_not_fit(folder, refused, arrays, says):

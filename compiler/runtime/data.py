@@ -71,9 +71,14 @@ class Dataset:
         return None if labels is None else labels[self.indices]
 
     def runs(self, size: int = 32) -> Iterator[Batch]:
-        """The samples in batches of at most `size`, in a fixed order; smaller where the model demands it."""
+        """The samples in batches of at most `size`, in a fixed order; smaller where the model demands it.
+
+        Raises DataError for NaN: whatever is calibrated or measured on it would be meaningless.
+        """
         done = 0
         for feeds, count in self.source.read(self.indices, self.layout.run_size(size)):
+            if self.real:
+                _refuse_nan(feeds, self.source.origin)
             labels = None if self.labels is None else self.labels[done : done + count]
             yield Batch(self.layout.padded(feeds, count), count, labels)
             done += count
@@ -152,6 +157,12 @@ def _source(
     if path.exists():
         raise DataError(f"{path}: data come as .npz, .npy, a folder or .zip of pictures, or module:function")
     raise DataError(f"{path}: there is no such file or folder")
+
+
+def _refuse_nan(feeds: Mapping[str, np.ndarray], origin: str) -> None:
+    for name, array in feeds.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise DataError(f"{origin}: the samples for '{name}' contain NaN: mend or leave out these samples")
 
 
 def _only_input(layout: Layout, path: Path) -> str:
