@@ -64,4 +64,13 @@ class Pin:
     values: np.ndarray
 
 
-Mend = Count | Sizes | Renumber | Freeze | Pin
+@dataclass(frozen=True, eq=False)
+class Squeezed:
+    """`node` is a Squeeze of all axes of one element, `axes`; where `atoms` could become one, it must say which."""
+
+    node: Node
+    axes: tuple[int, ...]
+    atoms: np.ndarray
+
+
+Mend = Count | Sizes | Renumber | Freeze | Pin | Squeezed

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.channels.groups import ChannelGroups, Group
 from onnx_compress.compiler.analysis.channels.integers import UNKNOWN
-from onnx_compress.compiler.analysis.channels.mends import Count, Freeze, Pin, Renumber, Sizes
+from onnx_compress.compiler.analysis.channels.mends import Count, Freeze, Pin, Renumber, Sizes, Squeezed
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Node, Origin, Variable
 from onnx_compress.compiler.ir.model import Model
@@ -99,6 +99,8 @@ class _Decision:
             self.split(mend)
         elif isinstance(mend, Renumber):
             self.renumber(mend)
+        elif isinstance(mend, Squeezed) and self.changes(mend.atoms):
+            self.set_axes(mend)
         elif isinstance(mend, Pin) and self.follows(mend.node, mend.slot, tensors):
             self.integers.setdefault((mend.node, mend.slot), mend.values.copy())
         elif isinstance(mend, Freeze) and self.follows(mend.node, mend.slot, tensors):
@@ -146,6 +148,12 @@ class _Decision:
             self.attributes[mend.node, "num_outputs"] = None
         else:
             self.attributes[mend.node, "split"] = tuple(int(s) for s in sizes)
+
+    def set_axes(self, mend: Squeezed) -> None:
+        if self.groups.walk.opset >= 13:
+            self.integers[mend.node, 1] = np.array(mend.axes, np.int64)
+        else:
+            self.attributes[mend.node, "axes"] = mend.axes
 
     def renumber(self, mend: Renumber) -> None:
         if not self.changes(mend.atoms):

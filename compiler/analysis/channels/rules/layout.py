@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.channels.factors import factorize
 from onnx_compress.compiler.analysis.channels.integers import UNKNOWN
-from onnx_compress.compiler.analysis.channels.mends import Count
+from onnx_compress.compiler.analysis.channels.mends import Count, Squeezed
 from onnx_compress.compiler.analysis.channels.rules.elementwise import sizes_of
 from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Fixed, Rule, Walk
 from onnx_compress.compiler.ir.graph import Dim, Node
@@ -127,8 +127,12 @@ def squeeze(walk: Walk, node: Node) -> None:
         return
     sizes = sizes_of(walk, node.inputs[0], axes)
     gone = {a % len(axes) for a in given} if given is not None else {i for i, size in enumerate(sizes) if size == 1}
+    left = [axis for i, axis in enumerate(axes) if i not in gone]
+    tracked = [axis for axis in left if isinstance(axis, np.ndarray)]
+    if given is None and tracked:
+        walk.mend(Squeezed(node, tuple(sorted(gone)), np.concatenate(tracked)))
     walk.learn(node.outputs[0], [size for i, size in enumerate(sizes) if i not in gone])
-    walk.write(node.outputs[0], [axis for i, axis in enumerate(axes) if i not in gone])
+    walk.write(node.outputs[0], left)
 
 
 def unsqueeze(walk: Walk, node: Node) -> None:

@@ -6,6 +6,7 @@ from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.analysis.channels.widths import WidthCost
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.ir.text import from_text
+from onnx_compress.compiler.runtime.session import create
 from tests.small_models import TEXTS, small_model
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -87,3 +88,18 @@ def test_predicted_macs_are_those_of_the_pruned_model(name):
     predicted = cost.macs(kept)
     apply(model, Removal.of(groups, tuple(Cut(g, np.arange(1, g.size, 2)) for g in cost.groups)))
     assert predicted == (Cost.of(model, shapes).macs or 0)
+
+
+@pytest.mark.parametrize(("opset", "how"), [(17, "input"), (11, "attribute")])
+def test_a_squeeze_of_all_single_axes_keeps_the_channel_that_becomes_one(opset, how):
+    text = f"""<ir_version: 6, opset_import: ["" : {opset}]>
+    g (float[2,3,8,8] x) => (float[2,5] y) <float[4,3,1,1] a, float[4,5] c>
+    {{ h = Conv (x, a) p = GlobalAveragePool (h) s = Squeeze (p) y = MatMul (s, c) }}"""
+    model = from_text(text)
+    groups = ChannelGroups.of(model)
+    apply(model, Removal.of(groups, (Cut(groups.prunable[0], np.array([0, 1, 2])),)))
+    squeeze = next(node for node in model.nodes() if node.op == "Squeeze")
+    axes = squeeze.inputs[1].values.tolist() if how == "input" else list(squeeze.attrs["axes"])
+    assert axes == [2, 3]
+    feeds = {"x": np.ones((2, 3, 8, 8), np.float32)}
+    assert create(model).run(feeds)["y"].shape == (2, 5)
