@@ -55,10 +55,6 @@ class Equations:
         # In this order the two large terms cancel inside one sum, which keeps small errors exact.
         return max(0.0, float(self.power.sum() + np.sum(w * (self.gram @ w - 2 * self.cross))))
 
-    def spread(self) -> float:
-        """Σ (y − mean y)²: the error of the best constant."""
-        return max(0.0, float(np.sum(self.power - np.square(self.cross[:, -1]) / max(1, self.count))))
-
     def solve(self, present: np.ndarray, shift: np.ndarray, free: Free) -> tuple[np.ndarray, np.ndarray]:
         """The weights [groups, K, M] and the shift [groups, M] of least error.
 
@@ -115,3 +111,25 @@ def _on_support(matrix: np.ndarray, right: np.ndarray, support: np.ndarray | Non
         if len(rows):
             found[np.ix_(rows, columns)] = np.linalg.solve(matrix[np.ix_(rows, rows)], right[np.ix_(rows, columns)])
     return found
+
+
+@dataclass
+class Spread:
+    """Σ (y − mean y)² over rows [m, C] that come in parts: what errors are measured by."""
+
+    sums: np.ndarray
+    power: float = 0.0
+    count: int = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in rows."""
+        wide = values.astype(np.float64)
+        self.sums = self.sums + wide.sum(axis=0)
+        self.power += float(np.square(wide).sum())
+        self.count += len(values)
+
+    @property
+    def total(self) -> float:
+        """The sum, and 1 where all rows are the same."""
+        found = self.power - float(np.square(self.sums).sum()) / max(1, self.count)
+        return found if found > 0 else 1.0

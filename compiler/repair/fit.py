@@ -12,7 +12,7 @@ from onnx_compress.compiler.repair.equations import Equations, Free
 RIDGES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean diagonal to choose from."""
 EXACT = 1e-5
-"""Error, as a share of the target's spread, below which nothing is left to mend in float32."""
+"""Error, as a share of the aim's spread, below which nothing is left to mend in float32."""
 GAIN = 1e-3
 """Share of the error on rows not fitted to that a refit must take away."""
 
@@ -21,8 +21,8 @@ GAIN = 1e-3
 class Solution:
     """What became of a layer.
 
-    `before` and `after` are errors as shares of the target's spread, on all rows. `weights` and `shift` are None where
-    the layer stays as it is, and `reason` says why, unless there was nothing to mend.
+    `before` and `after` are errors on all rows, as shares of the spread of what is aimed at. `weights` and `shift`
+    are None where the layer stays as it is, and `reason` says why, unless there was nothing to mend.
     """
 
     before: float
@@ -37,7 +37,7 @@ class Solution:
 class Task:
     """One layer to be solved for: its `weights` and `shift` as they are, which of them are free, how they are stored.
 
-    `ridge` None: the one that does best on rows that were not fitted.
+    `spread` is that of the layer's aim. `ridge` None: the one that does best on rows that were not fitted.
     """
 
     weights: np.ndarray
@@ -45,6 +45,7 @@ class Task:
     free_shift: bool
     support: np.ndarray | None
     dtype: np.dtype
+    spread: float
     ridge: float | None = None
 
     def free(self, ridge: float) -> Free:
@@ -61,9 +62,8 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     together = fit + check
     if not together.is_finite:
         return Solution(0.0, 0.0, reason="its activations are not finite")
-    spread = together.spread() or 1.0
     present = together.error(task.weights, task.shift)
-    before = sqrt(present / spread)
+    before = sqrt(present / task.spread)
     if before <= EXACT:
         return Solution(before, before)
     ridge, gain = _ridge(task, fit, check)
@@ -77,7 +77,7 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     after = together.error(weights, shift)
     if after >= present:
         return Solution(before, before, reason="the best weights are no better once they are rounded")
-    return Solution(before, sqrt(after / spread), ridge, weights, shift)
+    return Solution(before, sqrt(after / task.spread), ridge, weights, shift)
 
 
 def _ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from onnx_compress.compiler.repair.aims import Aim, aim_of, value_aim
 from onnx_compress.compiler.repair.changes import changed_values
 from onnx_compress.compiler.repair.layers import Layer
 from onnx_compress.compiler.repair.prefix import static_values
-from onnx_compress.compiler.repair.recognize import LAYERS, Seen, View, recognize
+from onnx_compress.compiler.repair.recognize import Seen, View, has_weight, recognize
 from onnx_compress.compiler.repair.reference import Reference, Wanted
 from onnx_compress.compiler.repair.statistics import Normalization
 from onnx_compress.compiler.runtime.capture import Capture
@@ -59,10 +59,11 @@ class Refusal:
 def plan(model: Model, reference: Reference, choice: Choice | None = None) -> Iterator[Step | Refusal]:
     """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back."""
     changed = changed_values(model, reference.original)
-    nodes = [node for node in model.graph.nodes if _is_concerned(node, changed) and (choice is None or choice(node))]
+    static = static_values(model)
+    nodes = [node for node in model.graph.nodes if _is_concerned(node, changed, static)]
+    nodes = [node for node in nodes if choice is None or choice(node)]
     if not nodes:
         return
-    static = static_values(model)
     view = View(model, static, _seen(model, nodes, reference, static))
     order = {node: i for i, node in enumerate(nodes)}
     for node in nodes:
@@ -77,10 +78,10 @@ def plan(model: Model, reference: Reference, choice: Choice | None = None) -> It
         yield Refusal(node, aim) if isinstance(aim, str) else Step(layer, aim)
 
 
-def _is_concerned(node: Node, changed: set[Tensor]) -> bool:
+def _is_concerned(node: Node, changed: set[Tensor], static: set[Tensor]) -> bool:
     if node.is_op("BatchNormalization"):
         return node.inputs[0] in changed
-    return node.is_op(*LAYERS) and node.outputs[0] in changed
+    return has_weight(node, static) and node.outputs[0] in changed and node.outputs[0] not in static
 
 
 def _seen(model: Model, nodes: Sequence[Node], reference: Reference, static: set[Tensor]) -> dict[str, Seen]:

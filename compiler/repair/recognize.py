@@ -47,15 +47,22 @@ class View:
         return bool(tensor.name) and tensor not in self.static
 
 
+def has_weight(node: Node, static: set[Tensor]) -> bool:
+    """Whether `node` is one of `LAYERS` and multiplies by something stored, not two computed values."""
+    return node.is_op(*LAYERS) and any(tensor in static for tensor in node.inputs[:2])
+
+
 def recognize(node: Node, view: View) -> Layer | str:
     """The layer that `node`, one of `LAYERS`, is, or why it can't be refitted."""
+    if not has_weight(node, view.static):
+        return "it has no stored weight"
     if node.op in ("Conv", "ConvTranspose"):
         return _convolution(node, view)
     return _gemm(node, view) if node.op == "Gemm" else _matmul(node, view)
 
 
 def _convolution(node: Node, view: View) -> Layer | str:
-    ends = _ends(node, 1, node.inputs[0], node.outputs[0], view)
+    ends = _ends(node.inputs[0], node.outputs[0], view)
     if isinstance(ends, str):
         return ends
     bias = _bias_slot(node, 2)
@@ -70,7 +77,7 @@ def _convolution(node: Node, view: View) -> Layer | str:
 def _gemm(node: Node, view: View) -> Layer | str:
     if not view.is_computed(node.inputs[0]):
         return "its weight stands on the left"
-    ends = _ends(node, 1, node.inputs[0], node.outputs[0], view)
+    ends = _ends(node.inputs[0], node.outputs[0], view)
     if isinstance(ends, str):
         return ends
     scale, shift_scale = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
@@ -88,10 +95,8 @@ def _gemm(node: Node, view: View) -> Layer | str:
 
 def _matmul(node: Node, view: View) -> Layer | str:
     slot = 0 if view.is_computed(node.inputs[1]) else 1
-    if view.is_computed(node.inputs[slot]):
-        return "it multiplies two computed matrices"
     bias, result = _added_bias(node.outputs[0], view) if slot == 1 else (None, node.outputs[0])
-    ends = _ends(node, slot, node.inputs[1 - slot], result, view)
+    ends = _ends(node.inputs[1 - slot], result, view)
     if isinstance(ends, str):
         return ends
     weight, axis = _free_weight(node, slot), -1 if slot == 1 else -2
@@ -102,10 +107,8 @@ def _matmul(node: Node, view: View) -> Layer | str:
     return _sized(Product(node, *ends, axis, bias, weight.values.dtype, slot), view)
 
 
-def _ends(node: Node, slot: int, source: Tensor, result: Tensor, view: View) -> tuple[Variable, Variable] | str:
-    """What goes in and what comes out, or why a layer with its weight at `slot` can't be refitted at all."""
-    if view.is_computed(node.inputs[slot]):
-        return "its weight is computed from the inputs"
+def _ends(source: Tensor, result: Tensor, view: View) -> tuple[Variable, Variable] | str:
+    """What goes in and what comes out, or why the layer can't be refitted at all."""
     seen = [view.seen.get(tensor.name) for tensor in (source, result)]
     if not isinstance(source, Variable) or not isinstance(result, Variable) or None in seen:
         return "its input or output is not known in a run"

@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.repair.equations import Equations
+from onnx_compress.compiler.repair.equations import Equations, Spread
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layers import Layer, sampled
 from onnx_compress.compiler.repair.plan import Choice, Refusal, Step, plan
@@ -34,8 +34,8 @@ Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None
 class Fitted:
     """What became of a layer.
 
-    `free` is what was solved for: weights, bias, statistics. `before` and `after` are its errors as shares of the
-    target's spread. `reason` says why it stayed as it was; empty where it changed or nothing was to mend.
+    `free` is what was solved for: weights, bias, statistics. `before` and `after` are its errors as shares of
+    the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or nothing was to mend.
     """
 
     name: str
@@ -137,7 +137,9 @@ class _Fitter:
             return self.estimate(step, step.layer)
         layer, weights, shift = step.layer, step.layer.weights(), step.layer.shift()
         fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
+        spread = Spread(np.zeros(weights.shape[0] * weights.shape[2]))
         for arrays, rows in self.pairs(step):
+            spread.add(step.aim.channels(rows.values))
             for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
                 y = _grouped(_rest(part, step, arrays), len(weights))
@@ -150,7 +152,7 @@ class _Fitter:
         support = weights != 0
         is_dense = bool(support.all())
         free_shift = layer.bias is not None
-        task = Task(weights, shift, free_shift, None if is_dense else support, layer.dtype, self.ridge)
+        task = Task(weights, shift, free_shift, None if is_dense else support, layer.dtype, spread.total, self.ridge)
         solution = solve(task, fit, check)
         if solution.weights is not None:
             layer.store(self.model, solution.weights, solution.shift if free_shift else None)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_compress.compiler.repair.equations import Equations, Free
+from onnx_compress.compiler.repair.equations import Equations, Free, Spread
 from onnx_compress.compiler.repair.fit import Task, solve
 
 
@@ -36,7 +36,15 @@ def test_the_error_is_that_of_the_rows():
     x, y, w, b = drawn()
     expected = np.square(x @ w + b[:, None] - y).sum()
     assert summed(x, y).error(w, b) == pytest.approx(expected, rel=1e-10)
-    assert summed(x, y).spread() == pytest.approx(np.square(y - y.mean(1, keepdims=True)).sum(), rel=1e-10)
+
+
+def test_the_spread_is_that_of_all_rows():
+    _, y, *_ = drawn(groups=1)
+    spread = Spread(np.zeros(3))
+    for part in np.array_split(y[0], 4):
+        spread.add(part)
+    assert spread.total == pytest.approx(np.square(y[0] - y[0].mean(0)).sum(), rel=1e-10)
+    assert Spread(np.zeros(3)).total == 1.0
 
 
 @pytest.mark.parametrize("free_shift", [True, False])
@@ -87,7 +95,7 @@ def test_without_unknowns_only_the_shift_is_found():
 
 
 def task(w, b, **options):
-    return Task(w, b, True, None, np.dtype(np.float32), **options)
+    return Task(w, b, True, None, np.dtype(np.float32), 100.0, **options)
 
 
 def test_rows_that_were_not_fitted_choose_the_ridge():
@@ -136,6 +144,6 @@ def test_singular_equations_without_ridge_are_refused():
 
 def test_weights_too_large_for_their_type_are_refused():
     x, y, w, b = drawn()
-    found = solve(Task(w, b, True, None, np.dtype(np.float16)), summed(x, 1e6 * y), summed(x, 1e6 * y))
+    found = solve(Task(w, b, True, None, np.dtype(np.float16), 1.0), summed(x, 1e6 * y), summed(x, 1e6 * y))
     assert found.weights is None
     assert found.reason == "the best weights are not finite"

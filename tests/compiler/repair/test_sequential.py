@@ -321,3 +321,13 @@ def test_progress_has_a_step_for_each_layer():
     original = parsed(CHAINS["conv"])
     mended(without_second_half(original), original, progress=bars)
     assert seen == [("refit", 3), 1, 1, 1]
+
+
+def test_what_multiplies_two_computed_values_is_no_layer():
+    original = parsed("""
+g (float[N,4,6] x) => (float[N,4,4] y) <float[6,6] w, float[1] f>
+{ ["m"] q = MatMul (x, w) t = Transpose <perm = [0,2,1]> (x) s = MatMul (q, t) y = Mul (s, f) }""")
+    model = original.clone()
+    set_weight(model, "m", lambda values: values * 0.5)
+    assert [layer.name for layer in mended(model, original).layers] == ["m"]
+    assert distance(original, model) < 1e-5
