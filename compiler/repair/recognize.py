@@ -49,7 +49,8 @@ class View:
 
 def has_weight(node: Node, static: set[Tensor]) -> bool:
     """Whether `node` is one of `LAYERS` and multiplies by something stored, not two computed values."""
-    return node.is_op(*LAYERS) and any(tensor in static for tensor in node.inputs[:2])
+    slots = slice(1, 2) if node.op in ("Conv", "ConvTranspose") else slice(0, 2)
+    return node.is_op(*LAYERS) and any(tensor in static for tensor in node.inputs[slots])
 
 
 def recognize(node: Node, view: View) -> Layer | str:
