@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; nothing is raised."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given)
+        status = _run(given)
+        sys.stdout.flush()  # a reader that has gone away must be noticed here, not when Python exits
+        return status
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
     except (KeyboardInterrupt, click.Abort):
