@@ -46,6 +46,12 @@ class Widths:
         """One unit of each group."""
         return np.where(self.fixed >= 0, self.fixed, np.minimum(self.units(step), self.sizes))
 
+    def candidates(self, step: int) -> list[np.ndarray]:
+        """For each group the numbers of sets that it may keep, the most first."""
+        narrower = [np.arange((s - 1) // u * u, 0, -u) for s, u in zip(self.sizes, self.units(step))]
+        every = [np.append(s, widths) for s, widths in zip(self.sizes, narrower)]
+        return [every[i] if f < 0 else np.array([f]) for i, f in enumerate(self.fixed)]
+
 
 def _unit(size: int, multiplicity: int, step: int) -> int:
     while step > FINEST and step * LARGEST_SHARE > size * multiplicity:
@@ -59,12 +65,18 @@ def choose(widths: Widths, macs: Macs, target: int, step: int, scope: str) -> tu
     Where no widths in multiples of the step reach the target the step is halved. If even single channels don't,
     the narrowest widths are returned.
     """
-    while macs(widths.narrowest(step)) > target and step > 1:
-        step = max(1, step // 2)
+    step = reaching(widths, macs, target, step)
     if macs(widths.narrowest(step)) > target:
         return widths.narrowest(step), step
     chosen = {"global": cheapest, "uniform": same_share}[scope](widths, macs, target, step)
     return given_back(widths, macs, target, step, chosen), step
+
+
+def reaching(widths: Widths, macs: Macs, target: int, step: int) -> int:
+    """The step, halved until widths in multiples of it reach the target, or 1."""
+    while macs(widths.narrowest(step)) > target and step > 1:
+        step = max(1, step // 2)
+    return step
 
 
 def cheapest(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:

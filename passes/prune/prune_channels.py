@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
 from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.analysis.channels.widths import WidthCost
+from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair import refit
 from onnx_compress.passes.prune._criteria import CRITERIA, Slices
 from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
+from onnx_compress.passes.prune._measured import Measured
 from onnx_compress.passes.prune._slices import Statistics, read_values, slices_of
 from onnx_compress.passes.prune._statistics import measure, values_of
 from onnx_compress.passes.prune._widths import Widths, choose
 
 MEASURED_STEP = 16
 """onnxruntime's CPU kernels work on blocks of 16 channels (AVX-512): 45 channels take longer than 48."""
+REFITTED = 2048
+"""Calibration samples that the refit uses at most."""
+SECOND_ORDER = "obs"
+"""The criterion that needs calibration data; without them energy decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +41,24 @@ class PruneChannels(Pass):
     `ChannelGroups`; the graph stays as it is, only narrower. What the removed channels gave on average goes
     into the biases of the layers that read them.
 
-    Within a group the channels with the lowest scores by `criterion` go. How many, so that the model's
-    multiply-accumulates fall by `ratio`, is decided by `scope`: 'global' narrows, step by step, the group that
-    loses least energy for what it saves; 'uniform' keeps the same share everywhere. Widths are multiples
-    of `round`; in groups narrower than four times that, and where the ratio can't be met otherwise, of a half, a
-    quarter, … of it. A recipe may set `ratio` for single layers: the share of this layer's own channels to
-    remove, whatever the rest does.
+    Which channels of a group go is decided by `criterion`: 'obs' takes those whose loss costs the layers that read
+    them least when these are then solved anew, the others those with the lowest scores. How many, so that the
+    model's multiply-accumulates fall by `ratio`, is decided by `scope`: 'uniform' keeps the same share everywhere;
+    'global' takes the widths of least loss, which is measured for each group and width at the model's outputs,
+    with only that group pruned and the layers that read it solved anew. At the end all layers that changed are
+    solved for by least squares against the original's activations, as the pass refit does (`refit`).
+
+    All this needs calibration data. Without, the energy of channels decides, 'global' narrows, step by step, the group
+    that loses least of it for what it saves, and nothing is solved for.
+
+    Widths are multiples of `round`; in groups narrower than four times that, and where the ratio can't be met
+    otherwise, of a half, a quarter, … of it. A recipe may set `ratio` for single layers: the share of this layer's own
+    channels to remove, whatever the rest does.
 
     Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017 (arXiv:1608.08710); Fang et al., "DepGraph:
-    Towards Any Structural Pruning", CVPR 2023 (arXiv:2301.12900).
+    Towards Any Structural Pruning", CVPR 2023 (arXiv:2301.12900); Frantar and Alistarh, "Optimal Brain Compression",
+    NeurIPS 2022 (arXiv:2208.11580); He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017
+    (arXiv:1707.06168).
 
     The wrong choice for models without redundancy (already slim mobile nets lose points quickly without
     retraining), and where only the size of the file matters: clustering costs less.
@@ -52,10 +69,11 @@ class PruneChannels(Pass):
     strength = "ratio"
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
-    criterion: str = option("energy", "what makes a channel matter", choices=tuple(CRITERIA))
+    criterion: str = option(SECOND_ORDER, "what makes a channel matter", choices=(SECOND_ORDER, *CRITERIA))
     scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
     round: int = option(0, "widths are multiples of this; 0: the step measured for the CPU, 16", low=0, high=256)
     fold: bool = option(True, "put the mean of what removed channels gave into the biases of their readers")
+    refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
 
     def run(self, model: Model, ctx: Context) -> int:
         """Remove channels; returns of how many groups."""
@@ -74,6 +92,11 @@ class PruneChannels(Pass):
         lost = shifts(readers(model, removal), statistics, only_constant=not ctx.data.real) if self.fold else []
         apply(model, removal)
         add_to_biases(model, lost)
+        if self.refit and ctx.data.real:
+            data = ctx.data.take(REFITTED)
+            allowed = partial(_is_free, ctx)
+            report = refit(model, ctx.original, data, ctx.rng, layers=allowed, progress=ctx.progress)
+            ctx.notes["refit"] = report.changed
         ctx.notes["widths"] = [_width(cut) for cut in cuts]
         return len(cuts)
 
@@ -83,7 +106,8 @@ class PruneChannels(Pass):
         cost = WidthCost(model, groups, _sample_shapes(ctx))
         rng = ctx.rng
         slices = [slices_of(group, groups.sets.roots, statistics) for group in cost.groups]
-        orders = [np.argsort(self._scores(group, s, ctx, rng), kind="stable") for group, s in zip(cost.groups, slices)]
+        scores = [self._scores(group, s, ctx, rng) for group, s in zip(cost.groups, slices)]
+        orders = [np.argsort(score, kind="stable") for score in scores]
         losses = [CRITERIA["energy"](s, rng) for s in slices]
         widths = Widths(
             sizes=cost.sizes,
@@ -93,7 +117,12 @@ class PruneChannels(Pass):
         )
         before = cost.macs(cost.sizes)
         target = int((1 - (self.ratio or 0.0)) * before)
-        kept, step = choose(widths, cost.macs, target, self.round or MEASURED_STEP, self.scope)
+        step = self.round or MEASURED_STEP
+        if ctx.data.real:
+            measured = Measured(model, groups, scores, self.criterion == SECOND_ORDER, ctx)
+            orders, kept, step = measured.choose(widths, cost.macs, target, step, self.scope)
+        else:
+            kept, step = choose(widths, cost.macs, target, step, self.scope)
         if cost.macs(kept) > target:
             ctx.skip("the model", f"its narrowest form keeps {cost.macs(kept) / before:.0%} of the MACs")
         ctx.notes["step"] = step
@@ -102,11 +131,16 @@ class PruneChannels(Pass):
 
     def _scores(self, group: Group, slices: Sequence[Slices], ctx: Context, rng: np.random.Generator) -> np.ndarray:
         """What each channel of the group is worth."""
-        scores = CRITERIA[self.criterion](slices, rng)
-        if scores is None:
+        by_energy = self.criterion == SECOND_ORDER
+        scores = CRITERIA["energy" if by_energy else self.criterion](slices, rng)
+        if scores is None and not by_energy:
             ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")
             scores = CRITERIA["energy"](slices, rng)
         return np.zeros(group.size) if scores is None else scores
+
+
+def _is_free(ctx: Context, node: Node) -> bool:
+    return not ctx.is_excluded(node)
 
 
 def _width(cut: Cut) -> dict[str, str | int]:

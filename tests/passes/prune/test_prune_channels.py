@@ -40,7 +40,7 @@ def shapes(model):
     return {c.name: c.stored.shape for c in model.constants()}
 
 
-@pytest.mark.parametrize("criterion", ["energy", "l1", "l2", "random"])
+@pytest.mark.parametrize("criterion", ["obs", "energy", "l1", "l2", "random"])
 @pytest.mark.parametrize("scope", ["global", "uniform"])
 def test_macs_fall_by_the_ratio(criterion, scope):
     for ratio in (0.1, 0.3, 0.6):
@@ -106,9 +106,46 @@ def test_means_over_real_data_bring_the_outputs_closer():
         node = next(n for n in model.nodes() if n.name == "two")
         edit.set_weight(model, node, 2, input_value(node, 2) + np.float32(1))
         expected = run(model, feeds)
-        prune(model, ratio=0.3, real=True, fold=fold)
+        prune(model, ratio=0.3, real=True, fold=fold, refit=False)
         far[fold] = float(np.square(expected[0] - run(model, feeds)[0]).mean())
     assert far[True] < 0.5 * far[False]
+
+
+def with_repeated_channels():
+    """The second half of each layer's channels is twice the first half."""
+    model = chain()
+    for node in [n for n in model.nodes() if n.name in ("one", "two")]:
+        for slot in (1, 2):
+            values = np.array(input_value(node, slot))
+            values[32:] = 2 * values[:32]
+            edit.set_weight(model, node, slot, values)
+    return model
+
+
+@pytest.mark.parametrize("scope", ["global", "uniform"])
+def test_channels_that_others_repeat_go_and_the_refit_makes_up_for_them(scope):
+    far = {}
+    for options in ({}, {"refit": False}, {"criterion": "energy"}):
+        model = with_repeated_channels()
+        expected = run(model, feeds_for(model))
+        prune(model, ratio=0.6, real=True, round=8, scope=scope, **options)
+        far[str(options)] = distance(expected, run(model, feeds_for(model)))
+    assert far["{}"] < 1e-3
+    assert min(value for key, value in far.items() if key != "{}") > 0.01
+
+
+def test_refit_leaves_excluded_layers_alone():
+    model = chain()
+    before = np.array(input_value(next(n for n in model.nodes() if n.name == "three"), 1))
+    prune(model, ratio=0.05, real=True, exclude=("three",), round=4)
+    after = input_value(next(n for n in model.nodes() if n.name == "three"), 1)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_overrides_hold_with_measured_widths():
+    model = chain()
+    prune(model, ratio=0.3, real=True, round=4, overrides=(("one", {"ratio": 0.25}),))
+    assert shapes(model)["a"][0] == 48
 
 
 def test_an_excluded_layer_keeps_its_channels_on_both_sides():

@@ -1,0 +1,112 @@
+"""Choosing one setting for each part of a model, so that the whole costs at most so much and loses least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MULTIPLIERS = 40
+"""Steps of the bisection for the price of cost: enough for twelve orders of magnitude."""
+SWEEPS = 8
+"""Rounds over all parts for one price; they settle in two or three."""
+PAIRED = 1 << 14
+"""Exchanges between two parts that are tried in one round; beyond, only those with the cheapest partners are."""
+STARTS = 4
+"""Points on the hull from which exchanges are tried."""
+
+Cost = Callable[[np.ndarray], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """`losses[i][c]` is what choice c of part i loses, `cost(choices)` what all choices [parts] cost together.
+
+    Later choices of a part are the stronger ones: they cost less, whatever the others are. The cost need not be a sum
+    over parts: the multiply-accumulates of a layer are a product of two widths.
+    """
+
+    losses: Sequence[np.ndarray]
+    cost: Cost
+    bound: float
+
+    def loss(self, choices: np.ndarray) -> float:
+        """What these choices lose, taken to add up."""
+        return float(sum(loss[c] for loss, c in zip(self.losses, choices)))
+
+
+def allocate(problem: Problem) -> np.ndarray | None:
+    """The choices [parts] of least loss with cost ≤ bound; None where even the strongest cost more.
+
+    For a price λ of cost, parts take turns in choosing argmin loss + λ·cost given the others, which finds the points
+    on the convex hull of (cost, loss); λ is bisected for the bound (Everett, "Generalized Lagrange Multiplier Method",
+    1963; Shoham and Gersho, "Efficient Bit Allocation", 1988). What the hull leaves between its points is
+    then filled by exchanges: one part chooses weaker, and if need be another one stronger.
+    """
+    strongest = np.array([len(loss) - 1 for loss in problem.losses], np.int64)
+    if problem.cost(np.zeros_like(strongest)) <= problem.bound:
+        return np.zeros_like(strongest)
+    if problem.cost(strongest) > problem.bound:
+        return None
+    starts = [strongest, *_on_the_hull(problem, strongest)]
+    feasible = {tuple(c): c for c in starts if problem.cost(c) <= problem.bound}
+    nearest = sorted(feasible.values(), key=problem.loss)[:STARTS]
+    return min((_exchanged(problem, choices) for choices in nearest), key=problem.loss)
+
+
+def _on_the_hull(problem: Problem, strongest: np.ndarray) -> Iterator[np.ndarray]:
+    """What is chosen at each price, bisected for the bound."""
+    spread = max((float(loss.max() - loss.min()) for loss in problem.losses), default=0.0)
+    saved = problem.cost(np.zeros_like(strongest)) - problem.cost(strongest)
+    unit = max(spread, np.finfo(np.float64).tiny) / max(saved, np.finfo(np.float64).tiny)
+    low, high = np.log(unit * 1e-6), np.log(unit * 1e6)
+    for _ in range(MULTIPLIERS):
+        middle = (low + high) / 2
+        choices = _at(problem, float(np.exp(middle)), np.zeros_like(strongest))
+        yield choices
+        low, high = (low, middle) if problem.cost(choices) <= problem.bound else (middle, high)
+
+
+def _at(problem: Problem, price: float, choices: np.ndarray) -> np.ndarray:
+    """No part can do better at this price by changing its own choice."""
+    for _ in range(SWEEPS):
+        before = choices.copy()
+        for part, loss in enumerate(problem.losses):
+            trials = np.repeat(choices[None], len(loss), 0)
+            trials[:, part] = np.arange(len(loss))
+            choices = trials[int(np.argmin(loss + price * np.array([problem.cost(trial) for trial in trials])))]
+        if (before == choices).all():
+            break
+    return choices
+
+
+def _exchanged(problem: Problem, choices: np.ndarray) -> np.ndarray:
+    """Choices that no exchange makes better."""
+    while True:
+        better = next(_improvements(problem, choices), None)
+        if better is None:
+            return choices
+        choices = better
+
+
+def _improvements(problem: Problem, choices: np.ndarray) -> Iterator[np.ndarray]:
+    """Affordable choices of less loss that differ in one or two parts, the ones that gain most first."""
+    gains = [(loss[c] - loss[new], part, new) for part, (loss, c) in enumerate(zip(problem.losses, choices))
+             for new in range(len(loss)) if loss[new] < loss[c]]  # fmt: skip
+    pains = [(loss[new] - loss[c], part, new) for part, (loss, c) in enumerate(zip(problem.losses, choices))
+             for new in range(c + 1, len(loss))]  # fmt: skip
+    pains.sort()
+    partners = max(1, PAIRED // max(1, len(gains)))
+    for gain, part, new in sorted(gains, reverse=True):
+        eased = choices.copy()
+        eased[part] = new
+        if problem.cost(eased) <= problem.bound:
+            yield eased
+        for pain, other, stronger in pains[:partners]:
+            if pain >= gain:
+                break
+            paid = eased.copy()
+            paid[other] = stronger
+            if other != part and problem.cost(paid) <= problem.bound:
+                yield paid

@@ -1,0 +1,187 @@
+"""What each group loses at each width, measured at the outputs with the layers that read it refitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
+from onnx_compress.compiler.analysis.channels.walk import Place
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.text import to_text
+from onnx_compress.compiler.ir.weights import input_value
+from onnx_compress.compiler.pipeline.context import Context, Progress
+from onnx_compress.compiler.repair.layers import Layer
+from onnx_compress.compiler.runtime.outputs import batch_size
+from onnx_compress.compiler.runtime.session import create
+from onnx_compress.compiler.runtime.source import Source
+from onnx_compress.passes.prune._effect import Effect
+from onnx_compress.passes.prune._obs import elimination
+from onnx_compress.passes.prune._systems import Reader, layers_of, measured, rows_of
+
+FITTED, CHECKED = 768, 256
+"""Samples at most that statistics are taken of, and others that the effect is measured on."""
+GRAM_BYTES = 1 << 29
+"""Bytes of sums that are in memory at once; beyond, the data are run once more."""
+RUN_BYTES = 1 << 27
+"""Bytes of activations that one run may give."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What to measure: for each group the numbers of sets `kept`, the most first.
+
+    The sets of a group with the lowest `scores` go first; with `second_order` those that cost least in the layers
+    that read them, where these can be solved for. The effect is measured on `checked` samples, at most `CHECKED`.
+    """
+
+    kept: Sequence[np.ndarray]
+    scores: Sequence[np.ndarray]
+    second_order: bool
+    checked: int = CHECKED
+
+
+_LATEST: WeakKeyDictionary[Source, tuple[str, list[Table]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One group: the `order` in which its sets go, the cheapest first, and the `losses` when `kept` [widths] stay."""
+
+    order: np.ndarray
+    kept: np.ndarray
+    losses: np.ndarray
+
+
+def tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
+    """A table for each prunable group.
+
+    The latest result for each source of data is kept: a search for the strength asks for the same tables again and
+    again.
+    """
+    key = _key(model, wish, ctx)
+    if _LATEST.get(ctx.data.source, ("", []))[0] != key:
+        _LATEST[ctx.data.source] = key, _measured(model, groups, wish, ctx)
+    return _LATEST[ctx.data.source][1]
+
+
+def _key(model: Model, wish: Wish, ctx: Context) -> str:
+    """What the tables hang on."""
+    digest = sha256(repr((wish.second_order, wish.checked, ctx.seed, [len(kept) for kept in wish.kept])).encode())
+    for array in (*wish.kept, *wish.scores, ctx.data.indices):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(to_text(model).encode())
+    for constant in model.constants():
+        digest.update(np.ascontiguousarray(constant.values).tobytes())
+    return digest.hexdigest()
+
+
+def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
+    rest, held = ctx.data.split(CHECKED / (FITTED + CHECKED))
+    data, check = rest.take(FITTED), held.take(wish.checked)
+    layers, sample = layers_of(model, groups, data)
+    batch = min(batch_size(create(model), data), max(1, RUN_BYTES // max(1, sample)))
+    effect = Effect(model, check, batch)
+    parts = _parts([_read(group, layers) for group in groups.prunable])
+    runs = -(-len(data) // data.layout.run_size(batch)) * len(parts)
+    found: list[Table] = []
+    with ctx.progress("losses", runs + sum(len(kept) - 1 for kept in wish.kept)) as advance:
+        for part in parts:
+            read = list(dict.fromkeys(layer for i in part for layer in _read(groups.prunable[i], layers)))
+            readers = measured(model, read, data, batch, ctx.rng, advance)
+            for i in part:
+                group = groups.prunable[i]
+                trial = _Trial(model, groups, group, readers, effect)
+                order = trial.order(wish.scores[i], wish.second_order)
+                found.append(Table(order, wish.kept[i], trial.losses(order, wish.kept[i], advance)))
+    return found
+
+
+def _read(group: Group, layers: Mapping[Node, Layer]) -> list[Layer]:
+    return [layers[node] for node in group.consumers if node in layers]
+
+
+def _parts(read: Sequence[Sequence[Layer]]) -> list[list[int]]:
+    """Groups one after another, in parts whose readers' sums fit into memory together."""
+    parts: list[list[int]] = []
+    size = 0
+    for i, layers in enumerate(read):
+        mine = sum(8 * (layer.weights().shape[1] + 1) ** 2 for layer in layers)
+        if not parts or size + mine > GRAM_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(i)
+        size += mine
+    return parts
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """One group pruned by itself."""
+
+    model: Model
+    groups: ChannelGroups
+    group: Group
+    readers: Mapping[Node, Reader]
+    effect: Effect
+
+    def order(self, scores: np.ndarray, second_order: bool) -> np.ndarray:
+        """Which sets go first: those of low score, or those that cost the layers that read them least."""
+        systems = [reader.system(rows) for reader, rows in self.systems] if second_order else []
+        return elimination(systems, self.group.size)[0] if systems else np.argsort(scores, kind="stable")
+
+    @cached_property
+    def systems(self) -> list[tuple[Reader, np.ndarray]]:
+        """The layers that are solved for, with the rows of each set."""
+        mine = [self.readers[node] for node in self.group.consumers if node in self.readers]
+        pairs = [(reader, rows_of(reader.layer, self.group, self.groups.sets.roots)) for reader in mine]
+        return [(reader, rows) for reader, rows in pairs if rows is not None]
+
+    def losses(self, order: np.ndarray, kept: np.ndarray, advance: Progress) -> np.ndarray:
+        """The effect of keeping so many sets."""
+        found = []
+        for count in kept:
+            gone = order[: self.group.size - int(count)]
+            is_open = len(gone) > 0 and len(kept) > 1
+            found.append(self.effect.of(self.without(gone)) if is_open else 0.0)
+            if is_open:
+                advance()
+        return np.array(found)
+
+    def without(self, gone: np.ndarray) -> Model:
+        """The model in which nothing reads these sets any more: as good as without them."""
+        model = self.model.clone()
+        twins = dict(zip(self.model.nodes(), model.nodes(), strict=True))
+        for reader, rows in self.systems:
+            weights = reader.system(rows).without(gone)
+            _twin(reader.layer, twins).store(model, weights[None], reader.shift(weights))
+        solved = {reader.layer.node for reader, _ in self.systems}
+        reading = [place for place, _ in self.group.places if place.role == "in" and place.node not in solved]
+        writing = [place for place, _ in self.group.places if place.role in ("out", "shift")]
+        for place in reading if reading or solved else writing:
+            _clear(
+                model, place, twins[place.node], np.isin(self.groups.sets.roots[place.atoms], self.group.roots[gone])
+            )
+        return model
+
+
+def _twin(layer: Layer, twins: Mapping[Node, Node]) -> Layer:
+    """The same layer of a copy of its model."""
+    bias = None if layer.bias is None else (twins[layer.bias[0]], layer.bias[1])
+    return replace(layer, node=twins[layer.node], bias=bias)
+
+
+def _clear(model: Model, place: Place, node: Node, is_gone: np.ndarray) -> None:
+    values = input_value(node, place.slot)
+    if values is None or values.dtype.kind not in "fV":
+        return
+    values = np.moveaxis(values.copy(), place.axis, 0)
+    values[is_gone] = 0
+    edit.set_weight(model, node, place.slot, np.moveaxis(values, 0, place.axis))
