@@ -37,7 +37,7 @@ class Row:
 
 
 CIFAR = ("cifar10", ("train", 512), ("test", 10000))
-MNIST = ("mnist", ("train10k", 512), ("t10k", 10000))
+MNIST = ("mnist", ("train10k", 10000), ("t10k", 10000))  # sorted by class: a part of it would lack some
 ROWS = {
     "resnet20-quantize": Row("resnet20_cifar10", *CIFAR, "-p quantize"),
     "resnet20-prune-quantize": Row("resnet20_cifar10", *CIFAR, "-p prune,quantize"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onnx_compress.compiler.errors import ModelError, UsageError
+import numpy as np
+
+from onnx_compress.compiler.errors import DataError, ModelError, UsageError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime import latency
@@ -20,6 +22,8 @@ from onnx_compress.compiler.runtime.session import Session, create
 
 CAUTIOUS_BELOW = 2048
 """Held-out samples below which hits and misses alone are too coarse to judge by."""
+ENOUGH_TO_TELL = 16
+"""Samples from which it is no accident that all have the same label."""
 EXACT_SAMPLES = 16
 COMPARED_SAMPLES = 256
 TOGETHER = 1 << 30
@@ -50,6 +54,8 @@ class HeldOut:
         """Measure the original once. Raises UsageError for a metric that can't be taken here."""
         session = create(original, threads=settings.threads)
         evaluation = Evaluation(session, data, metric=settings.metric)
+        if evaluation.metric.name == "top1":
+            _check_labels(data)
         expected = None
         if evaluation.metric.name == "top1" and len(data) < CAUTIOUS_BELOW:
             try:
@@ -148,6 +154,15 @@ class HeldOut:
         is_large = reference.weight_bytes() + candidate.weight_bytes() > TOGETHER
         known = Recording.of(self._session(reference), data) if is_large else self._session(reference)
         return numerics(known, self._session(candidate), data)
+
+
+def _check_labels(data: Dataset) -> None:
+    """Refuse labels of a single class, as a part of a file sorted by class has: on those nothing can go wrong."""
+    if data.labels is not None and len(data) >= ENOUGH_TO_TELL and len(np.unique(data.labels)) == 1:
+        raise DataError(
+            f"all {len(data)} held-out samples have the label {data.labels[0]}: accuracy on one class says nothing; "
+            "give samples of every class, in any order"
+        )
 
 
 def _ratio(timing: Latency, reference: Latency) -> float:

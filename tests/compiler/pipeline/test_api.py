@@ -61,3 +61,10 @@ def test_unknown_names_are_told_what_there_is():
     with pytest.raises(AttributeError, match="it has Result, compress, load, session"):
         onnx_compress.no_such_name  # noqa: B018
     assert {"compress", "load"} <= set(dir(onnx_compress))
+
+
+def test_labels_of_one_class_are_refused():
+    one_class = labelled()
+    one_class["labels"][:] = 2
+    with pytest.raises(DataError, match="all 100 held-out samples have the label 2"):
+        onnx_compress.compress(classifier(), "simplify", data=one_class)
