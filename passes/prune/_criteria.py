@@ -14,7 +14,8 @@ class Slices:
     """What one axis of one weight gives to each channel of a group: `values` [channels, elements].
 
     `share` [channels] is each channel's part in the energy of what the axis takes part in: ‖w_i‖², times the
-    variance of the input where that is measured, over the sum for the whole axis.
+    variance of the input where that is measured, over the sum for the whole axis. `reach` [channels] is the same of
+    ‖w_i‖₁ times the root mean square of the input.
 
     `role`: 'out' for the rows that compute the channel, 'in' for the columns that read it, 'scale' for the
     factor of its normalization, otherwise 'shift', 'statistic' or ''.
@@ -23,6 +24,7 @@ class Slices:
     role: str
     values: np.ndarray
     share: np.ndarray
+    reach: np.ndarray
 
 
 Criterion: TypeAlias = Callable[[Sequence[Slices], np.random.Generator], np.ndarray | None]
@@ -62,6 +64,31 @@ def energy(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | N
     return np.sum(shares or [s.share for s in slices], axis=0) if slices else None
 
 
+def activation(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """Σ over the layers that read channel i of ‖W_i‖₁ · ‖X_i‖₂, relative to the sum over channels.
+
+    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024 (arXiv:2306.11695),
+    summed over the weights of a channel. Channels that no weight reads are judged by the weights that compute them.
+    """
+    found = [s.reach for s in slices if s.role == "in"] or [s.reach for s in slices if s.role == "out"]
+    return np.sum(found or [s.reach for s in slices], axis=0) if slices else None
+
+
+def fpgm(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """Σ_j ‖w_i − w_j‖₂ over the filters that compute the channels: what lies in the middle of all can be spared.
+
+    He et al., "Filter Pruning via Geometric Median", CVPR 2019 (arXiv:1811.00250).
+    """
+    return _sum([_distances(s.values.astype(np.float64)) for s in slices if s.role == "out"])
+
+
+def _distances(rows: np.ndarray) -> np.ndarray:
+    squares = (rows**2).sum(1)
+    pairs = squares[:, None] + squares - 2 * rows @ rows.T
+    np.fill_diagonal(pairs, 0.0)
+    return np.asarray(np.sqrt(np.maximum(pairs, 0.0)).sum(1))
+
+
 def bn(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
     """|γ| of the normalizations: Liu et al., "Network Slimming", ICCV 2017 (arXiv:1708.06519)."""
     return _sum([np.abs(s.values.astype(np.float64)).mean(1) for s in slices if s.role == "scale"])
@@ -82,4 +109,12 @@ def _sum(norms: list[np.ndarray]) -> np.ndarray | None:
     return total
 
 
-CRITERIA: dict[str, Criterion] = {"energy": energy, "l1": l1, "l2": l2, "bn": bn, "random": random}
+CRITERIA: dict[str, Criterion] = {
+    "energy": energy,
+    "activation": activation,
+    "l1": l1,
+    "l2": l2,
+    "fpgm": fpgm,
+    "bn": bn,
+    "random": random,
+}

@@ -26,22 +26,30 @@ def slices_of(group: Group, roots: np.ndarray, statistics: Statistics) -> list[S
         mine = np.flatnonzero(np.isin(owners, group.roots))
         order = mine[np.argsort(owners[mine], kind="stable")].reshape(group.size, count)
         rows = np.moveaxis(values, place.axis, 0).reshape(values.shape[place.axis], -1)
-        energy = _energy(place, rows, statistics)
-        total = energy.sum()
-        share = energy[order].sum(1) / total if total > 0 else np.zeros(group.size)
-        found.append(Slices(place.role, rows[order].reshape(group.size, -1), share))
+        factors = _inputs(place, len(rows), statistics)
+        energy = (rows.astype(np.float64) ** 2).sum(1) * factors[0]
+        reach = np.abs(rows.astype(np.float64)).sum(1) * np.sqrt(factors[1])
+        found.append(
+            Slices(place.role, rows[order].reshape(group.size, -1), _shares(energy, order), _shares(reach, order))
+        )
     return found
 
 
-def _energy(place: Place, rows: np.ndarray, statistics: Statistics) -> np.ndarray:
-    """‖w_i‖² for each index i of an axis, times the variance of what it is multiplied with where that is known."""
-    energy: np.ndarray = (rows.astype(np.float64) ** 2).sum(1)
+def _shares(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The parts [sets] that the indices [sets, count] of each set have in the sum over an axis."""
+    total = values.sum()
+    return np.asarray(values[order].sum(1) / total) if total > 0 else np.zeros(len(order))
+
+
+def _inputs(place: Place, length: int, statistics: Statistics) -> np.ndarray:
+    """Variance and mean square [2, length] of what each index of an axis is multiplied with; 1 where not known."""
     read = summed_axis(place.node, place.slot) if place.role == "in" else None
     channels = statistics.get(read[0].name) if read is not None else None
-    if channels is None or len(channels.variance) % len(energy):
-        return energy
+    if channels is None or len(channels.variance) % length:
+        return np.ones((2, length))
+    found = np.stack([channels.variance, channels.variance + channels.mean**2])
     # The weight of a grouped convolution counts the inputs of one group.
-    return np.asarray(energy * channels.variance.reshape(-1, len(energy)).mean(0))
+    return np.asarray(found.reshape(2, -1, length).mean(1))
 
 
 def read_values(groups: ChannelGroups, known: set[str]) -> dict[str, int]:

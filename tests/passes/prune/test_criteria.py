@@ -10,7 +10,8 @@ IN = np.array([[1.0], [1.0], [4.0]])
 
 def part(role, values):
     energy = (values**2).sum(1)
-    return Slices(role, values, energy / energy.sum())
+    reach = np.abs(values).sum(1)
+    return Slices(role, values, energy / energy.sum(), reach / reach.sum())
 
 
 @pytest.mark.parametrize(("name", "norms"), [("l1", [7, 1, 14]), ("l2", [5, 1, 10])])
@@ -33,6 +34,18 @@ def test_energy_of_what_no_weight_reads_is_that_of_its_producers():
     np.testing.assert_allclose(CRITERIA["energy"]([part("out", OUT)], RNG), np.array([25, 1, 100]) / 126)
 
 
+def test_activation_adds_what_reaches_the_readers():
+    scores = CRITERIA["activation"]([part("out", OUT), part("in", IN), part("in", OUT)], RNG)
+    np.testing.assert_allclose(scores, IN[:, 0] / 6 + np.array([7, 1, 14]) / 22)
+
+
+def test_fpgm_gives_up_what_lies_between_the_others():
+    points = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    scores = CRITERIA["fpgm"]([part("out", points), part("in", 9 * IN)], RNG)
+    np.testing.assert_allclose(scores, np.array([7.0, 8.0, 9.0]) / 8)
+    assert CRITERIA["fpgm"]([part("in", IN)], RNG) is None
+
+
 def test_bn_takes_the_scale_and_nothing_else():
     gamma = np.array([[0.5], [-2.0], [0.5]])
     np.testing.assert_allclose(CRITERIA["bn"]([part("scale", gamma), part("out", OUT)], RNG), [0.5, 2, 0.5])
@@ -47,5 +60,5 @@ def test_random_is_seeded():
 
 def test_dead_channels_come_last():
     dead = OUT * np.array([[1], [0], [1]])
-    for name in ("l1", "l2", "energy"):
+    for name in ("l1", "l2", "energy", "activation"):
         assert CRITERIA[name]([part("out", dead)], RNG).argmin() == 1

@@ -40,7 +40,7 @@ def shapes(model):
     return {c.name: c.stored.shape for c in model.constants()}
 
 
-@pytest.mark.parametrize("criterion", ["obs", "energy", "l1", "l2", "random"])
+@pytest.mark.parametrize("criterion", ["obs", "energy", "activation", "l1", "l2", "fpgm", "random"])
 @pytest.mark.parametrize("scope", ["global", "uniform"])
 def test_macs_fall_by_the_ratio(criterion, scope):
     for ratio in (0.1, 0.3, 0.6):
