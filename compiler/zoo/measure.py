@@ -15,6 +15,7 @@ from onnx_compress.compiler.errors import CompressError
 from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.pipeline.api import Result, compress
 from onnx_compress.compiler.pipeline.base import Effect
+from onnx_compress.compiler.runtime.data import Dataset, load
 from onnx_compress.compiler.runtime.layout import Layout
 from onnx_compress.compiler.runtime.session import Session, create
 from onnx_compress.compiler.runtime.specs import specs
@@ -58,7 +59,7 @@ def _identity(entry: Entry, path: Path) -> Trial:
 
 
 def _pipeline(entry: Entry, path: Path, pipeline: str, folder: Path) -> Trial:
-    result = compress(path, pipeline, data=entry.base / entry.data if entry.data else samples(entry, path))
+    result = compress(path, pipeline, data=entry.base / entry.data if entry.data else made_up(entry, path))
     out = folder / "out.onnx"
     result.save(out, force=True)
     examined = _examine(entry, path, out, is_exact=all(p.effect is Effect.EXACT for p in spec.parse(pipeline)))
@@ -83,6 +84,13 @@ def samples(entry: Entry, path: Path) -> dict[str, NDArray[np.generic]]:
     drawn = feeds(entry, inputs, count=entry.samples)
     join = {name: np.concatenate if name in batched else np.stack for name in entry.inputs}
     return {name: join[name]([feed[name] for feed in drawn]) for name in entry.inputs}
+
+
+def made_up(entry: Entry, path: Path) -> Dataset:
+    """The samples as a dataset that does not pass for real ones: passes must not repair by what is only drawn."""
+    dataset = load(samples(entry, path), specs(path).inputs)
+    dataset.source.real = False
+    return dataset
 
 
 def _ratio(result: Result, figure: str) -> float | None:
