@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO := demo
 
-.PHONY: demo test check zoo clean
+.PHONY: demo test check zoo zoo-all clean
 
 demo: $(VENV)/installed
 	@mkdir -p $(DEMO)
@@ -23,8 +23,13 @@ check: $(VENV)/installed-tests
 
 zoo: $(VENV)/installed-tests
 	$(BIN)/onnx-compress zoo fetch
-	$(BIN)/onnx-compress zoo check
+	$(BIN)/onnx-compress zoo check -p load-save -p simplify -p quantize-weights
 	$(BIN)/python -m pytest -m network
+
+# Every pipeline on every model: most of an hour.
+zoo-all: $(VENV)/installed-tests
+	$(BIN)/onnx-compress zoo fetch
+	$(BIN)/onnx-compress zoo check --seconds 600
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
