@@ -12,11 +12,11 @@ from onnx_compress.compiler.zoo.trial import OK, Trial
 
 
 def trial_table(trials: Iterable[Trial]) -> Table:
-    """One row per model and pipeline; sizes, MACs and latency as multiples of the original's."""
-    table = Table(box=SIMPLE, padding=(0, 1))
+    """One row per model and pipeline; sizes, MACs and latency as multiples of the original's, error as 1 − cosine."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("model", "pipeline"):
         table.add_column(column, no_wrap=True)
-    for column in ("bytes", "MACs", "latency", "1 − cosine", "s"):
+    for column in ("bytes", "MACs", "latency", "error", "s"):
         table.add_column(column, justify="right", no_wrap=True)
     model = ""
     for trial in trials:

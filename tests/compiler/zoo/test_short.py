@@ -1,0 +1,36 @@
+"""The short form of the zoo: models that need no network, through the main pipelines, against the baselines."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnx_compress.compiler.zoo.check import compare
+from onnx_compress.compiler.zoo.locate import locate
+from onnx_compress.compiler.zoo.manifest import DEFAULT_PATH, load_manifest
+from onnx_compress.compiler.zoo.measure import measure
+from onnx_compress.compiler.zoo.trial import OK, PIPELINES, read_trials
+
+BASELINES = read_trials(DEFAULT_PATH.with_name("zoo_baselines.json"))[0]
+SHORT = [entry for entry in load_manifest() if entry.short]
+MAIN = ("load-save", "simplify", "prune:ratio=0.2,quantize", "quantize-weights", "convert-float16")
+
+
+@pytest.mark.parametrize("pipeline", MAIN)
+@pytest.mark.parametrize("entry", SHORT, ids=lambda entry: entry.name)
+def test_no_regression(entry, pipeline, tmp_path):
+    trial = measure(entry, locate(entry, tmp_path, tmp_path), pipeline, tmp_path)
+    assert trial.problems == ()
+    unjudged = [entry.name] if entry.structure_only else []
+    found = compare([trial], BASELINES, unjudged=unjudged)
+    assert [finding.what for finding in found if finding.is_regression] == []
+
+
+def test_the_baselines_cover_every_model_and_pipeline():
+    assert {trial.key for trial in BASELINES} == {(e.name, p) for e in load_manifest() for p in PIPELINES}
+
+
+def test_the_baselines_hold_what_the_zoo_promises():
+    assert all(t.status == OK for t in BASELINES if t.pipeline in ("load-save", "simplify"))
+    both = [t for t in BASELINES if t.pipeline == "prune:ratio=0.2,quantize" and t.status == OK]
+    kept = [t for t in both if {"prune-channels", "quantize-int8"} <= set(t.kept) and t.macs < 1 and t.bytes < 1]
+    assert len(kept) >= 10
