@@ -52,7 +52,24 @@ def allocate(problem: Problem) -> np.ndarray | None:
     starts = [strongest, *_on_the_hull(problem, strongest)]
     feasible = {tuple(c): c for c in starts if problem.cost(c) <= problem.bound}
     nearest = sorted(feasible.values(), key=problem.loss)[:STARTS]
-    return min((_exchanged(problem, choices) for choices in nearest), key=problem.loss)
+    return _relaxed(problem, min((_exchanged(problem, choices) for choices in nearest), key=problem.loss))
+
+
+def _relaxed(problem: Problem, choices: np.ndarray) -> np.ndarray:
+    """Weaker choices that lose no more, part by part in turns, while the bound allows: nothing goes for nothing."""
+    is_open = np.ones(len(choices), bool)
+    while is_open.any():
+        for part in map(int, np.flatnonzero(is_open)):
+            weaker = choices.copy()
+            weaker[part] -= 1
+            losses = problem.losses[part]
+            is_open[part] = (
+                choices[part] > 0
+                and losses[weaker[part]] <= losses[choices[part]]
+                and problem.cost(weaker) <= problem.bound
+            )
+            choices = weaker if is_open[part] else choices
+    return choices
 
 
 def _on_the_hull(problem: Problem, strongest: np.ndarray) -> Iterator[np.ndarray]:

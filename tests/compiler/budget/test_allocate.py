@@ -53,3 +53,11 @@ def test_stronger_choices_that_lose_less_are_taken():
     choices = allocate(Problem(losses, lambda c: float(10 - 2 * c[0] - 3 * c[1]), 8.0))
     assert choices is not None
     np.testing.assert_array_equal(choices, [2, 0])
+
+
+def test_what_loses_nothing_is_not_removed_beyond_the_bound():
+    flat = [np.zeros(5), np.zeros(5), np.zeros(5)]
+    chosen = allocate(Problem(flat, lambda choices: float(30 - 2 * choices.sum()), 20.0))
+    assert chosen is not None
+    assert chosen.sum() == 5
+    assert chosen.max() - chosen.min() <= 1, "no part gives all"

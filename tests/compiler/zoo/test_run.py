@@ -36,7 +36,7 @@ def test_a_process_that_dies_is_a_failed_trial(tmp_path):
 
 
 def test_memory_is_limited(tmp_path):
-    (trial,) = run(DIGITS, tmp_path, pipelines=[IDENTITY], limits=Limits(memory=1 << 20))
+    (trial,) = run(DIGITS, tmp_path, pipelines=["quantize"], limits=Limits(memory=1 << 20))
     assert trial.status == FAILED
 
 
