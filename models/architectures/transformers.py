@@ -11,7 +11,6 @@ from models.nets.catalog import image
 from models.nets.norms import ChannelNorm, ConvNextBlock
 
 WINDOW = 7
-DEPTHS = (2, 2, 6, 2)
 
 
 def convnext_tiny() -> nn.Module:
@@ -60,12 +59,12 @@ class Mean(nn.Module):
         return x.mean((1, 2))
 
 
-def swin_tiny() -> nn.Module:
+def swin(depths: tuple[int, ...]) -> nn.Module:
     """Windows of 7×7, every other one shifted (not where the map is one window), heads of 32."""
     width, size = 96, 56
     patches = nn.Sequential(nn.Conv2d(3, width, 4, 4), ChannelsLast(), nn.LayerNorm(width))
     stages = nn.Sequential()
-    for depth in DEPTHS:
+    for depth in depths:
         if len(stages):
             stages.append(PatchMerging(width))
             width, size = 2 * width, size // 2
@@ -79,5 +78,8 @@ def swin_tiny() -> nn.Module:
 ARCHITECTURES = (
     Architecture(name="convnext_tiny", inputs=image(3, 224, 224), make=convnext_tiny, parameters=28_589_128),
     Architecture(name="vit_small", inputs=image(3, 224, 224), make=vit_small, parameters=22_050_664),
-    Architecture(name="swin_tiny", inputs=image(3, 224, 224), make=swin_tiny, parameters=28_288_354),
+    Architecture(name="swin_tiny", inputs=image(3, 224, 224), make=lambda: swin((2, 2, 6, 2)), parameters=28_288_354),
+    Architecture(
+        name="swin_small", inputs=image(3, 224, 224), make=lambda: swin((2, 2, 18, 2)), parameters=49_606_258
+    ),
 )
