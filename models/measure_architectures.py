@@ -12,11 +12,9 @@ from __future__ import annotations
 import sys
 import time
 import tracemalloc
-from pathlib import Path
 
 import onnxruntime
 
-from models import store
 from models.architectures import build, get, names
 from models.measure_pruning import run
 from onnx_compress.compiler.analysis.channels import ChannelGroups
@@ -24,7 +22,6 @@ from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.ir.model import Model
 from tests.pruning import distance, is_exact, pruned, zeroed
 
-CACHE = Path.home() / ".cache" / "onnx-compress" / "architectures"
 TORCH_PRUNING = {
     "resnet18": "74", "resnext50": "73", "regnet_x_400mf": "73", "mobilenet_v2": "65", "mobilenet_v3_small": "64",
     "mnasnet0_5": "59", "efficientnet_b0": "68", "densenet121": "71", "squeezenet1_1": "64", "googlenet": "71",
@@ -63,7 +60,6 @@ def measured(model: Model) -> tuple[float, float]:
 
 def main(wanted: list[str]) -> None:
     onnxruntime.set_default_logger_severity(3)
-    store.keep_in(CACHE)
     print(HEAD)
     print("|" + " --- |" * (HEAD.count("|") - 1))
     for name in wanted or names():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import onnx
 from torch import nn
 
-from models import store
 from models.architectures import branching, mobile, residual, transformers
 from models.architectures.catalog import Architecture
 from models.nets.export import Exporter, export
@@ -43,11 +42,8 @@ def module(name: str, seed: int = 0) -> nn.Module:
 
 
 def build(name: str, seed: int = 0, *, exporter: str = "torchscript-eval", opset: int = 20) -> onnx.ModelProto:
-    """The exported model, the caller's own copy; see `models.nets.build`."""
-    kind = Exporter(exporter)
+    """The exported model; `exporter` and `opset` as in `models.nets.build`.
 
-    def make() -> bytes:
-        made = export(module(name, seed), get(name), kind, opset)
-        return bytes(made.SerializeToString(deterministic=True))
-
-    return onnx.load_from_string(store.fetch(f"full-{name}-{seed}-{kind}-{opset}", make))
+    Made anew each time, in seconds: all of them together are a gigabyte, too much to keep in memory or a cache.
+    """
+    return export(module(name, seed), get(name), Exporter(exporter), opset)

@@ -136,7 +136,10 @@ def inception_v3() -> nn.Module:
     """Rethinking the inception architecture (Szegedy et al., 2015)."""
     valid = nn.MaxPool2d(3, 2)
     stem = nn.Sequential(
-        chain(3, (32, 3, 2), (32, 3, 1), (64, 3)), nn.MaxPool2d(3, 2), chain(64, (80, 1), (192, 3, 1)), nn.MaxPool2d(3, 2)
+        chain(3, (32, 3, 2), (32, 3, 1), (64, 3)),
+        nn.MaxPool2d(3, 2),
+        chain(64, (80, 1), (192, 3, 1)),
+        nn.MaxPool2d(3, 2),
     )
     first = nn.Sequential(_fives(192, 32), _fives(256, 64), _fives(288, 64))
     smaller = Branches(chain(288, (384, 3, 2)), chain(288, (64, 1), (96, 3), (96, 3, 2)), valid)

@@ -79,7 +79,5 @@ ARCHITECTURES = (
     Architecture(name="convnext_tiny", inputs=image(3, 224, 224), make=convnext_tiny, parameters=28_589_128),
     Architecture(name="vit_small", inputs=image(3, 224, 224), make=vit_small, parameters=22_050_664),
     Architecture(name="swin_tiny", inputs=image(3, 224, 224), make=lambda: swin((2, 2, 6, 2)), parameters=28_288_354),
-    Architecture(
-        name="swin_small", inputs=image(3, 224, 224), make=lambda: swin((2, 2, 18, 2)), parameters=49_606_258
-    ),
+    Architecture(name="swin_small", inputs=image(3, 224, 224), make=lambda: swin((2, 2, 18, 2)), parameters=49_606_258),
 )
