@@ -1,7 +1,7 @@
 """Well-known architectures at full size, with seeded random weights, exported to ONNX.
 
-Widths, depths and the 1,000 classes are the published ones; auxiliary heads, which only training uses, are left out. The
-batch is a dynamic axis called N. Families: one module each, of the blocks of `models.nets` where these have them.
+Widths, depths and the 1,000 classes are the published ones; auxiliary heads, which only training uses, are left out.
+The batch is a dynamic axis called N. Families: one module each, of the blocks of `models.nets` where these have them.
 """
 
 from __future__ import annotations

@@ -61,5 +61,5 @@ def test_the_export_computes_what_torch_computes():
 
 
 def test_unknown_name_is_an_error_that_lists_them():
-    with pytest.raises(KeyError, match="no architecture is called 'resnet19'; there are resnet18, .*swin_tiny"):
+    with pytest.raises(KeyError, match=r"no architecture is called 'resnet19'; there are resnet18, .*swin_tiny"):
         get("resnet19")
