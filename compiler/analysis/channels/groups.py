@@ -60,6 +60,11 @@ class Group:
         products = [count for place, count in self.places if place.role in ("out", "in")]
         return min(products, default=1)
 
+    @cached_property
+    def elements(self) -> int:
+        """Elements of constants that all of it together holds, as often as they are read."""
+        return sum(count * self.size * _slice_size(place) for place, count in self.places)
+
     @property
     def label(self) -> str:
         """How messages call the group: by its first producer."""
@@ -185,9 +190,8 @@ def _reach(groups: ChannelGroups, parts: np.ndarray, nodes: int) -> np.ndarray:
         part = parts[group.roots[0]]
         if part >= nodes:
             continue
-        elements = sum(count * group.size * _slice_size(place) for place, count in group.places)
         share = min(1.0, (group.size - 1) / (ENOUGH - 1))
-        reach[part] += elements * share * (0.5 if group.why_coupled else 1.0)
+        reach[part] += group.elements * share * (0.5 if group.why_coupled else 1.0)
     return reach
 
 
