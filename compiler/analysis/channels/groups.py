@@ -14,6 +14,7 @@ from onnx_compress.compiler.analysis.channels.rules import RULES
 from onnx_compress.compiler.analysis.channels.walk import Place, Walk
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.runtime.shapes import Shapes, infer
 
 ENOUGH = 4
@@ -196,5 +197,6 @@ def _reach(groups: ChannelGroups, parts: np.ndarray, nodes: int) -> np.ndarray:
 
 
 def _slice_size(place: Place) -> int:
-    shape = place.node.inputs[place.slot].shape or ()
-    return int(np.prod([size for i, size in enumerate(shape) if i != place.axis and isinstance(size, int)]))
+    constant = constant_of(place.node.inputs[place.slot])
+    assert constant is not None
+    return int(np.prod([size for i, size in enumerate(constant.stored.shape) if i != place.axis]))

@@ -77,3 +77,10 @@ def test_json_names_every_weight():
     assert (found["size"], found["multiplicity"], found["parameters"]) == (4, 2, 6 * 8 * 3 + 8 * 4)
     assert found["reason"] is None
     assert {"layer": "out", "input": 1, "axis": 0, "role": "in", "per_set": 2} in found["weights"]
+
+
+def test_weights_behind_identity_count_too():
+    text = """g (float[N,6] x) => (float[N,4] y) <float[6,8] a, float[8,4] b>
+    { i = Identity (a) h = MatMul (x, i) r = Relu (h) y = MatMul (r, b) }"""
+    groups = ChannelGroups.of(from_text(HEAD + text))
+    assert [document(group)["parameters"] for group in groups.prunable] == [6 * 8 + 8 * 4]
