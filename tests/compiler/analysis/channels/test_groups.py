@@ -196,10 +196,10 @@ def test_a_large_graph_takes_seconds():
     outputs = [onnx.helper.make_tensor_value_info("y", 1, None)]
     graph = onnx.helper.make_graph(nodes, "large", inputs, outputs, constants)
     model = Model.from_proto(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]))
-    started = time.perf_counter()
+    started = time.process_time()
     groups = ChannelGroups.of(model)
     assert len(groups.prunable) == 1000
-    assert time.perf_counter() - started < 15
+    assert time.process_time() - started < 15
 
 
 def test_a_weight_that_callers_may_replace_is_fixed():
