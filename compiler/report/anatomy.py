@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
+from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.cost import Cost, Layer
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.report import quantities
+from onnx_compress.compiler.report import channels, quantities
 from onnx_compress.compiler.report.plain import hanging, table
 from onnx_compress.compiler.runtime.specs import specs
 
@@ -22,15 +22,17 @@ Sizes: TypeAlias = Mapping[str, Sequence[int]]
 LONGEST_VALUE = 60
 SMALL = 16
 """Parameters from which a layer without MACs is worth a line."""
-FEW_NAMES = 2
 
 
 def show(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None, console: Console) -> None:
     """Print it; `sizes` are the shapes of the inputs that MACs are for."""
     console.print(_head(model, cost, sizes))
     console.print()
-    console.print(_layers(cost) if groups is None else _groups(groups))
-    for note in _notes(cost) if groups is None else ():
+    if groups is not None:
+        channels.show(groups, console)
+        return
+    console.print(_layers(cost))
+    for note in _notes(cost):
         console.print(hanging("!", note, "yellow"))
 
 
@@ -135,31 +137,6 @@ def _layer_cells(layer: Layer) -> list[str]:
     return [*cells, quantities.short(layer.parameters), quantities.size(layer.bytes), quantities.short(layer.macs)]
 
 
-def _groups(groups: ChannelGroups) -> Table:
-    grid = table()
-    grid.add_column("channels of", overflow="fold")
-    grid.add_column("to choose", justify="right", no_wrap=True)
-    grid.add_column("read by", overflow="fold")
-    grid.add_column("prunable", overflow="fold")
-    for group in groups.groups:
-        why = Text("yes", style="green") if group.is_prunable else Text(f"no: {reason(group)}", style="dim")
-        if group.is_prunable and group.why_coupled:
-            why.append(f", but {group.why_coupled}")
-        origin = _names(group.producers) or f"what {_names(group.consumers) or group.label} reads"
-        grid.add_row(origin, str(group.size), _names(group.consumers), why)
-    return grid
-
-
-def reason(group: Group) -> str:
-    """Why a group can't be pruned."""
-    return group.why_fixed or "there is only one to choose"
-
-
-def _names(nodes: Sequence[Any]) -> str:
-    more = f" and {len(nodes) - FEW_NAMES} more" if len(nodes) > FEW_NAMES else ""
-    return ", ".join(node.name or node.label() for node in nodes[:FEW_NAMES]) + more
-
-
 def document(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None) -> dict[str, Any]:
     """The same as plain JSON values."""
     signature = specs(model)
@@ -179,7 +156,7 @@ def document(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | Non
         "layers": [_layer_document(layer) for layer in cost.layers],
     }
     if groups is not None:
-        found["groups"] = [_group_document(group) for group in groups.groups]
+        found["groups"] = [channels.document(group) for group in groups.groups]
     return found
 
 
@@ -199,15 +176,4 @@ def _layer_document(layer: Layer) -> dict[str, Any]:
         "macs": layer.macs,
         "note": layer.note,
         "is_counted": layer.is_counted,
-    }
-
-
-def _group_document(group: Group) -> dict[str, Any]:
-    return {
-        "producers": [node.name or node.label() for node in group.producers],
-        "consumers": [node.name or node.label() for node in group.consumers],
-        "size": group.size,
-        "prunable": group.is_prunable,
-        "reason": None if group.is_prunable else reason(group),
-        "coupled": group.why_coupled,
     }
