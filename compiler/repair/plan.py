@@ -9,9 +9,10 @@ from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.aims import Aim, aim_of, value_aim
 from onnx_compress.compiler.repair.changes import changed_values
-from onnx_compress.compiler.repair.layers import Layer
+from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
 from onnx_compress.compiler.repair.prefix import static_values
 from onnx_compress.compiler.repair.recognize import Seen, View, has_weight, recognize
+from onnx_compress.compiler.repair.rectified import Bounds, bounds_behind
 from onnx_compress.compiler.repair.reference import Reference, Wanted
 from onnx_compress.compiler.repair.statistics import Normalization
 from onnx_compress.compiler.runtime.capture import Capture
@@ -25,10 +26,14 @@ Choice = Callable[[Node], bool]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One layer to be fitted, and its aim."""
+    """One layer to be fitted, and its aim.
+
+    `first` is the layer before it and what stands between them, where the two can be fitted together.
+    """
 
     layer: Layer | Normalization
     aim: Aim
+    first: tuple[Layer, Bounds] | None = None
 
     @property
     def node(self) -> Node:
@@ -66,6 +71,7 @@ def plan(model: Model, reference: Reference, choice: Choice | None = None) -> It
         return
     view = View(model, static, _seen(model, nodes, reference, static))
     order = {node: i for i, node in enumerate(nodes)}
+    last: Layer | Normalization | None = None
     for node in nodes:
         layer = Normalization.of(node) if node.is_op("BatchNormalization") else recognize(node, view)
         if isinstance(layer, str):
@@ -75,7 +81,26 @@ def plan(model: Model, reference: Reference, choice: Choice | None = None) -> It
             aim = value_aim(layer.source, 1, view, reference.names)
         else:
             aim = aim_of(layer, view, reference.names, order)
-        yield Refusal(node, aim) if isinstance(aim, str) else Step(layer, aim)
+        yield Refusal(node, aim) if isinstance(aim, str) else Step(layer, aim, _first(layer, last, view))
+        last = layer
+
+
+def _first(layer: Layer | Normalization, last: Layer | Normalization | None, view: View) -> tuple[Layer, Bounds] | None:
+    """The layer fitted just before, if all that it gives goes through a Relu or Clip into `layer`."""
+    if type(layer) is not type(last) or not isinstance(layer, Convolution | Product):
+        return None
+    assert isinstance(last, Convolution | Product)
+    between = view.sole_reader(last.result)
+    bounds = bounds_behind(last.result, view)
+    if between is None or bounds is None or view.sole_reader(between.outputs[0]) is not layer.node:
+        return None
+    is_plain = all(len(one.weights()) == 1 and one.bias is not None and _is_straight(one) for one in (last, layer))
+    return (last, bounds) if is_plain and layer.source is between.outputs[0] else None
+
+
+def _is_straight(layer: Convolution | Product) -> bool:
+    """Whether the rows of its input are those of its output."""
+    return isinstance(layer, Convolution) or (layer.axis == -1 and not layer.is_input_transposed)
 
 
 def _is_concerned(node: Node, changed: set[Tensor], static: set[Tensor]) -> bool:

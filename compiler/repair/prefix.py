@@ -52,10 +52,13 @@ class Prefix:
         for tensor in tensors:
             self._last[tensor] = max(self._last.get(tensor, 0), self._position[node])
 
-    def batches(self, node: Node, needs: Sequence[Variable]) -> Iterator[Arrays]:
-        """The values `needs`, which nothing behind `node` computes, for each batch; rows that fill it up included."""
-        crossing = self._crossing(node)
-        kept: Recording | None = None if self._is_at(crossing) else Recording()
+    def batches(self, node: Node, needs: Sequence[Variable], *, stay: bool = False) -> Iterator[Arrays]:
+        """The values `needs`, which nothing behind `node` computes, for each batch; rows that fill it up included.
+
+        With `stay` the cut stays where it is, so that weights in front of `node` may still change.
+        """
+        crossing = [] if stay else self._crossing(node)
+        kept: Recording | None = None if stay or self._is_at(crossing) else Recording()
         session: Session | None = None
         names = {tensor.name for tensor in (*crossing, *needs)}
         for held in self._runs():

@@ -17,9 +17,11 @@ from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layers import Layer, sampled
 from onnx_compress.compiler.repair.plan import Choice, Refusal, Step, plan
 from onnx_compress.compiler.repair.prefix import Prefix
-from onnx_compress.compiler.repair.rectified import Rectified
+from onnx_compress.compiler.repair.rectified import Bounds, Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
+from onnx_compress.compiler.repair.samples import joined, rest_of, sample, sample_size, split
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
+from onnx_compress.compiler.repair.together import Pair
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays
 
@@ -133,10 +135,40 @@ class _Fitter:
         return Fitted(_name(item), "nothing", reason=item.reason)
 
     def fit(self, step: Step) -> Fitted:
-        """Solve for one layer and write what is better."""
+        """Solve for one layer and write what is better; then for the one before it together with it."""
         if isinstance(step.layer, Normalization):
             return self.estimate(step, step.layer)
-        layer, weights, shift = step.layer, step.layer.weights(), step.layer.shift()
+        alone = self.alone(step, step.layer)
+        if step.first is None or alone.after <= EXACT:
+            return alone
+        both = step.layer, step.first[0]
+        before = [(layer, layer.weights(), layer.shift()) for layer in both]
+        if not self.refine_first(step, step.layer, *step.first):
+            return alone
+        together = self.alone(step, step.layer)
+        if together.after < alone.after:
+            return replace(together, before=alone.before)
+        for layer, weights, shift in before:
+            layer.store(self.model, weights, shift)
+        return alone
+
+    def refine_first(self, step: Step, layer: Layer, first: Layer, between: Bounds) -> bool:
+        """Better weights for the layer before `layer`, given what that one aims at; False where none were found."""
+        pair = Pair(joined(first), joined(layer), between)
+        wanted = sample_size(layer, first)
+        for arrays, rows in self.pairs(step):
+            size = max(1, wanted * self.reference.batch // len(self.reference.data))
+            for part, into in zip(split(rows, size), (pair.fitted, pair.checked)):
+                if len(part.places):
+                    into.append(sample(part, step, arrays, layer, first))
+        found = pair.refine() if pair.fitted and pair.checked else None
+        if found is not None:
+            first.store(self.model, found[None, :-1].astype(np.float64), found[None, -1].astype(np.float64))
+        return found is not None
+
+    def alone(self, step: Step, layer: Layer) -> Fitted:
+        """Solve for one layer and write what is better."""
+        weights, shift = layer.weights(), layer.shift()
         fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
         spread = Spread(np.zeros(weights.shape[0] * weights.shape[2]))
         rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds)
@@ -144,7 +176,7 @@ class _Fitter:
             spread.add(step.aim.seen(rows.values))
             for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
-                rest = _rest(part, step, arrays)
+                rest = rest_of(part, step, arrays)
                 y = _grouped(rest, len(weights))
                 if rectified is not None:
                     rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)))
@@ -182,7 +214,9 @@ class _Fitter:
 
     def pairs(self, step: Step) -> Iterator[tuple[Arrays, Rows]]:
         """For each batch the values that a layer needs, and the positions of its aim."""
-        return zip(self.prefix.batches(step.node, step.needs), self.reference.rows(step.aim.name), strict=True)
+        needs = step.needs if step.first is None else (*step.needs, step.first[0].source)
+        values = self.prefix.batches(step.node, tuple(dict.fromkeys(needs)), stay=step.first is not None)
+        return zip(values, self.reference.rows(step.aim.name), strict=True)
 
 
 def _chunks(rows: Rows, width: int) -> Iterator[Rows]:
@@ -191,27 +225,6 @@ def _chunks(rows: Rows, width: int) -> Iterator[Rows]:
     for start in range(0, len(rows.places), size):
         part = slice(start, start + size)
         yield Rows(rows.outs, rows.places[part], rows.values[part])
-
-
-def _rest(rows: Rows, step: Step, arrays: Arrays) -> np.ndarray:
-    """What the free entries of a layer must give [rows, channels]: the aim without all that is added beside them."""
-    assert isinstance(step.layer, Layer)
-    rest = step.aim.channels(rows.values).astype(np.float64)
-    for term in step.aim.beside:
-        rest -= sampled(
-            _spread_out(arrays[term.name], rows.outs, step.aim.axis, rest.shape[1]), step.aim.axis, rows.places
-        )
-    offset = step.layer.offset(arrays[step.layer.source.name], rows.places)
-    return rest if offset is None else rest - offset
-
-
-def _spread_out(term: np.ndarray, outs: tuple[int, ...], axis: int, channels: int) -> np.ndarray:
-    """A term of a sum broadcast to the sum's shape; a batch that was filled up stays longer than `outs` says."""
-    shape = list(outs)
-    shape.insert(axis % (len(outs) + 1), channels)
-    if term.ndim == len(shape):
-        shape[0] = max(shape[0], term.shape[0])
-    return np.broadcast_to(term, shape)
 
 
 def _grouped(values: np.ndarray, groups: int) -> np.ndarray:

@@ -84,11 +84,27 @@ class Windows:
         sizes = x.shape[2:]
         padded = np.zeros((x.shape[0], *(size + 1 for size in sizes), x.shape[1]), x.dtype)
         padded[(slice(None), *(slice(size) for size in sizes))] = np.moveaxis(x, 1, -1)
-        samples, *positions = np.unravel_index(places, (x.shape[0], *outs))
-        flat = samples.reshape(-1, *(1,) * len(sizes))
-        for axis, (size, out) in enumerate(zip(sizes, outs)):
-            table = self.taps(axis, size, out)[positions[axis]]
-            shape = [len(places), *(1,) * len(sizes)]
-            shape[axis + 1] = -1
-            flat = flat * (size + 1) + table.reshape(shape)
+        wider = [size + 1 for size in sizes]
+        flat = np.ravel_multi_index(self._indices((x.shape[0], *sizes), places, outs), (x.shape[0], *wider))
         return padded.reshape(-1, x.shape[1])[flat.reshape(len(places), prod(self.kernel))]
+
+    def positions(
+        self, outs_before: Sequence[int], places: np.ndarray, outs: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Flat indices [rows, taps] into the input's [batch, *sizes] = `outs_before`; where they stand for zero."""
+        samples, *axes = self._indices(outs_before, places, outs)
+        inside = [np.minimum(index, size - 1) for index, size in zip(axes, outs_before[1:])]
+        flat = np.ravel_multi_index((samples, *inside), tuple(outs_before))
+        is_outside = np.any([index == size for index, size in zip(axes, outs_before[1:])], axis=0)
+        return flat.reshape(len(places), -1), is_outside.reshape(len(places), -1)
+
+    def _indices(self, shape: Sequence[int], places: np.ndarray, outs: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Indices into [batch, *sizes] = `shape`, each [rows, *kernel]; one that equals its size stands for zero."""
+        rank = len(self.kernel)
+        samples, *positions = np.unravel_index(places, (shape[0], *outs))
+        found = [samples.reshape(-1, *(1,) * rank)]
+        for axis, (size, out) in enumerate(zip(shape[1:], outs)):
+            row = [len(places), *(1,) * rank]
+            row[axis + 1] = -1
+            found.append(self.taps(axis, size, out)[positions[axis]].reshape(row))
+        return tuple(np.broadcast_arrays(*found))

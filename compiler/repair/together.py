@@ -1,0 +1,142 @@
+"""Two layers with a Relu or Clip between them, fitted together for what the second one aims at.
+
+Least squares, layer by layer, makes the first layer give what it gave. But when channels between the two are gone, the
+ones that are left can take over some of their work: what counts is the second layer's output z = c(X V) W. Its error
+is lowered by steps of V along
+
+    D = −(XᵀX)⁻¹ (Xᵀ Γ) (Σ W Wᵀ)⁻¹      with Γ = (z − t) Wᵀ where c is not flat,
+
+Gauss and Newton's step with the curvature taken as a product over inputs and outputs (Martens and Grosse, "Optimizing
+Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015, arXiv:1503.05671); how far is searched.
+After each step W is solved for anew. Rows that are not fitted say when to stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnx_compress.compiler.repair.rectified import Bounds
+
+ROUNDS = 12
+LENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
+"""Multiples of a step that are tried."""
+RIDGE = 1e-3
+"""Share of the mean diagonal that is added to each matrix before it is inverted."""
+PATIENCE = 2
+"""Rounds in a row without gain on rows that are not fitted, after which to stop."""
+GAIN = 2e-3
+"""Share of the error that counts as a gain."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Outputs of the second layer and all that they hang on, in float32.
+
+    `inputs` [m, taps, K + 1] are rows of the first layer with a 1 behind each, `is_outside` [m, taps] says where the
+    second layer sees padding instead; `targets` [m, M] are cut off at `low` and `high`, numbers or [m, M].
+    """
+
+    inputs: np.ndarray
+    is_outside: np.ndarray
+    targets: np.ndarray
+    low: np.ndarray | float
+    high: np.ndarray | float
+
+    def error(self, outputs: np.ndarray) -> float:
+        """Σ (c(z) − c(t))²."""
+        missed = np.clip(outputs, self.low, self.high) - np.clip(self.targets, self.low, self.high)
+        return float(np.square(missed, out=missed).sum(dtype=np.float64))
+
+    def aims(self, outputs: np.ndarray) -> np.ndarray:
+        """What least squares should aim at from here (see `rectified`)."""
+        below = np.where(self.targets <= self.low, np.minimum(outputs, self.low), self.targets)
+        return np.where(self.targets >= self.high, np.maximum(outputs, self.high), below)
+
+
+@dataclass(eq=False)
+class Pair:
+    """The two layers' weights: `first` [K + 1, C] with its shift as the last row, `second` [taps · C + 1, M]."""
+
+    first: np.ndarray
+    second: np.ndarray
+    between: Bounds
+    fitted: list[Sample] = field(default_factory=list)
+    checked: list[Sample] = field(default_factory=list)
+
+    def refine(self) -> np.ndarray | None:
+        """First weights [K + 1, C] with which the second layer comes nearer to its aim; None where none are found."""
+        best, found, failed = _error(self.checked, self.first, self.second, self.between), None, 0
+        inverse = _inverse(sum(np.float64(1) * (x := _flat(s)).T @ x for s in self.fitted))
+        for _ in range(ROUNDS):
+            if not self._step(inverse):
+                break
+            self._solve_second()
+            error = _error(self.checked, self.first, self.second, self.between)
+            failed = 0 if error < (1 - GAIN) * best else failed + 1
+            if error < best:
+                best, found = error, self.first.copy()
+            if failed == PATIENCE:
+                break
+        return found
+
+    def _step(self, inverse: np.ndarray) -> bool:
+        """Move the first layer; False where no step helps."""
+        weights = self.second[:-1].reshape(-1, self.first.shape[1], self.second.shape[1])
+        curvature = _inverse(np.einsum("tcm,tdm->cd", weights, weights).astype(np.float64))
+        slope = np.zeros(self.first.shape)
+        hidden = [sample.inputs @ self.first for sample in self.fitted]
+        for sample, values in zip(self.fitted, hidden):
+            outputs = _outputs(sample, values, self.second, self.between)
+            back = ((outputs - sample.aims(outputs)) @ self.second[:-1].T).reshape(values.shape)
+            back[sample.is_outside[..., None] | (values <= self.between.low) | (values >= self.between.high)] = 0
+            slope += _flat(sample).T @ back.reshape(-1, back.shape[-1])
+        move = -(inverse @ slope @ curvature).astype(np.float32)
+        moves = [sample.inputs @ move for sample in self.fitted]
+        tried = {}
+        for length in (0.0, *LENGTHS):
+            at = [values + np.float32(length) * by for values, by in zip(hidden, moves)]
+            tried[length] = sum(
+                sample.error(_outputs(sample, values, self.second, self.between))
+                for sample, values in zip(self.fitted, at)
+            )
+        length = min(tried, key=lambda each: tried[each])
+        self.first = self.first + np.float32(length) * move
+        return length > 0
+
+    def _solve_second(self) -> None:
+        """The second layer's weights of least error for the first one as it is."""
+        gram: np.ndarray | float = 0.0
+        rest: np.ndarray | float = 0.0
+        for sample in self.fitted:
+            seen = _seen(sample, sample.inputs @ self.first, self.between)
+            outputs = seen @ self.second
+            gram = gram + (seen.T @ seen).astype(np.float64)
+            rest = rest + (seen.T @ (sample.aims(outputs) - outputs)).astype(np.float64)
+        self.second = self.second + (_inverse(np.asarray(gram)) @ rest).astype(np.float32)
+
+
+def _flat(sample: Sample) -> np.ndarray:
+    return sample.inputs.reshape(-1, sample.inputs.shape[-1])
+
+
+def _seen(sample: Sample, hidden: np.ndarray, between: Bounds) -> np.ndarray:
+    """What the second layer reads [m, taps · C + 1], given what the first one gives [m, taps, C]."""
+    values = between.clip(hidden)
+    values[sample.is_outside] = 0
+    flat = values.reshape(len(values), -1)
+    return np.concatenate([flat, np.ones((len(flat), 1), flat.dtype)], axis=1)
+
+
+def _outputs(sample: Sample, hidden: np.ndarray, second: np.ndarray, between: Bounds) -> np.ndarray:
+    return np.asarray(_seen(sample, hidden, between) @ second)
+
+
+def _error(samples: list[Sample], first: np.ndarray, second: np.ndarray, between: Bounds) -> float:
+    return sum(s.error(_outputs(s, s.inputs @ first, second, between)) for s in samples)
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    level = RIDGE * max(float(np.trace(matrix)) / len(matrix), float(np.finfo(np.float64).tiny))
+    return np.linalg.inv(matrix + level * np.eye(len(matrix)))
