@@ -6,15 +6,19 @@ convolutions of a residual block, attention or the MLP of a transformer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Self
 
 from onnx_compress.compiler.analysis.macs import FORMULAS, key
 from onnx_compress.compiler.ir.extract import reads
-from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.graph import Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
+
+MOST_STEPS = 16
+"""Nodes that are looked at per node of the graph: as deep may branches lie in each other on average."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,116 +64,102 @@ class Residuals:
     @classmethod
     def of(cls, model: Model) -> Self:
         """Find them."""
-        walk = _Walk(model)
-        found = [walk.branch(node) for node in model.graph.nodes if _is_addition(node)]
+        found = list(_Walk(model).branches())
         branches = tuple(item for item in found if isinstance(item, Residual))
         return cls(branches, tuple(item for item in found if isinstance(item, tuple)))
 
 
 class _Walk:
-    """What is known of the main graph: where values are computed, and on which shortcuts they depend."""
+    """What is known of the main graph: where values are computed, who needs them, on which shortcuts they depend.
+
+    Nodes are named by their positions.
+    """
 
     def __init__(self, model: Model) -> None:
-        self.graph = model.graph
-        self.position = {node: i for i, node in enumerate(model.graph.nodes)}
-        self.made = {out: node for node in model.graph.nodes for out in node.outputs}
-        self.inputs = set(model.graph.inputs)
-        self.outputs = {out for graph in model.graphs() for out in graph.outputs}
+        self.nodes = model.graph.nodes
+        self.place: dict[Tensor, int] = dict.fromkeys(model.graph.inputs, -1)
+        self.place.update((out, i) for i, node in enumerate(self.nodes) for out in node.outputs)
+        self.outputs = set(model.graph.outputs)
         self.fixed = _fixed(model.graph)
-        self._bits: dict[Tensor, int] = {}
-        """One bit for each value that may be a shortcut."""
-        for node in model.graph.nodes:
-            if _is_addition(node) and all(map(self._is_computed, node.inputs)):
-                self._bits.setdefault(self._terms(node)[0], 1 << len(self._bits))
-        self._behind: dict[Tensor, int] = {}
+        self.needs = [[tensor for tensor in reads(node) if tensor in self.place] for node in self.nodes]
+        self.readers: list[set[int]] = [set() for _ in self.nodes]
+        for i, needs in enumerate(self.needs):
+            for place in (self.place[tensor] for tensor in needs):
+                if place >= 0:
+                    self.readers[place].add(i)
+        for place in (self.place.get(tensor, -1) for tensor in self.outputs):
+            if place >= 0:
+                self.readers[place].add(len(self.nodes))
+        self.terms = {i: self._terms(i) for i, node in enumerate(self.nodes) if self._is_addition(node)}
+        self.bits = {shortcut: 1 << i for i, shortcut in enumerate(dict.fromkeys(t for t, _ in self.terms.values()))}
+        self.behind: dict[Tensor, int] = {}
         """The bits of the shortcuts that a value depends on."""
-        self._layered: dict[Tensor, int] = {}
+        self.layered: dict[Tensor, int] = {}
         """Of those that it depends on through a layer."""
-        for node in model.graph.nodes:
-            self._follow(node)
+        for i in range(len(self.nodes)):
+            self._follow(i)
+        self.steps = MOST_STEPS * len(self.nodes)
 
-    def _follow(self, node: Node) -> None:
+    def _is_addition(self, node: Node) -> bool:
+        is_one = node.is_op("Add", "Sum") and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]
+        return is_one and all(term in self.place and term not in self.fixed for term in node.inputs)
+
+    def _terms(self, add: int) -> tuple[Tensor, Tensor]:
+        """What is added: the value that is there first, and the one that may be computed from it."""
+        first, second = sorted(self.nodes[add].inputs, key=self.place.__getitem__)
+        return first, second
+
+    def _follow(self, i: int) -> None:
         behind = layered = 0
-        for tensor in reads(node):
-            if tensor not in self.fixed:
-                behind |= self._behind.get(tensor, 0) | self._bits.get(tensor, 0)
-                layered |= self._layered.get(tensor, 0)
-        if _multiplies(node):
+        for tensor in self.needs[i]:
+            behind |= self.behind.get(tensor, 0) | self.bits.get(tensor, 0)
+            layered |= self.layered.get(tensor, 0)
+        if behind and _multiplies(self.nodes[i]):
             layered = behind
-        for out in node.outputs:
+        for out in self.nodes[i].outputs:
             if behind and out not in self.fixed:
-                self._behind[out], self._layered[out] = behind, layered
+                self.behind[out], self.layered[out] = behind, layered
 
-    def branch(self, add: Node) -> Residual | tuple[Node, str] | None:
-        """The branch that `add` adds to its shortcut, or why it is none; None where nothing looks like one."""
-        if not all(map(self._is_computed, add.inputs)):
-            return None
-        shortcut, result = self._terms(add)
-        bit = self._bits[shortcut]
-        if not self._layered.get(result, 0) & bit:
-            return None
-        nodes = self._owned(result, add, shortcut)
-        shared = [t for t in self._entering(nodes, result) if t is not shortcut and self._behind.get(t, 0) & bit]
+    def branches(self) -> Iterator[Residual | tuple[Node, str]]:
+        """Each branch, or the addition of something that looks like one and why it is none."""
+        for i, (shortcut, result) in self.terms.items():
+            if self.layered.get(result, 0) & self.bits[shortcut]:
+                yield self._branch(i, shortcut, result)
+
+    def _branch(self, add: int, shortcut: Tensor, result: Tensor) -> Residual | tuple[Node, str]:
+        node, bit = self.nodes[add], self.bits[shortcut]
+        owned = self._owned(self.place[result], add, self.place[shortcut])
+        if owned is None:
+            return node, "its branch is not looked into: there are too many that hold each other"
+        read = {tensor for i in owned for tensor in self.needs[i]} | {result}
+        entering = (tensor for tensor in read if self.place[tensor] not in owned and tensor is not shortcut)
+        shared = [tensor for tensor in entering if self.behind.get(tensor, 0) & bit]
         if shared:
-            first = min(shared, key=self._place)
+            first = min(shared, key=self.place.__getitem__)
             why = "is an output too" if first in self.outputs else "is read elsewhere too"
-            return add, f"its branch can't go: '{first.name}' in it {why}"
+            return node, f"its branch can't go: '{first.name}' in it {why}"
         assert isinstance(result, Variable)
-        slot = 0 if add.inputs[0] is shortcut else 1
-        return Residual(add, slot, result, tuple(sorted(nodes, key=self.position.__getitem__)))
+        slot = 0 if node.inputs[0] is shortcut else 1
+        return Residual(node, slot, result, tuple(self.nodes[i] for i in sorted(owned)))
 
-    def _terms(self, add: Node) -> tuple[Tensor, Tensor]:
-        """What `add` adds: the value that is there first, and the one that may be computed from it."""
-        one, other = add.inputs
-        return (one, other) if self._place(one) <= self._place(other) else (other, one)
-
-    def _is_computed(self, tensor: Tensor) -> bool:
-        return tensor not in self.fixed and (tensor in self.made or tensor in self.inputs)
-
-    def _place(self, tensor: Tensor) -> int:
-        """Position of the node that computes a value; -1 for inputs of the model."""
-        return self.position[self.made[tensor]] if tensor in self.made else -1
-
-    def _owned(self, result: Tensor, add: Node, shortcut: Tensor) -> set[Node]:
-        """The nodes in front of `result` that nothing needs but `add`; the one that gives `shortcut` left out."""
-        nodes: set[Node] = set()
-        waiting = [-self._place(result)]
-        seen = set(waiting)
-        heapify(waiting)
+    def _owned(self, result: int, add: int, shortcut: int) -> set[int] | None:
+        """The nodes that nothing needs but `add`, from `result` on; without the one that gives the shortcut."""
+        owned = {add}
+        waiting, seen = [-result], {result, shortcut}
         while waiting:  # the last node first, so that all that may need a node have been looked at
-            node = self.graph.nodes[-heappop(waiting)]
-            if any(out is shortcut or not self._is_for(out, nodes, add) for out in node.outputs):
+            i = -heappop(waiting)
+            self.steps -= 1
+            if self.steps < 0:
+                return None
+            if not self.readers[i] <= owned:
                 continue
-            nodes.add(node)
-            for tensor in reads(node):
-                place = -self._place(tensor) if tensor in self.made and tensor not in self.fixed else 1
-                if place <= 0 and place not in seen:
+            owned.add(i)
+            for place in (self.place[tensor] for tensor in self.needs[i]):
+                if place >= 0 and place not in seen:
                     seen.add(place)
-                    heappush(waiting, place)
-        return nodes
-
-    def _is_for(self, value: Tensor, nodes: set[Node], add: Node) -> bool:
-        """Whether nothing needs `value` but `nodes` and `add`."""
-        if value in self.outputs:
-            return False
-        return all(owner is add or owner in nodes for owner in map(self._owner, value.outputs))
-
-    def _owner(self, node: Node) -> Node:
-        """The node of the main graph that is `node`, or holds it in a body."""
-        while node.graph is not self.graph:
-            assert node.graph is not None
-            assert node.graph.parent is not None
-            node = node.graph.parent
-        return node
-
-    def _entering(self, nodes: set[Node], result: Tensor) -> set[Tensor]:
-        """The values that `nodes` read and do not compute; `result` itself where they do not compute it."""
-        read = {tensor for node in nodes for tensor in reads(node)} | {result}
-        return {tensor for tensor in read if self._is_computed(tensor) and self.made.get(tensor) not in nodes}
-
-
-def _is_addition(node: Node) -> bool:
-    return node.is_op("Add", "Sum") and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]
+                    heappush(waiting, -place)
+        owned.discard(add)
+        return owned
 
 
 def _multiplies(node: Node) -> bool:
@@ -179,7 +169,6 @@ def _multiplies(node: Node) -> bool:
 def _fixed(graph: Graph) -> set[Tensor]:
     """The values of `graph` that depend on nothing but constants and the sizes of other values."""
     fixed: set[Tensor] = set(graph.initializers)
-    fixed -= {tensor for tensor in graph.inputs if isinstance(tensor, Constant)}
     for node in graph.nodes:
         is_free = node.op.startswith("Random") or any(True for _ in node.bodies())
         is_size = node.is_op("Shape", "Size")

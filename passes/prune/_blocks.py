@@ -24,6 +24,8 @@ class Mean:
     axis: int
     rank: int
     dtype: np.dtype
+    is_constant: bool
+    """Whether it gives that always."""
 
     def spread_out(self) -> np.ndarray:
         """In a shape that is added to the shortcut channel by channel."""

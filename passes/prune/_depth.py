@@ -34,6 +34,8 @@ ROWS_PER_UNKNOWN = 4
 """A sixth of what the final refit takes: it orders the candidates of ResNet-20 in the same way."""
 MOST_PRODUCTS = 1 << 36
 """Multiplications for the normal equations of one candidate, some seconds; the layers behind stay unrepaired."""
+MARGIN = 1.05
+"""What is measured must be better by this factor to be preferred."""
 FIRST = -1.0
 """Where a branch that was never measured stands in the order of losses per multiply-accumulate."""
 
@@ -98,12 +100,14 @@ class Trials:
     def take_out(self, model: Model, gone: Collection[int], *, plain: bool = False) -> dict[Node, Node]:
         """Remove these branches from `model`, which is this one or a copy; returns its node for each node of this one.
 
-        `plain`: with a repair, layers aim at their own outputs alone; without, no means are added.
+        `plain`: with a repair, layers aim at their own outputs alone; without, only constants are put in their place.
         """
         twins = dict(zip(list(self.model.nodes()), list(model.nodes()), strict=True))
         for i in sorted(gone):
-            mean = None if plain and not self.repaired else self.means[i]
-            remove(model, _twin(self.blocks[i], twins), mean, own_aim=plain)
+            mean = self.means[i]
+            kept = None if plain and mean is not None and not mean.is_constant else mean
+            block = replace(self.blocks[i], add=twins[self.blocks[i].add])
+            remove(model, block, kept, own_aim=plain and self.repaired)
         return twins
 
     def left(self, gone: frozenset[int]) -> int:
@@ -124,6 +128,15 @@ class Trials:
                 self._repair(model)
             self._losses[gone, plain] = self.effect.of(model)
         return self._losses[gone, plain]
+
+    def is_plain(self, gone: frozenset[int]) -> bool:
+        """Whether removing them plainly is better: fewer constants, or layers that aim at their own outputs."""
+        if self.repaired:
+            return MARGIN * self.loss(gone, plain=True) < self.loss(gone)
+        means = [self.means[i] for i in gone]
+        if all(mean is None or mean.is_constant for mean in means):
+            return False
+        return self.loss(gone, plain=True) <= MARGIN * self.loss(gone)
 
     def alone(self, i: int) -> float | None:
         """The effect of removing this branch by itself, if it was measured and is finite."""
@@ -156,11 +169,6 @@ def _products(node: Node) -> int:
     return 0
 
 
-def _twin(block: Residual, twins: Mapping[Node, Node]) -> Residual:
-    """The same branch in a copy of its model."""
-    return replace(block, add=twins[block.add], nodes=tuple(twins[node] for node in block.nodes))
-
-
 def choose(trials: Trials, target: int) -> frozenset[int]:
     """The branches to remove so that at most `target` multiply-accumulates are left; all that help where none suffice.
 
@@ -169,7 +177,7 @@ def choose(trials: Trials, target: int) -> frozenset[int]:
     reach the target the one of least loss is taken.
     """
     gone: frozenset[int] = frozenset()
-    enough: list[tuple[float, list[int]]] = []
+    enough: list[tuple[float, int, list[int]]] = []
     waiting = [(FIRST, i, -1) for i in range(len(trials.blocks))]
     with trials.ctx.progress("branches", len(waiting)) as advance:
         while waiting and trials.left(gone) > target:
@@ -183,7 +191,15 @@ def choose(trials: Trials, target: int) -> frozenset[int]:
                 before = trials.loss(gone) if gone else 0.0
                 heappush(waiting, ((loss - before) / saved, i, len(gone)))
                 if trials.left(gone | {i}) <= target:
-                    enough.append((loss, sorted(gone | {i})))
+                    enough.append((loss, len(gone), sorted(gone | {i})))
             if rate == FIRST:
                 advance()
-    return frozenset(min(enough)[1]) if enough else gone
+    return _outermost(trials, frozenset(min(enough)[2]) if enough else gone)
+
+
+def _outermost(trials: Trials, gone: frozenset[int]) -> frozenset[int]:
+    """These branches without those that are part of another one of them."""
+    for i in sorted(gone):
+        if trials.left(gone - {i}) == trials.left(gone):
+            gone -= {i}
+    return gone

@@ -82,10 +82,11 @@ class PruneBlocks(Pass):
         if left > target:
             ctx.skip("the model", f"without all these branches it keeps {left / trials.total:.0%} of the MACs")
         ctx.notes["branches"] = _table(trials, gone)
+        if not ctx.data.real:
+            ctx.notes["losses"] = "measured on made-up inputs"
         if not gone:
             return 0
-        plain = trials.loss(gone, plain=True) < trials.loss(gone)
-        trials.take_out(model, gone, plain=plain)
+        trials.take_out(model, gone, plain=trials.is_plain(gone))
         if trials.repaired:
             ctx.notes["refit"] = _refitted(model, ctx)
         return len(gone)
@@ -155,9 +156,9 @@ def _means(blocks: Sequence[Residual], model: Model, ctx: Context, *, only_const
     arrays = _one_run(model, list(axes), ctx) if axes else {}
     found = measure(model, {name: axis for name, (_, axis) in axes.items()}, ctx)
     for name, (block, axis) in axes.items():
-        if found[name].is_constant.all() or not only_constant:
-            rank = arrays[name].ndim
-            means[block] = Mean(found[name].mean, axis - rank, rank, arrays[name].dtype)
+        rank, is_constant = arrays[name].ndim, bool(found[name].is_constant.all())
+        if is_constant or not only_constant:
+            means[block] = Mean(found[name].mean, axis - rank, rank, arrays[name].dtype, is_constant)
     return means
 
 
