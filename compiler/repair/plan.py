@@ -91,13 +91,16 @@ def _is_concerned(node: Node, changed: set[Tensor], static: set[Tensor]) -> bool
         return node.inputs[0] in changed
     if not has_weight(node, static) or node.outputs[0] in static:
         return False
-    return any(value in changed for value in (node.outputs[0], *_renamed(node, changed)))
+    return node.outputs[0] in changed or any(True for _ in _other_sums(node, changed))
 
 
-def _renamed(node: Node, changed: set[Tensor]) -> Iterator[Tensor]:
-    """The sums behind a node that are computed as ever, but take the place of another value of the original."""
-    for value in (v for v in _behind(node) if v is not node.outputs[0]):
-        if not any(term in changed for term in value.inputs[0].inputs):
+def _other_sums(node: Node, changed: set[Tensor]) -> Iterator[Tensor]:
+    """The sums behind a node that differ though what is added does not: they stand where another value stood.
+
+    So too where a constant that is added, a bias, has changed.
+    """
+    for value in (value for value in _behind(node) if value is not node.outputs[0]):
+        if value in changed and not any(term in changed for term in value.inputs[0].inputs):
             yield value
 
 
