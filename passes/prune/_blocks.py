@@ -47,14 +47,16 @@ def remove(model: Model, block: Residual, mean: Mean | None = None, *, own_aim: 
 
     The mean goes into a bias before x where that is the same, otherwise it is added where F(x) was. Where nothing else
     reads x, the value is y from now on, by name and origin, so that a refit lets the layer that gives x aim at what
-    x + F(x) was (`own_aim`: it stays x). In y = relu(x), x = relu(z) the second relu does nothing and it is z
-    that takes the place of x + F(x).
+    x + F(x) was (`own_aim`: it stays x). Of relu(relu(z)) one relu is left, and then it is z that takes the place of
+    x + F(x).
     """
-    if obstacle(model, block):
-        return  # since the branch before it went, which gave x
+    if not _is_there(block) or obstacle(model, block):
+        return  # since another branch went, which held this one or gave x
     add, total, source = block.add, block.add.outputs[0], block.shortcut
     edit.set_input(model, add, 1 - block.slot, source)
     edit.sweep(model)
+    if not _is_there(block):
+        return  # nothing needed the sum
     is_alone = all(node is add for node, _ in edit.uses(model, source))
     if mean is not None and mean.values.any() and not (is_alone and _shift(model, source, mean)):
         constant = edit.add_constant(model, block.result.name, "mean", mean.spread_out())
@@ -63,6 +65,12 @@ def remove(model: Model, block: Residual, mean: Mean | None = None, *, own_aim: 
         _unite(model, total)
     else:
         edit.bypass(model, add, source)
+        _drop_repeated(model, source)
+    edit.sweep(model)
+
+
+def _is_there(block: Residual) -> bool:
+    return block.add.graph is not None
 
 
 def _shift(model: Model, value: Tensor, mean: Mean) -> bool:
@@ -103,16 +111,28 @@ def _unite(model: Model, value: Tensor) -> None:
     """Let z stand for `value` = act(z) where all that is done with it is the same act once more."""
     first = value.inputs[0]
     readers = [node for node, _ in edit.uses(model, value)]
-    if edit.is_output(model, value) or not first.is_op(*IDEMPOTENT) or not all(_is_same(first, n) for n in readers):
+    if edit.is_output(model, value) or not all(_is_same(first, node) for node in readers):
         return
     source = first.inputs[0]
     if len(edit.uses(model, source)) == 1:
         edit.bypass(model, first, source, keep_name=True)
 
 
+def _drop_repeated(model: Model, value: Tensor) -> None:
+    """Remove what does to `value` = act(z) the same act once more."""
+    if value.inputs:
+        for node in dict.fromkeys(node for node, _ in edit.uses(model, value)):
+            if _is_same(value.inputs[0], node):
+                edit.bypass(model, node, value)
+
+
 def _is_same(first: Node, second: Node) -> bool:
-    """Whether both do the same, with the same bounds."""
-    if (second.op, second.domain, second.attrs) != (first.op, first.domain, first.attrs):
+    """Whether the second does once more what the first does, which changes nothing."""
+    if not first.is_op(*IDEMPOTENT) or (second.op, second.domain, second.attrs) != (
+        first.op,
+        first.domain,
+        first.attrs,
+    ):
         return False
     if len(first.inputs) != len(second.inputs):
         return False

@@ -32,7 +32,7 @@ MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
 """Multiply-accumulates that all measurements may take. Large models are measured on fewer samples."""
 ROWS_PER_UNKNOWN = 4
 """A sixth of what the final refit takes: it orders the candidates of ResNet-20 in the same way."""
-MOST_PRODUCTS = 1 << 36
+MOST_PRODUCTS = 1 << 35
 """Multiplications for the normal equations of one candidate, some seconds; the layers behind stay unrepaired."""
 MARGIN = 1.05
 """What is measured must be better by this factor to be preferred."""

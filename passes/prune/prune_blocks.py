@@ -55,8 +55,10 @@ class PruneBlocks(Pass):
     (arXiv:1608.03665): pruning of depth; He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV
     2017 (arXiv:1707.06168): the aim of the layer before.
 
-    The wrong choice where few multiply-accumulates are to go: a branch is removed or not, and prune-channels loses
-    less for the same number. But time falls in proportion, since the layers that are left keep their widths.
+    Time falls with the multiply-accumulates, since the layers that are left keep their widths, and where much is to go
+    this loses less than prune-channels.
+
+    The wrong choice for small ratios: a branch goes or stays, so that more may go than was asked for.
     """
 
     name = "prune-blocks"
@@ -76,6 +78,9 @@ class PruneBlocks(Pass):
         if not blocks:
             return 0
         trials = self._trials(model, ctx, blocks)
+        if not trials.total:
+            ctx.skip("the model", "its multiply-accumulates are not known")
+            return 0
         target = int((1 - self.ratio) * trials.total)
         gone = choose(trials, target)
         left = trials.left(gone)
@@ -109,14 +114,14 @@ def _refitted(model: Model, ctx: Context) -> int:
 def _candidates(model: Model, ctx: Context) -> list[Residual]:
     """The branches that can go; the others are named with the reason."""
     found = ctx.get(Residuals)
-    for node, why in found.refused:
-        ctx.skip(node, why)
-    if not found.branches:
-        if not found.refused:
-            ctx.skip("the model", "it has no residual branch")
-        return []
-    names = {value.name for block in found.branches for value in (block.shortcut, block.add.outputs[0])}
-    shapes = {name: array.shape for name, array in _one_run(model, sorted(names), ctx).items()}
+    adds = [block.add for block in found.branches] + [node for node, _ in found.refused]
+    names = {value.name for add in adds for value in (*add.inputs, add.outputs[0])}
+    shapes = {name: array.shape for name, array in _one_run(model, sorted(names), ctx).items()} if names else {}
+    for add, why in found.refused:
+        if all(shapes[term.name] == shapes[add.outputs[0].name] for term in add.inputs):  # else a mask or the like
+            ctx.skip(add, why)
+    if not found.branches and not ctx.skips:
+        ctx.skip("the model", "it has no residual branch")
     candidates = []
     for block in found.branches:
         reason = _kept_anyway(block, ctx) or obstacle(model, block)
