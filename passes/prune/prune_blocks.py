@@ -55,8 +55,8 @@ class PruneBlocks(Pass):
     (arXiv:1608.03665): pruning of depth; He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV
     2017 (arXiv:1707.06168): the aim of the layer before.
 
-    Time falls with the multiply-accumulates, since the layers that are left keep their widths, and where much is to go
-    this loses less than prune-channels.
+    Time falls with the multiply-accumulates, since the layers that are left keep their widths; fewer channels often
+    don't save time, because kernels compute whole blocks of them.
 
     The wrong choice for small ratios: a branch goes or stays, so that more may go than was asked for.
     """
