@@ -78,6 +78,15 @@ class Cost:
         )
 
 
+def node_macs(model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -> dict[Node, int]:
+    """Multiply-accumulates of each node of the main graph with its bodies, as `Cost` counts them; 0 where unknown."""
+    sizes = SizeTable(model, inputs or {})
+    products = [node for node in model.nodes() if key(node) in FORMULAS]
+    sizes.look(tensor for node in products for tensor in (*node.inputs, *node.outputs) if tensor.name)
+    walk = _Walk(sizes)
+    return {n: 0 if is_part_of_weight(n) else (walk.macs(n)[0] or 0) + walk.bodies(n, ())[1] for n in model.graph.nodes}
+
+
 class _Walk:
     """One pass over the graph; gathers the distinct weights on its way."""
 

@@ -259,18 +259,19 @@ def replace_uses(model: Model, old: Tensor, new: Tensor) -> None:
     touch(model)
 
 
-def bypass(model: Model, node: Node, source: Tensor | None = None) -> bool:
+def bypass(model: Model, node: Node, source: Tensor | None = None, *, keep_name: bool = False) -> bool:
     """Remove `node`, its readers reading `source` (default: its first input) instead.
 
-    An output of a graph keeps its name: then the producer of `source` takes over the name, or, where that
-    can't be (`source` is an input, a constant, an output too, or comes from outside the body), the node
-    stays and False is returned; so too when another of its outputs is in use.
+    An output of a graph keeps its name, and with `keep_name` any value: then the producer of `source` takes over the
+    name and origin, for the readers of `source` too, or, where that can't be (`source` is an input, a constant, an
+    output too, or comes from outside the body), the node stays and False is returned; so too when another of its
+    outputs is in use.
     """
     source = node.inputs[0] if source is None else source
     result = node.outputs[0]
     if any(is_used(model, other) for other in node.outputs[1:]):
         return False
-    if is_output(model, result):
+    if keep_name or is_output(model, result):
         if not _can_rename(model, node, source):
             return False
         _take_over(model, source, result)

@@ -33,6 +33,8 @@ class Step:
 
     layer: Layer | Normalization
     aim: Aim
+    rows: int = ROWS_PER_UNKNOWN
+    """Rows to take for each unknown."""
     first: tuple[Layer, Bounds] | None = None
 
     @property
@@ -49,7 +51,8 @@ class Step:
     def wanted(self) -> Wanted:
         """What it needs of the original."""
         unknowns = 1 if isinstance(self.layer, Normalization) else self.layer.weights().shape[1] + 1
-        rows = min(max(LEAST_ROWS, ROWS_PER_UNKNOWN * unknowns), MOST_PRODUCTS // unknowns**2)
+        least = LEAST_ROWS * self.rows // ROWS_PER_UNKNOWN
+        rows = min(max(least, self.rows * unknowns), MOST_PRODUCTS // unknowns**2)
         return Wanted(self.aim.axis, rows)
 
 
@@ -61,8 +64,13 @@ class Refusal:
     reason: str
 
 
-def plan(model: Model, reference: Reference, choice: Choice | None = None) -> Iterator[Step | Refusal]:
-    """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back."""
+def plan(
+    model: Model, reference: Reference, choice: Choice | None = None, rows: int = ROWS_PER_UNKNOWN
+) -> Iterator[Step | Refusal]:
+    """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back.
+
+    Each is to be fitted on `rows` rows for each unknown.
+    """
     changed = changed_values(model, reference.original)
     static = static_values(model)
     nodes = [node for node in model.graph.nodes if _is_concerned(node, changed, static)]
@@ -81,7 +89,10 @@ def plan(model: Model, reference: Reference, choice: Choice | None = None) -> It
             aim = value_aim(layer.source, 1, view, reference.names)
         else:
             aim = aim_of(layer, view, reference.names, order)
-        yield Refusal(node, aim) if isinstance(aim, str) else Step(layer, aim, _first(layer, last, view))
+        if isinstance(aim, str):
+            yield Refusal(node, aim)
+            continue
+        yield Step(layer, aim, rows, _first(layer, last, view))
         last = layer
 
 
@@ -106,7 +117,19 @@ def _is_straight(layer: Convolution | Product) -> bool:
 def _is_concerned(node: Node, changed: set[Tensor], static: set[Tensor]) -> bool:
     if node.is_op("BatchNormalization"):
         return node.inputs[0] in changed
-    return has_weight(node, static) and node.outputs[0] in changed and node.outputs[0] not in static
+    if not has_weight(node, static) or node.outputs[0] in static:
+        return False
+    return node.outputs[0] in changed or any(True for _ in _other_sums(node, changed))
+
+
+def _other_sums(node: Node, changed: set[Tensor]) -> Iterator[Tensor]:
+    """The sums behind a node that differ though what is added does not: they stand where another value stood.
+
+    So too where a constant that is added, a bias, has changed.
+    """
+    for value in (value for value in _behind(node) if value is not node.outputs[0]):
+        if value in changed and not any(term in changed for term in value.inputs[0].inputs):
+            yield value
 
 
 def _seen(model: Model, nodes: Sequence[Node], reference: Reference, static: set[Tensor]) -> dict[str, Seen]:

@@ -15,7 +15,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.equations import Equations, Spread
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layers import Layer, sampled
-from onnx_compress.compiler.repair.plan import Choice, Refusal, Step, plan
+from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal, Step, plan
 from onnx_compress.compiler.repair.prefix import Prefix
 from onnx_compress.compiler.repair.rectified import Bounds, Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
@@ -76,6 +76,7 @@ def refit(
     *,
     layers: Choice | None = None,
     ridge: float | None = None,
+    rows: int = ROWS_PER_UNKNOWN,
     reference: Reference | None = None,
     progress: Bars | None = None,
 ) -> Report:
@@ -92,12 +93,13 @@ def refit(
         layers: which nodes may be touched; None: all.
         ridge: λ as a share of the mean diagonal of XᵀX; None: for each layer the one that does best on rows that
             are not fitted.
+        rows: how many to take for each unknown; a third of the usual number is enough to compare candidates.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows how far it is: called with a label and the number of steps.
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)))
-    found = list(plan(model, reference, layers))
+    found = list(plan(model, reference, layers, rows))
     steps = [step for step in found if isinstance(step, Step)]
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
     # Sums in float64 differ in the last bit with the number of threads that share them.

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_compress.compiler.analysis.cost import Cost
+from onnx_compress.compiler.analysis.cost import Cost, node_macs
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
@@ -181,6 +181,23 @@ def test_a_shape_that_only_a_run_can_tell_is_observed():
         x=(1, 12),
     )
     assert found.macs == 4 * 54
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_nodes_cost_together_what_the_model_costs(name):
+    model = small_model(name)
+    inputs = {"x": (5, 1, 8)} if name == "recurrent" else {}
+    found = node_macs(model, inputs)
+    assert sum(found.values()) == Cost.of(model, inputs).macs
+    assert list(found) == model.graph.nodes
+
+
+def test_a_node_whose_shape_is_not_known_counts_as_nothing():
+    model = from_text(
+        HEAD + "g (float[N,6] x) => (float[N,9] z, float[N,9] y) <float[6,9] w>"
+        "{ h = com.microsoft.Mystery (x)  y = MatMul (h, w)  z = MatMul (x, w) }"
+    )
+    assert list(node_macs(model).values()) == [0, 0, 54]
 
 
 def test_bytes_are_those_of_all_constants():

@@ -138,6 +138,20 @@ class TestBypass:
         assert [relu.outputs[0].name, neg.inputs[0].name] == ["y", "y"]
         assert is_whole(model)
 
+    def test_any_value_can_keep_its_name(self):
+        model = load("g (float[4] x) => (float[4] y) { a = Relu (x) b = Neg (a) c = Identity (a) y = Add (b, c) }")
+        assert edit.bypass(model, model.graph.nodes[2], keep_name=True)
+        relu, neg, add = model.graph.nodes
+        assert [relu.outputs[0].name, neg.inputs[0].name, add.inputs[1].name] == ["c"] * 3
+        assert relu.outputs[0].origin.name == "c"
+        assert is_whole(model)
+
+    def test_the_name_of_an_input_stays(self):
+        model = load("g (float[4] x) => (float[4] y) { c = Identity (x) y = Neg (c) }")
+        assert not edit.bypass(model, model.graph.nodes[0], keep_name=True)
+        assert len(model.graph.nodes) == 2
+        assert model.version == 0
+
     @pytest.mark.parametrize(
         "text",
         [

@@ -152,6 +152,44 @@ def test_of_two_branches_the_last_takes_the_rest():
     assert distance(original, model) < 1e-5
 
 
+BLOCKS = """
+g (float[N,6,4,4] x) => (float[N,6,4,4] z) <float[6,6,1,1] a, float[6,6,1,1] b, float[6,6,1,1] c, float[6,6,1,1] d>
+{ ["a"] r = Conv (x, a) ["b"] h = Conv (x, b) s = Add (h, r) ["c"] k = Conv (s, c) y = Add (s, k) e = Relu (y)
+  ["d"] z = Conv (e, d) }"""
+
+
+@pytest.mark.parametrize("keep_name", [True, False])
+def test_the_layer_in_front_of_a_removed_branch_aims_at_what_its_sum_stands_for_now(keep_name):
+    """s = y = (I + C) s: the layer 'b' can give that, unless the sum goes on as what it was."""
+    original = parsed(BLOCKS)
+    model = original.clone()
+    added = next(n for n in model.graph.nodes if n.outputs[0].name == "y")
+    added.inputs[1] = added.inputs[0]
+    edit.sweep(model)
+    assert edit.bypass(model, added, added.inputs[0], keep_name=keep_name)
+    report = mended(model, original)
+    assert [layer.name for layer in report.layers if layer.is_changed] == (["b"] if keep_name else ["d"])
+    assert bool(distance(original, model) < 1e-5) == keep_name
+
+
+def test_a_product_whose_added_bias_was_changed_is_mended():
+    original = parsed("""
+g (float[N,6] x) => (float[N,5] y) <float[6,5] w, float[5] b> { ["w"] h = MatMul (x, w) ["b"] y = Add (h, b) }""")
+    model = original.clone()
+    set_weight(model, "b", lambda values: values + 1)
+    mended(model, original)
+    assert distance(original, model) < 1e-5
+
+
+def test_fewer_rows_take_fewer_positions():
+    original = parsed(CHAINS["conv"])
+    rows = {}
+    for per_unknown in (4, 24):
+        report = mended(without_second_half(original), original, data_for(original, samples=4096), rows=per_unknown)
+        rows[per_unknown] = report.layers[0].rows
+    assert rows[4] < rows[24] / 4
+
+
 def test_a_sum_whose_other_term_hangs_on_the_layer_is_no_aim():
     original = parsed("""
 g (float[N,6,4,4] x) => (float[N,6,4,4] y) <float[6,6,1,1] a>

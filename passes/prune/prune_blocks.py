@@ -1,0 +1,194 @@
+"""Removal of whole residual branches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.cost import node_macs
+from onnx_compress.compiler.analysis.residuals import Residual, Residuals
+from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair import refit
+from onnx_compress.compiler.runtime.capture import Capture
+from onnx_compress.compiler.runtime.shapes import infer
+from onnx_compress.passes.prune._blocks import Mean, obstacle
+from onnx_compress.passes.prune._depth import Trials, choose
+from onnx_compress.passes.prune._statistics import measure
+
+REFITTED = 2048
+"""Calibration samples that the refit uses at most."""
+BY_CHANNEL = ("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization")
+"""Operators whose results have their channels along axis 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneBlocks(Pass):
+    """Remove whole residual branches: y = x + F(x) becomes y = x.
+
+    F may hold anything, squeeze-and-excitation or attention too, as long as it is computed from x, nothing else needs a
+    part of it, and x and y have the same shape; it may read beside x what does not depend on x, such as a mask. What
+    follows, an activation say, stays; of relu(relu(·)) one is left.
+
+    Which branches go, so that the model's multiply-accumulates fall by `ratio`, is measured at its outputs, with the
+    layers that change solved anew on a few samples: what a branch costs before that repair says little about what it
+    costs after. The branch that costs least per multiply-accumulate goes first, then those that are left are measured
+    again, since losses don't add up. At the end all layers that changed are solved for by least squares against the
+    original's activations, as the pass refit does (`refit`). The layer that gives x, where nothing else reads x, aims
+    at what x + F(x) was if that measures better than aiming at x.
+
+    What F gave on average goes into a bias in front of x where that is the same (`fold`). Otherwise, an activation in
+    between or x read elsewhere, it is added where F was: if F was constant, and, without the refit, which finds
+    such shifts itself, if that measures better. It does not go into the biases of the layers that read y: with padded
+    zeros that would be wrong at the edges.
+
+    Without calibration data the effects are measured on made-up inputs, without repair. In a recipe `ratio` = 0 for a
+    layer keeps its branch.
+
+    Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016 (arXiv:1603.09382): such networks work without some
+    of their branches; Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NIPS 2016
+    (arXiv:1608.03665): pruning of depth; He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV
+    2017 (arXiv:1707.06168): the aim of the layer before.
+
+    Time falls with the multiply-accumulates, since the layers that are left keep their widths; fewer channels often
+    don't save time, because kernels compute whole blocks of them.
+
+    The wrong choice for small ratios: a branch goes or stays, so that more may go than was asked for.
+    """
+
+    name = "prune-blocks"
+    effect = Effect.LOSSY
+    strength = "ratio"
+
+    ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
+    fold: bool = option(True, "keep what removed branches gave on average, in a bias where one serves")
+    refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
+
+    def run(self, model: Model, ctx: Context) -> int:
+        """Remove branches; returns how many."""
+        if self.ratio is None:
+            ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
+            return 0
+        blocks = _candidates(model, ctx)
+        if not blocks:
+            return 0
+        trials = self._trials(model, ctx, blocks)
+        if not trials.total:
+            ctx.skip("the model", "its multiply-accumulates are not known")
+            return 0
+        target = int((1 - self.ratio) * trials.total)
+        gone = choose(trials, target)
+        left = trials.left(gone)
+        if left > target:
+            ctx.skip("the model", f"without all these branches it keeps {left / trials.total:.0%} of the MACs")
+        ctx.notes["branches"] = _table(trials, gone)
+        if not ctx.data.real:
+            ctx.notes["losses"] = "measured on made-up inputs"
+        if not gone:
+            return 0
+        trials.take_out(model, gone, plain=trials.is_plain(gone))
+        if trials.repaired:
+            ctx.notes["refit"] = _refitted(model, ctx)
+        return len(gone)
+
+    def _trials(self, model: Model, ctx: Context, blocks: Sequence[Residual]) -> Trials:
+        sample = {name: array.shape for name, array in next(ctx.data.batches(1)).items()}
+        is_repaired = self.refit and ctx.data.real
+        means = _means(blocks, model, ctx, only_constant=is_repaired or not ctx.data.real) if self.fold else {}
+        return Trials(model, blocks, [means.get(b) for b in blocks], node_macs(model, sample), is_repaired, ctx)
+
+
+def _refitted(model: Model, ctx: Context) -> int:
+    def choice(node: Node) -> bool:
+        return not ctx.is_excluded(node)
+
+    data = ctx.data.take(REFITTED)
+    return refit(model, ctx.original, data, ctx.rng, layers=choice, progress=ctx.progress).changed
+
+
+def _candidates(model: Model, ctx: Context) -> list[Residual]:
+    """The branches that can go; the others are named with the reason."""
+    found = ctx.get(Residuals)
+    adds = [block.add for block in found.branches] + [node for node, _ in found.refused]
+    names = {value.name for add in adds for value in (*add.inputs, add.outputs[0])}
+    shapes = {name: array.shape for name, array in _one_run(model, sorted(names), ctx).items()} if names else {}
+    for add, why in found.refused:
+        if all(shapes[term.name] == shapes[add.outputs[0].name] for term in add.inputs):  # else a mask or the like
+            ctx.skip(add, why)
+    if not found.branches and not ctx.skips:
+        ctx.skip("the model", "it has no residual branch")
+    candidates = []
+    for block in found.branches:
+        reason = _kept_anyway(block, ctx) or obstacle(model, block)
+        if reason is None and shapes[block.shortcut.name] != shapes[block.add.outputs[0].name]:
+            reason = f"it makes '{block.shortcut.name}' larger"
+        if reason is None:
+            candidates.append(block)
+        else:
+            ctx.skip(block.add, reason)
+    return candidates
+
+
+def _kept_anyway(block: Residual, ctx: Context) -> str | None:
+    nodes = (*block.nodes, block.add)
+    excluded = next((node for node in nodes if ctx.is_excluded(node)), None)
+    if excluded is not None:
+        return f"{excluded.label()} in its branch is excluded"
+    is_kept = any(ctx.override(node).get("ratio") == 0 for node in nodes)
+    return "the recipe keeps its branch" if is_kept else None
+
+
+def _one_run(model: Model, names: Sequence[str], ctx: Context) -> Mapping[str, np.ndarray]:
+    """These values for two samples together, where the model takes two: what is the same for all of them shows."""
+    return next(Capture(model, names).batches(ctx.data.take(2)))
+
+
+def _means(blocks: Sequence[Residual], model: Model, ctx: Context, *, only_constant: bool) -> dict[Residual, Mean]:
+    """What branches give on average; `only_constant`: of those that give the same whatever they read."""
+    inferred = infer(model)
+    axes: dict[str, tuple[Residual, int]] = {}
+    for block in blocks:
+        shape = inferred.shape(block.result.name)
+        axis = None if shape is None else _channel_axis(block.result, len(shape))
+        if shape is not None and axis is not None and isinstance(shape[axis], int):
+            axes[block.result.name] = block, axis
+    means = {}
+    arrays = _one_run(model, list(axes), ctx) if axes else {}
+    found = measure(model, {name: axis for name, (_, axis) in axes.items()}, ctx)
+    for name, (block, axis) in axes.items():
+        rank, is_constant = arrays[name].ndim, bool(found[name].is_constant.all())
+        if is_constant or not only_constant:
+            means[block] = Mean(found[name].mean, axis - rank, rank, arrays[name].dtype, is_constant)
+    return means
+
+
+def _channel_axis(value: Tensor, rank: int) -> int | None:
+    """The axis of the channels, by the operator that computed the value or what it was made of element by element."""
+    while value.inputs:
+        node = value.inputs[0]
+        if node.is_op("Transpose"):
+            order = node.attrs.get("perm", tuple(range(rank))[::-1])
+            inner = _channel_axis(node.inputs[0], rank)
+            return None if inner is None else order.index(inner)
+        if node.is_op(*BY_CHANNEL):
+            return 1 if rank > 1 else None
+        if node.is_op("MatMul", "Gemm", "LayerNormalization"):
+            return rank - 1
+        value = next((term for term in node.inputs if isinstance(term, Variable) and term.name), node.inputs[0])
+    return None
+
+
+def _table(trials: Trials, gone: Collection[int]) -> list[dict[str, Any]]:
+    """Each branch by its last layer: its share of the multiply-accumulates, its loss alone, whether it went."""
+    rows = []
+    for i, block in enumerate(trials.blocks):
+        share = 1 - trials.left(frozenset([i])) / trials.total
+        loss = trials.alone(i)
+        rounded = None if loss is None else float(f"{loss:.4g}")
+        rows.append({"branch": block.label, "macs": round(share, 4), "loss": rounded, "removed": i in gone})
+    return rows
