@@ -65,6 +65,10 @@ class LatencyTable:
         found = [self.times.get(key) for key in keys]
         return None if None in found else [time for time in found if time is not None]
 
+    def under(self, prefix: str) -> dict[str, float]:
+        """All times whose keys begin with `prefix`, by the rest of the key."""
+        return {key.removeprefix(prefix): time for key, time in self.times.items() if key.startswith(prefix)}
+
     def put(self, times: Mapping[str, float]) -> None:
         """Add times and write the table; one that can't be written where nobody asked for it is only kept in memory."""
         self.times.update((key, float(f"{time:.6g}")) for key, time in times.items())
@@ -92,14 +96,20 @@ def keys_of(models: Mapping[str, Model], feeds: Mapping[str, np.ndarray], thread
     It holds the structure of all of them, since times of different runs do not compare, the shapes fed, the
     machine, onnxruntime's release, and the number of threads.
     """
-    structures = {name: _structure(model) for name, model in models.items()}
-    shapes = sorted((name, array.shape, str(array.dtype)) for name, array in feeds.items())
-    setting = repr((sorted(structures.values()), shapes, threads, machine(), onnxruntime.__version__))
+    structures = {name: structure_of(model) for name, model in models.items()}
+    setting = repr((sorted(structures.values()), *setting_of(feeds, threads)))
     together = hashlib.sha256(setting.encode()).hexdigest()[:24]
     return {name: f"{together}-{structure[:24]}" for name, structure in structures.items()}
 
 
-def _structure(model: Model) -> str:
+def setting_of(feeds: Mapping[str, np.ndarray], threads: int) -> tuple[object, ...]:
+    """What a time hangs on beside the model."""
+    shapes = sorted((name, array.shape, str(array.dtype)) for name, array in feeds.items())
+    return shapes, threads, machine(), onnxruntime.__version__
+
+
+def structure_of(model: Model) -> str:
+    """A digest of operators, attributes and shapes; of weights only the type and shape count."""
     return hashlib.sha256(model.skeleton(SMALL).SerializeToString(deterministic=True)).hexdigest()
 
 

@@ -8,10 +8,10 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.profile import (
     INSERTED,
     WARMUP,
+    Names,
     NodeTime,
     _by_name,
     _median_ms,
-    _Names,
     profile,
     slower_nodes,
 )
@@ -89,6 +89,7 @@ def test_nothing_is_left_in_the_current_folder(tmp_path: object, monkeypatch: py
         ("first", "Conv", "first"),
         ("first_token_12", "Conv", "first"),
         ("dense/MatMulAddFusion", "Gemm", "dense"),
+        ("fused dense", "FusedGemm", "dense"),
         ("r_nchwc", "Conv", "first"),
         ("t_nchwc", "Conv", "second"),
         ("d_nchwc", "Conv", "second"),
@@ -99,7 +100,7 @@ def test_nothing_is_left_in_the_current_folder(tmp_path: object, monkeypatch: py
     ],
 )
 def test_how_names_are_traced_back(given: str, op: str, expected: str) -> None:
-    assert _Names(Model.from_proto(conv_net())).of(given, op) == expected
+    assert Names(Model.from_proto(conv_net())).of(given, op) == expected
 
 
 def test_nodes_of_one_name_count_together() -> None:
