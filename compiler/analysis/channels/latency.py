@@ -125,12 +125,8 @@ class LatencyCost:
         self.scale = 1.0
 
     def calibrate(self, kept: np.ndarray, total_ms: float) -> None:
-        """Let `ms(kept)` be `total_ms`: what layers do not account for is the same for all widths, or all scale."""
-        missing = total_ms - self.ms(kept)
-        if missing >= 0:
-            self.rest += missing
-        else:
-            self.scale *= total_ms / self.ms(kept)
+        """Let `ms(kept)` be `total_ms`: times of layers come from other moments than that of the whole, and scale."""
+        self.scale *= total_ms / self.ms(kept)
 
     def ms(self, kept: np.ndarray) -> float:
         """Milliseconds when group i keeps kept[i] of its sets."""
