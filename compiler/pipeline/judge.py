@@ -107,7 +107,7 @@ class HeldOut:
         Ratios to the first are taken round by round of one interleaved measurement.
         """
         feeds = next(iter(self.data.batches(1)))
-        keys = keys_of(models, feeds, self.threads)
+        keys = keys_of(models, feeds, self.threads, self.table.machine)
         known = self.table.get(list(keys.values()))
         if known is not None:
             return dict(zip(models, known, strict=True))

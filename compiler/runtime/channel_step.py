@@ -34,7 +34,7 @@ def channel_step(table: LatencyTable, threads: int = 1) -> int:
     """
     nets = {str(width): _net(width) for width in WIDTHS}
     feeds = {INPUT: np.zeros((1, ENDS, SIZE, SIZE), np.float32)}
-    keys = keys_of(nets, feeds, threads)
+    keys = keys_of(nets, feeds, threads, table.machine)
     known = table.get(list(keys.values()))
     if known is None:
         runs = [create(net, threads=threads).runner(feeds) for net in nets.values()]

@@ -55,7 +55,7 @@ def layer_times(
 
     What onnxruntime puts in between layers (conversions of layout) counts to the layer that runs next.
     """
-    prefix = _key(forms, feeds, threads)
+    prefix = _key(forms, setting_of(feeds, threads, table.machine))
     known = table.under(prefix)
     if not known:
         measured = _measured(forms, feeds, threads, advance)
@@ -69,8 +69,8 @@ def layer_times(
     return found
 
 
-def _key(forms: Forms, feeds: Mapping[str, np.ndarray], threads: int) -> str:
-    text = repr((structure_of(forms.model), [tuple(map(int, w)) for w in forms.widths], setting_of(feeds, threads)))
+def _key(forms: Forms, setting: tuple[object, ...]) -> str:
+    text = repr((structure_of(forms.model), [tuple(map(int, w)) for w in forms.widths], setting))
     return f"layers-{hashlib.sha256(text.encode()).hexdigest()[:24]}/"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class Found:
     choice: Choice
     share: float
     predicted: float
+    tried: tuple[tuple[float, float], ...] = ()
+    """Shares predicted and measured of all that was tried, in order."""
 
 
 def cuts_of(groups: ChannelGroups, orders: Sequence[np.ndarray], kept: np.ndarray) -> tuple[Cut, ...]:
@@ -87,7 +89,8 @@ class Clock:
             if abs(miss - 1) <= TOLERANCE or (miss > 1 and aim <= least):
                 break
             aim = max(aim, least) / miss
-        return best_of(list(tried.values()), share)
+        every = tuple((round(found.predicted, 3), round(found.share, 3)) for found in tried.values())
+        return replace(best_of(list(tried.values()), share), tried=every)
 
     def before(self) -> float:
         """The original's time over the model's, which other passes may have changed already."""

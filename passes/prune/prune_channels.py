@@ -149,8 +149,8 @@ class PruneChannels(Pass):
         found = clock.within(share, cost, widths, step, chosen)
         ctx.notes["latency"] = {
             "asked": share,
-            "predicted": round(found.predicted, 3),
             "measured": round(found.share, 3),
+            "predicted_and_measured": found.tried,
         }
         if found.share >= 1:
             ctx.skip("the model", "no widths that were tried make it faster")

@@ -193,10 +193,11 @@ def _fit(layer: Layer, seen: np.ndarray, times: np.ndarray) -> np.ndarray:
     scale = np.maximum(features.max(0), 1.0)
     used = np.ones(features.shape[1], bool)
     while True:
-        found = np.zeros(features.shape[1])
+        found: np.ndarray = np.zeros(features.shape[1])
         found[used] = np.linalg.lstsq(features[:, used] / scale[used], times, rcond=None)[0]
         if (found >= 0).all():
-            return found / scale
+            found /= scale
+            return found
         used[int(found.argmin())] = False
 
 
