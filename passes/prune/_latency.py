@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,11 @@ TOLERANCE = 0.03
 """How far from the share that was asked for the measured one may be."""
 ROUNDS = 6
 """Times that the target is corrected by what was measured."""
+
+FINEST_AIM = 1.01
+"""An aim between one that was too slow and one that was not lies at least so far from them."""
+MOST_RUN, MOST_LOADED = 1 << 38, 1 << 32
+"""Multiply-accumulates and bytes of weights of all forms together that are timed, were they as wide as the model."""
 
 Choose = Callable[[Macs, float], Choice]
 
@@ -54,16 +60,25 @@ class Clock:
             self.model, self.groups, cuts_of(self.groups, [np.arange(g.size) for g in self.groups.prunable], kept)
         )
 
-    def cost(self, widths: Widths, step: int) -> LatencyCost:
-        """Milliseconds by widths in multiples of `step`, such that the model as it is takes what is measured of it."""
+    def cost(self, widths: Widths, step: int, macs: float) -> LatencyCost:
+        """Milliseconds by widths in multiples of `step`, for a model of so many multiply-accumulates.
+
+        They are scaled such that the model as it is takes what was measured of it.
+        """
         layers = layers_of(self.groups)
-        seen = forms(layers, widths.candidates(step))
+        most = min(MOST_RUN / max(1, macs), MOST_LOADED / max(1, self.model.weight_bytes()))
+        seen = forms(layers, widths.candidates(step), most)
         with self.ctx.progress("times", len(seen)) as advance:
             several = Forms(self.model, [tuple(kept) for kept in seen.tolist()], lambda i: self.narrowed(seen[i]))
             times = self.ctx.judge.layer_times(several, advance)
         cost = LatencyCost(layers, widths.units(step), seen, times)
-        cost.calibrate(widths.sizes, self.ctx.judge.speed({"model": self.model})["model"])
+        cost.calibrate(widths.sizes, self.now["model"])
         return cost
+
+    @cached_property
+    def now(self) -> Mapping[str, float]:
+        """Milliseconds of the original, and of the model, which other passes may have changed already."""
+        return self.ctx.judge.speed({"original": self.ctx.original, "model": self.model})
 
     def share(self, kept: np.ndarray) -> float:
         """Time of the narrowed model over the original's, measured side by side."""
@@ -73,31 +88,26 @@ class Clock:
     def within(self, share: float, cost: LatencyCost, widths: Widths, step: int, choose: Choose) -> Found:
         """The choice that takes this share of the original's time, as far as there is one.
 
-        What a choice takes is measured; as much as it misses by, the target is corrected, and the choice made anew.
-        The slowest of those within the tolerance is taken, or the fastest where none is.
+        What a choice takes is measured; as much as it misses by, the aim is corrected, within what is known to be too
+        slow and fast enough, and the choice made anew. The slowest of those within the tolerance is taken, or the
+        fastest where none is.
         """
-        whole = cost.ms(widths.sizes)
-        least = cost.ms(widths.narrowest(step))
-        aim, tried = share * whole * self.before(), dict[tuple[int, ...], Found]()
+        original, least = self.now["original"], cost.ms(widths.narrowest(step))
+        aim, fast, slow = max(share * original, least), 0.0, np.inf
+        tried: dict[tuple[int, ...], Found] = {}
         for _ in range(ROUNDS):
-            choice = choose(cost.ms, max(aim, least))
+            choice = choose(cost.ms, aim)
             key = tuple(choice.kept.tolist())
-            if key in tried:
-                break
-            tried[key] = Found(choice, self.share(choice.kept), cost.ms(choice.kept) / whole)
+            if key not in tried:
+                tried[key] = Found(choice, self.share(choice.kept), cost.ms(choice.kept) / original)
             miss = tried[key].share / share
-            if abs(miss - 1) <= TOLERANCE or (miss > 1 and aim <= least):
+            fast, slow = (fast, aim) if miss > 1 else (aim, slow)
+            if abs(miss - 1) <= TOLERANCE or slow <= max(least, fast * FINEST_AIM):
                 break
-            aim = max(aim, least) / miss
+            aim = aim / miss if fast < aim / miss < slow else (fast + slow) / 2
+            aim = max(aim, least)
         every = tuple((round(found.predicted, 3), round(found.share, 3)) for found in tried.values())
         return replace(best_of(list(tried.values()), share), tried=every)
-
-    def before(self) -> float:
-        """The original's time over the model's, which other passes may have changed already."""
-        if self.ctx.original is self.model:
-            return 1.0
-        times = self.ctx.judge.speed({"original": self.ctx.original, "model": self.model})
-        return times["original"] / times["model"]
 
 
 def best_of(tried: Sequence[Found], share: float) -> Found:

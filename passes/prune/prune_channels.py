@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
-from onnx_compress.compiler.analysis.channels.latency import by_group
+from onnx_compress.compiler.analysis.channels.latency import LatencyCost, by_group
 from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.analysis.channels.widths import WidthCost
 from onnx_compress.compiler.ir.graph import Node
@@ -131,7 +131,8 @@ class PruneChannels(Pass):
 
         if self.latency is None:
             return self._by_macs(cost, chosen, ctx)
-        return self._by_clock(Clock(model, groups, ctx), widths, step, chosen, self.latency)
+        clock = Clock(model, groups, ctx)
+        return self._by_clock(clock, clock.cost(widths, step, cost.macs(cost.sizes)), widths, step, chosen)
 
     def _by_macs(self, cost: WidthCost, chosen: Choose, ctx: Context) -> tuple[Cut, ...]:
         """The cuts that leave as many multiply-accumulates as the ratio says."""
@@ -142,10 +143,9 @@ class PruneChannels(Pass):
             ctx.skip("the model", f"its narrowest form keeps {cost.macs(choice.kept) / before:.0%} of the MACs")
         return _noted(ctx, choice)
 
-    def _by_clock(self, clock: Clock, widths: Widths, step: int, chosen: Choose, share: float) -> tuple[Cut, ...]:
+    def _by_clock(self, clock: Clock, cost: LatencyCost, widths: Widths, step: int, chosen: Choose) -> tuple[Cut, ...]:
         """The cuts that leave as much of the original's time as the latency says; none where that gains nothing."""
-        ctx = clock.ctx
-        cost = clock.cost(widths, step)
+        ctx, share = clock.ctx, self.latency or 1.0
         found = clock.within(share, cost, widths, step, chosen)
         ctx.notes["latency"] = {
             "asked": share,

@@ -58,15 +58,17 @@ def layers_of(groups: ChannelGroups) -> list[Layer]:
     return found
 
 
-def forms(layers: Sequence[Layer], candidates: Sequence[np.ndarray]) -> np.ndarray:
+def forms(layers: Sequence[Layer], candidates: Sequence[np.ndarray], most: float = np.inf) -> np.ndarray:
     """Sets kept of each group [forms, groups] in forms of the model in which any two groups of one layer meet in full.
 
     Group i has levels among `candidates[i]`, the widest first. With p levels, a prime, form (r, s) has level
     r + c·s (mod p) of a group of colour c, or s where c = p: groups of different colours see every pair of levels in
-    p² forms (an orthogonal array, Bose and Bush 1952). The first form is the widest.
+    p² forms (an orthogonal array, Bose and Bush 1952), at most `most` where that is no less than the fewest. The first
+    form is the widest.
     """
-    most = max((len(kept) for kept in candidates), default=1)
-    p = next((prime for prime in PRIMES if prime >= most), PRIMES[-1])
+    longest = max((len(kept) for kept in candidates), default=1)
+    affordable = [prime for prime in PRIMES if prime**2 <= most] or [PRIMES[0]]
+    p = next((prime for prime in affordable if prime >= longest), affordable[-1])
     r, s = (index.ravel() for index in np.meshgrid(np.arange(p), np.arange(p), indexing="ij"))
     columns = []
     for kept, colour in zip(candidates, _colours(layers, len(candidates), p + 1)):

@@ -127,3 +127,10 @@ def test_a_fit_has_no_negative_part():
     widths = [cost.ms(np.array([8 * i, 8 * i, 16 * i])) for i in range(1, 5)]
     assert widths == sorted(widths)
     assert widths[0] > 0
+
+
+@pytest.mark.parametrize(("most", "count"), [(1000, 49), (49, 49), (48, 25), (24, 9), (0.1, 9)])
+def test_large_models_run_in_fewer_forms(most, count):
+    none = np.zeros(3)
+    seen = forms([Layer("l", (0, 1), none, none)], [np.arange(16, 0, -1)] * 2, most)
+    assert len(seen) == count
