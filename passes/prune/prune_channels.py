@@ -75,7 +75,9 @@ class PruneChannels(Pass):
     other_strengths = ("latency",)
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
-    latency: float | None = option(None, "share of the original's time to come down to", low=0.05, high=1.0)
+    latency: float | None = option(
+        None, "in place of ratio: the share of the original's time to come down to", low=0.05, high=1.0
+    )
     criterion: str = option(SECOND_ORDER, "what makes a channel matter", choices=(SECOND_ORDER, *CRITERIA))
     scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
     round: int = option(0, "widths are multiples of this; 0: the step in which the CPU works", low=0, high=256)
@@ -189,7 +191,7 @@ def _noted(ctx: Context, choice: Choice, times: Sequence[tuple[float, float]] = 
         if times:
             row["ms_before"], row["ms_after"] = (float(f"{ms:.3g}") for ms in times[i])
         rows.append(row)
-    ctx.notes["step"], ctx.notes["widths"] = choice.step, rows
+    ctx.notes |= {"step": choice.step} | ({"widths": rows} if rows else {})
     return cuts_of(groups, choice.orders, choice.kept)
 
 

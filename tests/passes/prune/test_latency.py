@@ -8,6 +8,9 @@ import pytest
 from onnx_compress.compiler.errors import UsageError
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.pipeline import spec
+from onnx_compress.compiler.pipeline.api import compress
+from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime.latency_table import LatencyTable
 from onnx_compress.passes.prune._latency import TOLERANCE, Found, best_of
 from onnx_compress.passes.prune._widths import Choice
 from onnx_compress.passes.prune.prune_channels import PruneChannels
@@ -128,6 +131,16 @@ def test_losses_are_reported_where_they_were_measured():
     ctx.data.source.real = True
     item.run(model, ctx)
     assert all(row["loss"] > 0 for row in ctx.notes["widths"])
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path, monkeypatch):
+    text = CHAIN.replace("[N,3,8,8]", "[N,3,28,28]").replace("[N,5,8,8]", "[N,5,28,28]").replace("128,1,1]", "128,3,3]")
+    model, path = from_text(HEAD + text), tmp_path / "table.json"
+    first = compress(model, "prune:latency=0.6:round=32", settings=Settings(latency_table=path))
+    assert first.report.passes[-1].notes["latency"]["measured"] < 1
+    monkeypatch.setattr(LatencyTable, "put", lambda *_: pytest.fail("measured again"))
+    second = compress(model, "prune:latency=0.6:round=32", settings=Settings(latency_table=path))
+    assert serialized(second.model) == serialized(first.model) != serialized(model)
 
 
 def test_both_strengths_are_refused():
