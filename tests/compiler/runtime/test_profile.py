@@ -103,6 +103,17 @@ def test_how_names_are_traced_back(given: str, op: str, expected: str) -> None:
     assert Names(Model.from_proto(conv_net())).of(given, op) == expected
 
 
+@pytest.mark.parametrize(("alone", "fused"), [("d_nchwc", "short"), ("e_nchwc", "long")])
+def test_a_sum_goes_by_the_convolution_that_has_no_name_of_its_own(alone: str, fused: str) -> None:
+    text = """g (float[N,3,8,8] x) => (float[N,16,8,8] y) {
+      ["long"] d = Conv (x, k1) ["short"] e = Conv (x, k2) ["sum"] s = Add (d, e) ["act"] y = Relu (s) }"""
+    weights = {name: np.ones((16, 3, 1, 1), np.float32) for name in ("k1", "k2")}
+    given = [("ReorderInput", "ReorderInput"), (alone, "Conv"), ("y_nchwc", "Conv")]
+    found = Names(Model.from_proto(net(text, **weights))).of_all(given)
+    assert found[2] == fused
+    assert {found[1], found[2]} == {"long", "short"}
+
+
 def test_nodes_of_one_name_count_together() -> None:
     times = [NodeTime("a", "Conv", 1.5), NodeTime("b", "Relu", 1), NodeTime("a", "Conv", 2)]
     assert _by_name(times) == {"a": 3.5, "b": 1}
