@@ -13,6 +13,8 @@ from onnx_compress.compiler.ir.graph import Node
 
 PRIMES = (3, 5, 7)
 """Widths of each group that may be timed: so many squared are the forms of the model that run."""
+MARGIN = 0.05
+"""A width must save so much of a layer's time for that to count: timings are not better than that."""
 Times = Mapping[str, float]
 
 
@@ -99,10 +101,10 @@ class LatencyCost:
     """Milliseconds of a model by the widths of its prunable groups, from the times of its layers in some forms.
 
     A layer of one group or two has a table over their widths: up to the next multiple of `units` a width costs
-    what that costs (kernels work in blocks), between the widths that were timed the time goes straight, and
-    none costs more than a wider one. A layer of more groups, of which not all pairs were seen, costs
-    a + b·in + c·out + d·in·out by the channels that it reads and writes, fitted to what was seen, none of it
-    negative. The rest, `rest`, is the same for all widths.
+    what that costs (kernels work in blocks), between the widths that were timed the time goes straight, none
+    costs more than a wider one, and what saves less than `MARGIN` saves nothing. A layer of more groups, of which
+    not all pairs were seen, costs a + b·in + c·out + d·in·out by the channels that it reads and writes, fitted to
+    what was seen, none of it negative. The rest, `rest`, is the same for all widths.
     """
 
     def __init__(self, layers: Sequence[Layer], units: np.ndarray, seen: np.ndarray, times: Sequence[Times]) -> None:
@@ -167,9 +169,7 @@ class LatencyCost:
         if len(np.unique(cells)) < shape[0] * shape[1]:
             return None
         found = np.array([np.median(times[cells == cell]) for cell in range(shape[0] * shape[1])]).reshape(shape)
-        for axis in (0, 1):
-            found = np.flip(np.minimum.accumulate(np.flip(found, axis), axis), axis)
-        return found
+        return _staircase(found)
 
 
 def _places(axis: np.ndarray, unit: int) -> np.ndarray:
@@ -177,6 +177,19 @@ def _places(axis: np.ndarray, unit: int) -> np.ndarray:
     most = int(axis[-1])
     blocks = np.minimum(-(-np.arange(most + 1) // unit) * unit, most)
     return np.interp(blocks, axis, np.arange(len(axis)))
+
+
+def _staircase(times: np.ndarray) -> np.ndarray:
+    """Times [widths, widths] without what may be noise: a narrower width counts as faster from `MARGIN` on."""
+    for axis in (0, 1):
+        rows = np.moveaxis(times.copy(), axis, 0)
+        for narrow in range(len(rows) - 2, -1, -1):
+            wider = rows[narrow + 1]
+            rows[narrow] = np.where(rows[narrow] > (1 - MARGIN) * wider, wider, rows[narrow])
+        times = np.moveaxis(rows, 0, axis)
+    for axis in (0, 1):
+        times = np.flip(np.minimum.accumulate(np.flip(times, axis), axis), axis)
+    return times
 
 
 def _padded(table: np.ndarray, size: int) -> np.ndarray:

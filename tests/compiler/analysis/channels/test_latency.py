@@ -90,6 +90,18 @@ def test_a_wider_layer_never_costs_less_whatever_the_clock_said():
     assert (np.diff(grid, axis=1) >= -1e-12).all()
 
 
+def test_what_may_be_noise_saves_nothing():
+    """Below 32 channels the kernels gain nothing, whatever a clock that is off by 2 % says."""
+    rng = np.random.default_rng(1)
+
+    def times(kept):
+        return {"two": (1.0 if kept[0] <= 32 else 2.0) * rng.uniform(0.98, 1.02)}
+
+    cost, _ = chain_cost(times)
+    full, half, least = (cost.ms(np.array([first, 128])) for first in (64, 32, 16))
+    assert least == half < 0.6 * full
+
+
 def test_calibration_scales_to_what_was_measured():
     cost, _ = chain_cost()
     before = cost.ms(np.array([32, 64])) / cost.ms(np.array([64, 128]))
