@@ -217,7 +217,7 @@ def _fit(layer: Layer, seen: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def by_group(cost: LatencyCost, groups: ChannelGroups, kept: np.ndarray) -> list[float]:
-    """For each prunable group the milliseconds of the layers that make its channels."""
+    """For each prunable group the milliseconds of the layers that make or read its channels."""
     times = cost.by_layer(kept)
-    names = [{node.name or node.outputs[0].name for node in group.producers} for group in groups.prunable]
-    return [sum(times.get(name, 0.0) for name in makers) for makers in names]
+    layers = [dict.fromkeys((*group.producers, *group.consumers)) for group in groups.prunable]
+    return [sum(times.get(node.name or node.outputs[0].name, 0.0) for node in nodes) for nodes in layers]

@@ -110,10 +110,10 @@ def test_calibration_scales_to_what_was_measured():
     assert cost.ms(np.array([32, 64])) == pytest.approx(50 * before)
 
 
-def test_groups_are_charged_for_the_layers_that_make_them():
+def test_groups_are_charged_for_the_layers_that_make_and_read_them():
     cost, groups = chain_cost()
     kept = np.array([32, 64])
-    assert by_group(cost, groups, kept) == pytest.approx([0.2, 0.2 * 2 * 4])
+    assert by_group(cost, groups, kept) == pytest.approx([0.2 + 0.2 * 2 * 4, 0.2 * 2 * 4 + 0.3 * 4])
     assert sum(cost.by_layer(kept).values()) + cost.rest == pytest.approx(cost.ms(kept))
 
 
