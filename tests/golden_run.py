@@ -10,16 +10,20 @@ import onnx
 import onnxruntime
 
 from onnx_compress.compiler.errors import CompressError
+from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text, to_text
 from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.pipeline.base import Effect, Pass
 from onnx_compress.compiler.pipeline.context import Context, Skip
+from onnx_compress.compiler.runtime.layer_times import Forms
 from onnx_compress.compiler.runtime.synthetic import synthetic
 from tests.golden import Case, Command, GoldenError
 
 EXACT = 1e-5
 SAMPLES = 16
+STEP = 16
+"""Channels that kernels take at a time, as with AVX-512."""
 FREE_DIM = 3
 """Extent of a dimension that the model leaves open."""
 
@@ -51,6 +55,20 @@ class PlainJudge:
 
     def speed(self, models: Mapping[str, Model]) -> Mapping[str, float]:
         return {name: 1e-3 * (1 + model.weight_bytes()) for name, model in models.items()}
+
+    def layer_times(self, forms: Forms, advance: Callable[[], object]) -> list[dict[str, float]]:
+        return [_layer_times(forms.build(i)) for i in range(len(forms.widths))]
+
+    def channel_step(self) -> int:
+        return STEP
+
+
+def _layer_times(model: Model) -> dict[str, float]:
+    """What each layer's own weights take, as `PlainJudge.speed` counts them."""
+    return {
+        node.name or node.outputs[0].name: 1e-3 * max(1, sum(t.nbytes for t in node.inputs if isinstance(t, Constant)))
+        for node in model.graph.nodes
+    }
 
 
 def run_case(case: Case) -> Observed:

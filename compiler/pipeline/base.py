@@ -119,6 +119,8 @@ class Pass:
     effect: ClassVar[Effect]
     strength: ClassVar[str | None] = None
     """The option that says how strongly to compress; none there means: as far as the budget allows."""
+    other_strengths: ClassVar[tuple[str, ...]] = ()
+    """Options that say it in another way: at most one of them all is given, and then nothing is left open."""
     repairs: ClassVar[bool] = False
     """True for refit and retraining: the lossy passes before it are judged together with it."""
     changes_inputs: ClassVar[bool] = False
@@ -129,6 +131,8 @@ class Pass:
     def __post_init__(self) -> None:
         for info in self.options():
             info.check(getattr(self, info.name), self.name)
+        if len(given := self._strengths_given()) > 1:
+            raise UsageError(f"{self.name}: {' and '.join(given)} both say how strongly to compress; give one of them")
 
     def run(self, model: Model, ctx: Context) -> int:
         """Rewrite `model` in place and return at how many places; 0 exactly when nothing changed."""
@@ -157,11 +161,15 @@ class Pass:
 
     def is_open(self) -> bool:
         """Whether the strength is left to the budget."""
-        return self.strength is not None and getattr(self, self.strength) is None
+        return self.strength is not None and not self._strengths_given()
 
     def is_given(self) -> bool:
         """Whether the user set the strength, so that it is kept even where it costs more than the default budget."""
-        return self.strength is not None and getattr(self, self.strength) is not None
+        return bool(self._strengths_given())
+
+    def _strengths_given(self) -> list[str]:
+        names = self.other_strengths if self.strength is None else (self.strength, *self.other_strengths)
+        return [f"'{name}'" for name in names if getattr(self, name) is not None]
 
     def with_options(self, **changes: Any) -> Self:
         """A copy with some options changed."""

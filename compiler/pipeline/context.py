@@ -14,6 +14,7 @@ import numpy as np
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.layer_times import Forms
 
 
 class Analysis(Protocol):
@@ -36,6 +37,14 @@ class Judge(Protocol):
 
     def speed(self, models: Mapping[str, Model]) -> Mapping[str, float]:
         """Median milliseconds of each model for one batch, measured interleaved in one run."""
+        ...
+
+    def layer_times(self, forms: Forms, advance: Callable[[], object]) -> list[dict[str, float]]:
+        """Milliseconds of each layer, by its name, in each of many forms of a model; `advance` after each."""
+        ...
+
+    def channel_step(self) -> int:
+        """In steps of how many channels layers take their time."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,11 +11,13 @@ from onnx_compress.compiler.errors import DataError, ModelError, UsageError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime import latency
+from onnx_compress.compiler.runtime.channel_step import channel_step
 from onnx_compress.compiler.runtime.compare import Numerics, numerics
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.evaluation import Evaluation
 from onnx_compress.compiler.runtime.latency import Latency
 from onnx_compress.compiler.runtime.latency_table import LatencyTable, keys_of
+from onnx_compress.compiler.runtime.layer_times import Forms, layer_times
 from onnx_compress.compiler.runtime.outputs import Recording
 from onnx_compress.compiler.runtime.score import Drop, Score
 from onnx_compress.compiler.runtime.session import Session, create
@@ -105,7 +107,7 @@ class HeldOut:
         Ratios to the first are taken round by round of one interleaved measurement.
         """
         feeds = next(iter(self.data.batches(1)))
-        keys = keys_of(models, feeds, self.threads)
+        keys = keys_of(models, feeds, self.threads, self.table.machine)
         known = self.table.get(list(keys.values()))
         if known is not None:
             return dict(zip(models, known, strict=True))
@@ -116,6 +118,15 @@ class HeldOut:
         measured = {key: reference.median_ms * _ratio(timing, reference) for key, timing in timings.items()}
         self.table.put(measured)
         return {name: measured[key] for name, key in keys.items()}
+
+    def layer_times(self, forms: Forms, advance: Callable[[], object] = lambda: None) -> list[dict[str, float]]:
+        """Milliseconds of each layer in each form of a model at batch 1: from the table, else measured."""
+        feeds = next(iter(self.data.batches(1)))
+        return layer_times(forms, feeds, self.table, threads=self.threads, advance=advance)
+
+    def channel_step(self) -> int:
+        """In steps of how many channels layers take their time: from the table, else measured."""
+        return channel_step(self.table, self.threads)
 
     def timings(self, models: Mapping[str, Model]) -> dict[str, Latency]:
         """Latency of each model at batch 1: interleaved, or one after another where memory demands it."""

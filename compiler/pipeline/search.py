@@ -46,6 +46,12 @@ class _Unlimited:
     def speed(self, models: Any) -> Any:
         return self.inner.speed(models)
 
+    def layer_times(self, forms: Any, advance: Callable[[], object]) -> Any:
+        return self.inner.layer_times(forms, advance)
+
+    def channel_step(self) -> int:
+        return self.inner.channel_step()
+
 
 def strongest(executor: Executor, model: Model, step: Step, rest: Sequence[Step], budget: float) -> Found:
     """The strongest setting of `step`'s open strength with which the whole pipeline stays within `budget` points.

@@ -12,8 +12,10 @@ from pathlib import Path
 from onnx_compress.compiler.analysis.cost import Cost, Layer
 from onnx_compress.compiler.pipeline.record import PassReport, Report
 from onnx_compress.compiler.report import quantities, verdict
-from onnx_compress.compiler.report.rows import changes, comparison, notes_of, outcome, settings_of
+from onnx_compress.compiler.report.rows import NoteTable, changes, comparison, notes_of, outcome, settings_of, tables_of
 
+FEW = 8
+"""Lines up to which a list is shown at once."""
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --good: #1a7f37; --bad: #cf222e; --alert: #9a6700 }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
@@ -102,18 +104,25 @@ def _pass(item: PassReport) -> str:
         lines.append(f"<p class=dim>Options: <code>{escape(settings_of(item))}</code></p>")
     if item.numerics:
         lines.append(f"<p class=dim>Outputs afterwards: {escape(str(item.numerics))}</p>")
-    if item.notes:
+    if notes_of(item):
         lines.append(_list("notes", notes_of(item)))
+    lines += [_note_table(note) for note in tables_of(item)]
     if item.skips:
         lines.append(_list("places left alone", [f"{skip.where}: {skip.why}" for skip in item.skips]))
     return f"<h3>{escape(item.name)}</h3>\n" + "\n".join(lines)
 
 
+def _note_table(note: NoteTable) -> str:
+    rows = (tuple(map(escape, row)) for row in note.rows)
+    is_open = " open" if len(note.rows) <= FEW else ""
+    body = _table(note.headings, rows, note.numbers)
+    return f"<details{is_open}><summary>{escape(note.title)}: {len(note.rows)}</summary>{body}</details>"
+
+
 def _list(what: str, lines: Sequence[str]) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return (
-        f"<details{' open' if len(lines) <= 8 else ''}><summary>{len(lines)} {what}</summary><ul>{items}</ul></details>"
-    )
+    is_open = " open" if len(lines) <= FEW else ""
+    return f"<details{is_open}><summary>{len(lines)} {what}</summary><ul>{items}</ul></details>"
 
 
 def _numerics(report: Report) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +92,49 @@ def settings_of(item: PassReport) -> str:
 
 
 def notes_of(item: PassReport) -> list[str]:
-    """What the pass itself says, one line per note, a long one cut (the JSON report has all of it)."""
-    return [f"{name.replace('_', ' ')}: {_written(plain(value))}" for name, value in item.notes.items()]
+    """What the pass itself says, one line per note that is no table, a long one cut (the JSON report has all of it)."""
+    lines = {name: value for name, value in item.notes.items() if not _is_table(value)}
+    return [f"{_heading(name)}: {_written(plain(value))}" for name, value in lines.items()]
+
+
+@dataclass(frozen=True)
+class NoteTable:
+    """A note with a row per layer, written out; the columns `numbers` are set flush right."""
+
+    title: str
+    headings: tuple[str, ...]
+    numbers: tuple[int, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables_of(item: PassReport) -> list[NoteTable]:
+    """What the pass says layer by layer: its notes that are lists of rows."""
+    return [_note_table(name, plain(value)) for name, value in item.notes.items() if _is_table(value)]
+
+
+def _is_table(value: Any) -> bool:
+    rows = value if isinstance(value, (list, tuple)) else ()
+    return bool(rows) and all(
+        isinstance(row, Mapping) and not any(isinstance(cell, (Mapping, list, tuple)) for cell in row.values())
+        for row in rows
+    )
+
+
+def _note_table(name: str, rows: list[dict[str, Any]]) -> NoteTable:
+    columns = tuple(dict.fromkeys(column for row in rows for column in row))
+    numbers = tuple(i for i, column in enumerate(columns) if all(not isinstance(row.get(column), str) for row in rows))
+    cells = tuple(tuple(_cell(row.get(column)) for column in columns) for row in rows)
+    return NoteTable(_heading(name), tuple(map(_heading, columns)), numbers, cells)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return quantities.ABSENT if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _written(value: Any) -> str:

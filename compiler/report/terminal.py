@@ -9,13 +9,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from onnx_compress.compiler.pipeline.record import PassReport, Report
 from onnx_compress.compiler.report import quantities, verdict
-from onnx_compress.compiler.report.plain import hanging, table, written
-from onnx_compress.compiler.report.rows import Row, changes, comparison, notes_of, outcome, settings_of
+from onnx_compress.compiler.report.plain import INDENT, hanging, table, written
+from onnx_compress.compiler.report.rows import (
+    NoteTable,
+    Row,
+    changes,
+    comparison,
+    notes_of,
+    outcome,
+    settings_of,
+    tables_of,
+)
 
 FEW_REASONS = 4
 FEW_PLACES = 2
@@ -89,12 +99,26 @@ def _remarks(report: Report, console: Console, *, verbose: bool) -> None:
         lines = [*([item.reason] if item.reason else []), *_skips(item, verbose=verbose)]
         if verbose:
             lines = [*([settings_of(item)] if item.options else []), *lines, *notes_of(item)]
-        if not lines:
+        tables = tables_of(item) if verbose else []
+        if not lines and not tables:
             continue
         console.print()
         console.print(Text(changes(item)))
         for line in lines:
             console.print(hanging("-", line, ""))
+        for note in tables:
+            console.print(hanging("-", f"{note.title}:", ""))
+            console.print(Padding(_note_table(note), (0, 0, 0, 2 * INDENT)))
+
+
+def _note_table(note: NoteTable) -> Table:
+    grid = table()
+    for i, heading in enumerate(note.headings):
+        is_number = i in note.numbers
+        grid.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in note.rows:
+        grid.add_row(*map(Text, row))
+    return grid
 
 
 def _skips(item: PassReport, *, verbose: bool) -> list[str]:

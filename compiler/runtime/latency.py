@@ -16,6 +16,8 @@ from onnx_compress.compiler.runtime.session import Session
 SAMPLE_SECONDS = 0.005
 """A model is run as often in a row as it takes to fill this: a shorter time would be the clock's and the system's."""
 LEAST_ROUNDS = 3
+MOST_TIMES, PRECISION = 4, 0.01
+"""So many times as many rounds there are at most, as long as the standard error of a ratio of times is larger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +57,23 @@ def interleaved(
     """Time every session on the same inputs, in rounds in which each has a turn.
 
     The order rotates from round to round. In a turn a session runs as often as it takes to fill
-    `SAMPLE_SECONDS`. There are `rounds` of them, fewer when `budget_seconds` are over, never fewer than
-    `LEAST_ROUNDS`. Each session first runs `warmup` times, uncounted. Raises what a session raises.
+    `SAMPLE_SECONDS`. There are `rounds` of them, more on a busy machine (see `PRECISION`), fewer when
+    `budget_seconds` are over, never fewer than `LEAST_ROUNDS`. Each session first runs `warmup` times,
+    uncounted. Raises what a session raises.
     """
     runs = {name: session.runner(feeds) for name, session in sessions.items()}
     with _without_garbage_collection():
         repeats = {name: _repeats(sessions[name], feeds, run, warmup) for name, run in runs.items()}
         times: dict[str, list[float]] = {name: [] for name in runs}
         started = time.perf_counter()
-        for done in range(max(rounds, LEAST_ROUNDS)):
-            if done >= LEAST_ROUNDS and time.perf_counter() - started > budget_seconds:
-                break
+        done = 0
+        while done < LEAST_ROUNDS or (
+            time.perf_counter() - started <= budget_seconds
+            and (done < rounds or (done < MOST_TIMES * rounds and _error(list(times.values())) > PRECISION))
+        ):
             for name in _rotated(list(runs), done):
                 times[name].append(1000 * _seconds(runs[name], repeats[name]))
+            done += 1
     return {name: _latency(np.array(found), repeats[name]) for name, found in times.items()}
 
 
@@ -77,6 +83,12 @@ def ratio(candidate: Latency, reference: Latency) -> Ratio:
     Ratios are taken round by round: what slowed the machine in a round slowed both.
     """
     return Ratio(*_median_and_spread(candidate.rounds_ms / reference.rounds_ms))
+
+
+def _error(times: list[list[float]]) -> float:
+    """The standard error of the median ratio to the first, of the model where it is largest."""
+    ratios = (np.array(found) / np.array(times[0]) for found in times[1:])
+    return max((0.93 * _median_and_spread(r)[1] / math.sqrt(len(r)) for r in ratios), default=0.0)
 
 
 def _latency(rounds_ms: np.ndarray, repeats: int) -> Latency:

@@ -2,7 +2,8 @@
 
 Choices between lowerings, types and widths hang on timings, and timings on a noisy machine change from run to
 run. The table remembers them under the graph's structure (operators, attributes, shapes; not the values of
-weights), the machine, onnxruntime's release and the number of threads. It may come from another device.
+weights), the machine, onnxruntime's release and the number of threads. It may come from another device: then
+choices are made by that one's times, and none can be added here.
 """
 
 from __future__ import annotations
@@ -29,12 +30,27 @@ LONGEST = 64 << 20
 """Bytes of the largest file that is taken for a table."""
 
 
+def machine() -> str:
+    """The processor, as far as the system names it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{platform.machine()} {line.partition(':')[2].strip()}"
+    except OSError:
+        pass  # not Linux
+    return f"{platform.machine()} {platform.processor()}"
+
+
 @dataclass
 class LatencyTable:
-    """Milliseconds of one run by key; `path` is where it is kept, None keeps it nowhere."""
+    """Milliseconds of one run by key; `path` is where it is kept, None keeps it nowhere.
+
+    `machine` is the one whose times these are.
+    """
 
     path: Path | None = None
     times: dict[str, float] = field(default_factory=dict)
+    machine: str = field(default_factory=machine)
 
     @classmethod
     def load(cls, path: Path) -> LatencyTable:
@@ -49,7 +65,7 @@ class LatencyTable:
             raise UsageError(f"{path}: is no table of latencies; delete it or name another file") from None
         if not _is_table(content):
             raise UsageError(f"{path}: is no table of latencies of version {VERSION}; delete it or name another file")
-        return cls(path, content["times"])
+        return cls(path, content["times"], content.get("machine", machine()))
 
     @classmethod
     def of_user(cls) -> LatencyTable:
@@ -65,12 +81,26 @@ class LatencyTable:
         found = [self.times.get(key) for key in keys]
         return None if None in found else [time for time in found if time is not None]
 
+    def under(self, prefix: str) -> dict[str, float]:
+        """All times whose keys begin with `prefix`, by the rest of the key."""
+        return {key.removeprefix(prefix): time for key, time in self.times.items() if key.startswith(prefix)}
+
     def put(self, times: Mapping[str, float]) -> None:
-        """Add times and write the table; one that can't be written where nobody asked for it is only kept in memory."""
+        """Add times and write the table; one that can't be written where nobody asked for it is only kept in memory.
+
+        Raises UsageError for the table of another machine.
+        """
+        if self.machine != machine():
+            raise UsageError(
+                f"{self.path}: holds the times of another machine ({self.machine}) and lacks some that are needed; "
+                "run the same command there first, or leave out --latency-table"
+            )
         self.times.update((key, float(f"{time:.6g}")) for key, time in times.items())
         if self.path is None:
             return
-        content = json.dumps({"version": VERSION, "times": dict(sorted(self.times.items()))}, indent=1)
+        content = json.dumps(
+            {"version": VERSION, "machine": self.machine, "times": dict(sorted(self.times.items()))}, indent=1
+        )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as file:
@@ -86,38 +116,36 @@ def default_path() -> Path:
     return Path(cache) / "onnx-compress" / "latency.json"
 
 
-def keys_of(models: Mapping[str, Model], feeds: Mapping[str, np.ndarray], threads: int) -> dict[str, str]:
+def keys_of(
+    models: Mapping[str, Model], feeds: Mapping[str, np.ndarray], threads: int, where: str | None = None
+) -> dict[str, str]:
     """A key for each of some models that are timed together.
 
     It holds the structure of all of them, since times of different runs do not compare, the shapes fed, the
-    machine, onnxruntime's release, and the number of threads.
+    machine (`where`; None: this one), onnxruntime's release, and the number of threads.
     """
-    structures = {name: _structure(model) for name, model in models.items()}
-    shapes = sorted((name, array.shape, str(array.dtype)) for name, array in feeds.items())
-    setting = repr((sorted(structures.values()), shapes, threads, machine(), onnxruntime.__version__))
+    structures = {name: structure_of(model) for name, model in models.items()}
+    setting = repr((sorted(structures.values()), *setting_of(feeds, threads, where)))
     together = hashlib.sha256(setting.encode()).hexdigest()[:24]
     return {name: f"{together}-{structure[:24]}" for name, structure in structures.items()}
 
 
-def _structure(model: Model) -> str:
+def setting_of(feeds: Mapping[str, np.ndarray], threads: int, where: str | None = None) -> tuple[object, ...]:
+    """What a time hangs on beside the model."""
+    shapes = sorted((name, array.shape, str(array.dtype)) for name, array in feeds.items())
+    return shapes, threads, where or machine(), onnxruntime.__version__
+
+
+def structure_of(model: Model) -> str:
+    """A digest of operators, attributes and shapes; of weights only the type and shape count."""
     return hashlib.sha256(model.skeleton(SMALL).SerializeToString(deterministic=True)).hexdigest()
-
-
-def machine() -> str:
-    """The processor, as far as the system names it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{platform.machine()} {line.partition(':')[2].strip()}"
-    except OSError:
-        pass  # not Linux
-    return f"{platform.machine()} {platform.processor()}"
 
 
 def _is_table(content: object) -> bool:
     return (
         isinstance(content, dict)
         and content.get("version") == VERSION
+        and isinstance(content.get("machine", ""), str)
         and isinstance(content.get("times"), dict)
         and all(isinstance(time, float | int) and time > 0 for time in content["times"].values())
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +28,9 @@ LEAST_MS = 0.005
 """A layer is worth naming that lost this share of the model's time, this share of its own, and this much: the clock
 counts whole microseconds."""
 INSERTED = "inserted by onnxruntime"
-_KERNEL = "_kernel_time"
-_FUSION = re.compile(r"/\w*Fusion\w*/?$")
+KERNEL = "_kernel_time"
+"""How the runtime's events end that say how long a node took."""
+_FUSION = re.compile(r"^fused |/\w*Fusion\w*/?$")
 _COPY = re.compile(r"_token_\d+$")
 
 
@@ -87,11 +88,12 @@ def _times(model: Model, session: Session, runs: int) -> list[NodeTime]:
     events = json.loads(session.end_profiling().read_text())
     durations: dict[tuple[str, str], list[int]] = {}
     for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
-            key = event["name"].removesuffix(_KERNEL), event["args"]["op_name"]
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
+            key = event["name"].removesuffix(KERNEL), event["args"]["op_name"]
             durations.setdefault(key, []).append(event["dur"])
-    names = _Names(model)
-    return [NodeTime(names.of(name, op), op, _median_ms(found, runs)) for (name, op), found in durations.items()]
+    names = Names(model).of_all(list(durations))
+    found = zip(names, durations.items(), strict=True)
+    return [NodeTime(name, op, _median_ms(times, runs)) for name, ((_, op), times) in found]
 
 
 def _median_ms(microseconds: list[int], runs: int) -> float:
@@ -108,7 +110,7 @@ def _by_name(times: Iterable[NodeTime]) -> dict[str, float]:
     return total
 
 
-class _Names:
+class Names:
     """From the name that onnxruntime gives a node to that of the node in the model."""
 
     def __init__(self, model: Model) -> None:
@@ -116,6 +118,21 @@ class _Names:
         everywhere = list(model.nodes())
         self._named = {node.name: node for node in everywhere if node.name}
         self._makers = {out.name: node for node in everywhere for out in node.outputs if out.name}
+
+    def of_all(self, given: Sequence[tuple[str, str]]) -> list[str]:
+        """The names to report for all nodes of a run, (name, operator) as onnxruntime calls them.
+
+        A sum of two convolutions is fused with one of them, and called after the sum: it is the one that has no
+        name of its own among the others.
+        """
+        plain = [self.of(name, op) for name, op in given]
+        sums = [self._is_sum(name, op) for name, op in given]
+        taken = {name for name, is_sum in zip(plain, sums, strict=True) if not is_sum}
+        for i, ((name, op), is_sum) in enumerate(zip(given, sums, strict=True)):
+            node = self._by_output(name, op, taken) if is_sum else None
+            plain[i] = plain[i] if node is None else _name(node)
+            taken.add(plain[i])
+        return plain
 
     def of(self, given: str, op: str) -> str:
         """The name to report for a node that onnxruntime calls `given`."""
@@ -125,13 +142,25 @@ class _Names:
         node = self._by_output(given, op) or self._by_place(given, op)
         return f"{op} ({INSERTED})" if node is None else _name(node)
 
-    def _by_output(self, given: str, op: str) -> Node | None:
+    def _behind(self, given: str) -> Node | None:
+        return self._makers.get(_COPY.sub("", given).removesuffix("_nchwc"))
+
+    def _is_sum(self, given: str, op: str) -> bool:
+        """Whether what the node is called after is the sum of results of several nodes."""
+        node = self._behind(given)
+        while node is not None and node.op != op and len(makers := _makers(node)) == 1:
+            node = makers[0]
+        return node is not None and node.op != op and given.endswith("_nchwc")
+
+    def _by_output(self, given: str, op: str, taken: Collection[str] = ()) -> Node | None:
         """A convolution in blocked layout is called after what it computes, activation included: look behind that."""
-        node = self._makers.get(_COPY.sub("", given).removesuffix("_nchwc"))
+        node = self._behind(given)
         seen = 0
         while node is not None and node.op != op and seen < 8:
-            makers = [tensor.inputs[0] for tensor in node.inputs if tensor.inputs]
-            node = next((m for m in makers if m.op == op), makers[0] if makers else None)
+            makers = _makers(node)
+            fitting = [m for m in makers if m.op == op]
+            free = [m for m in fitting if _name(m) not in taken]
+            node = next(iter([*free, *fitting, *makers]), None)
             seen += 1
         return node if node is not None and node.op == op else None
 
@@ -142,6 +171,10 @@ class _Names:
             return None
         node = self._nodes[int(place)]
         return node if node.op == op and not node.name else None
+
+
+def _makers(node: Node) -> list[Node]:
+    return [tensor.inputs[0] for tensor in node.inputs if tensor.inputs]
 
 
 def _name(node: Node) -> str:

@@ -15,7 +15,21 @@ FINEST = 4
 LARGEST_SHARE = 4
 """One step takes at most a quarter of a group's channels, so that narrow layers can take part."""
 
-Macs = Callable[[np.ndarray], int]
+Macs = Callable[[np.ndarray], float]
+"""What the model costs when it keeps so many sets of each group: multiply-accumulates, or milliseconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """For each group the `order` in which its sets go, how many are `kept`, in which `step`, and what that `losses`.
+
+    Losses are those measured at the model's outputs, None without data.
+    """
+
+    orders: Sequence[np.ndarray]
+    kept: np.ndarray
+    step: int
+    losses: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +73,7 @@ def _unit(size: int, multiplicity: int, step: int) -> int:
     return step // gcd(step, multiplicity)
 
 
-def choose(widths: Widths, macs: Macs, target: int, step: int, scope: str) -> tuple[np.ndarray, int]:
+def choose(widths: Widths, macs: Macs, target: float, step: int, scope: str) -> tuple[np.ndarray, int]:
     """Sets to keep in each group so that macs(kept) ≤ target, and the step that allowed it.
 
     Where no widths in multiples of the step reach the target the step is halved. If even single channels don't,
@@ -72,14 +86,14 @@ def choose(widths: Widths, macs: Macs, target: int, step: int, scope: str) -> tu
     return given_back(widths, macs, target, step, chosen), step
 
 
-def reaching(widths: Widths, macs: Macs, target: int, step: int) -> int:
+def reaching(widths: Widths, macs: Macs, target: float, step: int) -> int:
     """The step, halved until widths in multiples of it reach the target, or 1."""
     while macs(widths.narrowest(step)) > target and step > 1:
         step = max(1, step // 2)
     return step
 
 
-def cheapest(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:
+def cheapest(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:
     """Narrow, unit by unit, the group where it costs least for the multiply-accumulates that it saves.
 
     Saving more than is still missing counts for nothing. What a unit saves only falls while others shrink, so
@@ -113,7 +127,7 @@ def cheapest(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:
     return kept if present <= target else widths.narrowest(step)
 
 
-def same_share(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray:
+def same_share(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:
     """Every group keeps the same share of its channels, as far as rounding lets it."""
     units = widths.units(step)
 
@@ -129,7 +143,7 @@ def same_share(widths: Widths, macs: Macs, target: int, step: int) -> np.ndarray
     return at(low)
 
 
-def given_back(widths: Widths, macs: Macs, target: int, step: int, kept: np.ndarray) -> np.ndarray:
+def given_back(widths: Widths, macs: Macs, target: float, step: int, kept: np.ndarray) -> np.ndarray:
     """Widen again what rounding took too much, first the groups that lost most."""
     units = widths.units(step)
     is_open = (widths.fixed < 0) & (kept < widths.sizes)

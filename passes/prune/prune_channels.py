@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
+from onnx_compress.compiler.analysis.channels.latency import LatencyCost, by_group
 from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.analysis.channels.widths import WidthCost
 from onnx_compress.compiler.ir.graph import Node
@@ -17,14 +19,13 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit
 from onnx_compress.passes.prune._criteria import CRITERIA, Slices
+from onnx_compress.passes.prune._latency import TOLERANCE, Choose, Clock, cuts_of
 from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
 from onnx_compress.passes.prune._measured import Measured
 from onnx_compress.passes.prune._slices import Statistics, read_values, slices_of
 from onnx_compress.passes.prune._statistics import measure, values_of
-from onnx_compress.passes.prune._widths import Widths, choose
+from onnx_compress.passes.prune._widths import Choice, Macs, Widths, choose
 
-MEASURED_STEP = 16
-"""onnxruntime's CPU kernels work on blocks of 16 channels (AVX-512): 45 channels take longer than 48."""
 REFITTED = 2048
 """Calibration samples that the refit uses at most."""
 SECOND_ORDER = "obs"
@@ -51,6 +52,10 @@ class PruneChannels(Pass):
     All this needs calibration data. Without, the energy of channels decides, 'global' narrows, step by step, the group
     that loses least of it for what it saves, and nothing is solved for.
 
+    With `latency` the budget is time instead: the share of the original's that may be left, on the machine at hand.
+    The model runs in up to 49 forms of different widths, in which each layer is timed where it stands; widths are
+    chosen by the times of layers, and then the whole model's is measured, and the choice corrected by what it misses.
+
     Widths are multiples of `round`; in groups narrower than four times that, and where the ratio can't be met
     otherwise, of a half, a quarter, … of it. A recipe may set `ratio` for single layers: the share of this layer's own
     channels to remove, whatever the rest does.
@@ -67,17 +72,21 @@ class PruneChannels(Pass):
     name = "prune-channels"
     effect = Effect.LOSSY
     strength = "ratio"
+    other_strengths = ("latency",)
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
+    latency: float | None = option(
+        None, "in place of ratio: the share of the original's time to come down to", low=0.05, high=1.0
+    )
     criterion: str = option(SECOND_ORDER, "what makes a channel matter", choices=(SECOND_ORDER, *CRITERIA))
     scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
-    round: int = option(0, "widths are multiples of this; 0: the step measured for the CPU, 16", low=0, high=256)
+    round: int = option(0, "widths are multiples of this; 0: the step in which the CPU works", low=0, high=256)
     fold: bool = option(True, "put the mean of what removed channels gave into the biases of their readers")
     refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
 
     def run(self, model: Model, ctx: Context) -> int:
         """Remove channels; returns of how many groups."""
-        if self.ratio is None:
+        if self.is_open():
             ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
             return 0
         groups = ctx.get(ChannelGroups)
@@ -97,7 +106,6 @@ class PruneChannels(Pass):
             allowed = partial(_is_free, ctx)
             report = refit(model, ctx.original, data, ctx.rng, layers=allowed, progress=ctx.progress)
             ctx.notes["refit"] = report.changed
-        ctx.notes["widths"] = [_width(cut) for cut in cuts]
         return len(cuts)
 
     def plan(self, model: Model, ctx: Context, statistics: Statistics) -> tuple[Cut, ...]:
@@ -115,19 +123,45 @@ class PruneChannels(Pass):
             fixed=np.array([_kept_anyway(group, ctx) for group in cost.groups], np.int64),
             losses=[_ordered(loss, order) for loss, order in zip(losses, orders)],
         )
+        measured = Measured(model, groups, scores, self.criterion == SECOND_ORDER, ctx, cost.macs(cost.sizes))
+        step = self.round or ctx.judge.channel_step()
+
+        def chosen(costs: Macs, target: float) -> Choice:
+            if ctx.data.real:
+                return measured.choose(widths, costs, target, step, self.scope)
+            return Choice(orders, *choose(widths, costs, target, step, self.scope))
+
+        if self.latency is None:
+            return self._by_macs(cost, chosen, ctx)
+        clock = Clock(model, groups, ctx)
+        return self._by_clock(clock, clock.cost(widths, step, cost.macs(cost.sizes)), widths, step, chosen)
+
+    def _by_macs(self, cost: WidthCost, chosen: Choose, ctx: Context) -> tuple[Cut, ...]:
+        """The cuts that leave as many multiply-accumulates as the ratio says."""
         before = cost.macs(cost.sizes)
         target = int((1 - (self.ratio or 0.0)) * before)
-        step = self.round or MEASURED_STEP
-        if ctx.data.real:
-            measured = Measured(model, groups, scores, self.criterion == SECOND_ORDER, ctx)
-            orders, kept, step = measured.choose(widths, cost.macs, target, step, self.scope)
-        else:
-            kept, step = choose(widths, cost.macs, target, step, self.scope)
-        if cost.macs(kept) > target:
-            ctx.skip("the model", f"its narrowest form keeps {cost.macs(kept) / before:.0%} of the MACs")
-        ctx.notes["step"] = step
-        cuts = (Cut(g, np.sort(o[: g.size - int(k)])) for g, o, k in zip(cost.groups, orders, kept))
-        return tuple(cut for cut in cuts if len(cut.gone))
+        choice = chosen(cost.macs, target)
+        if cost.macs(choice.kept) > target:
+            ctx.skip("the model", f"its narrowest form keeps {cost.macs(choice.kept) / before:.0%} of the MACs")
+        return _noted(ctx, choice)
+
+    def _by_clock(self, clock: Clock, cost: LatencyCost, widths: Widths, step: int, chosen: Choose) -> tuple[Cut, ...]:
+        """The cuts that leave as much of the original's time as the latency says; none where that gains nothing."""
+        ctx, share = clock.ctx, self.latency or 1.0
+        found = clock.within(share, cost, widths, step, chosen)
+        ctx.notes["latency"] = {
+            "asked": share,
+            "measured": round(found.share, 3),
+            "predicted_and_measured": found.tried,
+        }
+        if found.share >= 1:
+            ctx.skip("the model", "no widths that were tried make it faster")
+            return ()
+        if found.share > share * (1 + TOLERANCE):
+            ctx.skip("the model", f"the fastest form that was found takes {found.share:.0%} of the time")
+        groups = clock.groups
+        times = [by_group(cost, groups, kept) for kept in (widths.sizes, found.choice.kept)]
+        return _noted(ctx, found.choice, list(zip(*times, strict=True)))
 
     def _scores(self, group: Group, slices: Sequence[Slices], ctx: Context, rng: np.random.Generator) -> np.ndarray:
         """What each channel of the group is worth."""
@@ -143,9 +177,22 @@ def _is_free(ctx: Context, node: Node) -> bool:
     return not ctx.is_excluded(node)
 
 
-def _width(cut: Cut) -> dict[str, str | int]:
-    channels = cut.group.multiplicity
-    return {"layer": cut.group.label, "before": cut.group.size * channels, "after": cut.kept * channels}
+def _noted(ctx: Context, choice: Choice, times: Sequence[tuple[float, float]] = ()) -> tuple[Cut, ...]:
+    """The cuts of a choice; which widths it takes, what they lose and what time they save goes into the report."""
+    groups = ctx.get(ChannelGroups)
+    rows = []
+    for i, (group, kept) in enumerate(zip(groups.prunable, choice.kept.tolist())):
+        if kept == group.size:
+            continue
+        channels = group.multiplicity
+        row: dict[str, Any] = {"layer": group.label, "before": group.size * channels, "after": kept * channels}
+        if choice.losses is not None:
+            row["loss"] = float(f"{choice.losses[i]:.3g}")
+        if times:
+            row["ms_before"], row["ms_after"] = (float(f"{ms:.3g}") for ms in times[i])
+        rows.append(row)
+    ctx.notes |= {"step": choice.step} | ({"widths": rows} if rows else {})
+    return cuts_of(groups, choice.orders, choice.kept)
 
 
 def _explain(groups: ChannelGroups, ctx: Context) -> None:

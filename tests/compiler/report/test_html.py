@@ -55,7 +55,12 @@ def test_it_says_what_the_terminal_says():
 def test_whatever_comes_from_a_model_is_escaped():
     evil = "<script>alert(1)</script>&\"'"
     skipped = replace(
-        PRUNE, name=evil, reason=evil, skips=(Skip(evil, evil),), notes={evil: evil}, options={evil: evil}
+        PRUNE,
+        name=evil,
+        reason=evil,
+        skips=(Skip(evil, evil),),
+        options={evil: evil},
+        notes={evil: evil, f"{evil}s": [{evil: evil}]},
     )
     report = replace(
         REPORT, source=evil, target=evil, spec=evil, passes=(skipped,), warnings=(evil,), versions={evil: evil},
@@ -63,7 +68,15 @@ def test_whatever_comes_from_a_model_is_escaped():
     )  # fmt: skip
     checked = Checked(to_html(report))
     assert "script" not in {tag for tag, _ in checked.tags}
-    assert checked.text.count("<script>alert(1)") >= 8
+    assert checked.text.count("<script>alert(1)") >= 11
+
+
+def test_notes_by_layer_are_a_table():
+    noted = replace(PRUNE, notes={"widths": [{"layer": "Conv 'a'", "ms_before": 0.25}]})
+    page = to_html(replace(REPORT, passes=(noted,)))
+    assert "<summary>widths: 1</summary>" in page
+    assert "<tr><th>layer</th><th class=number>ms before</th></tr>" in page
+    assert "<td>Conv &#x27;a&#x27;</td><td class=number>0.25</td>" in page
 
 
 def test_layers_stand_side_by_side():

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from onnx_compress.compiler.report import terminal
-from tests.compiler.report.reports import REPORT, ROLLED_BACK, SLOWER
+from tests.compiler.report.reports import PRUNE, REPORT, ROLLED_BACK, SLOWER
 
 
 def shown(report, *, width=80, verbose=False, colour=False):
@@ -78,6 +78,20 @@ def test_verbose_names_options_notes_outputs_and_every_place_left_alone():
     assert 'ratios: {"layer1": 0.25}' in text
     assert text.count("its channels reach the output") == 5
     assert "output 'aux'" in text
+
+
+def test_verbose_sets_notes_by_layer_as_a_table():
+    rows = [{"layer": "Conv 'a'", "before": 64, "after": 48, "loss": 0.012345}, {"layer": "Conv 'b'", "before": 128}]
+    report = replace(REPORT, passes=(replace(PRUNE, notes={"widths": rows, "step": 16}),))
+    lines = shown(report, verbose=True).splitlines()
+    start = lines.index("  - widths:")
+    assert [line.split() for line in lines[start + 1 : start + 4]] == [
+        ["layer", "before", "after", "loss"],
+        ["Conv", "'a'", "64", "48", "0.0123"],
+        ["Conv", "'b'", "128", "–", "–"],
+    ]
+    assert "  - step: 16" in lines
+    assert "widths" not in shown(report)
 
 
 def test_made_up_inputs_are_marked_where_the_metric_stands():

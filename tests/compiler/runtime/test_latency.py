@@ -101,3 +101,13 @@ def test_real_sessions() -> None:
     found = interleaved({"a": loaded}, {"x": np.zeros((1, 3), np.float32)}, rounds=3, budget_seconds=0.1)["a"]
     assert 0 < found.min_ms <= found.median_ms < 5
     assert found.runs >= 3
+
+
+def test_a_busy_machine_gets_more_rounds(clock: Clock) -> None:
+    noise = np.random.default_rng(0)
+    clock.slowdown = lambda now: noise.uniform(1, 1.5)
+    found = interleaved({"a": clock.session("a", 0.01), "b": clock.session("b", 0.02)}, NO_FEEDS, rounds=10)
+    assert len(found["a"].rounds_ms) == 40
+    clock.slowdown = lambda now: noise.uniform(1, 1.01)
+    found = interleaved({"a": clock.session("a", 0.01), "b": clock.session("b", 0.02)}, NO_FEEDS, rounds=10)
+    assert len(found["a"].rounds_ms) == 10

@@ -8,10 +8,10 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.profile import (
     INSERTED,
     WARMUP,
+    Names,
     NodeTime,
     _by_name,
     _median_ms,
-    _Names,
     profile,
     slower_nodes,
 )
@@ -89,6 +89,7 @@ def test_nothing_is_left_in_the_current_folder(tmp_path: object, monkeypatch: py
         ("first", "Conv", "first"),
         ("first_token_12", "Conv", "first"),
         ("dense/MatMulAddFusion", "Gemm", "dense"),
+        ("fused dense", "FusedGemm", "dense"),
         ("r_nchwc", "Conv", "first"),
         ("t_nchwc", "Conv", "second"),
         ("d_nchwc", "Conv", "second"),
@@ -99,7 +100,18 @@ def test_nothing_is_left_in_the_current_folder(tmp_path: object, monkeypatch: py
     ],
 )
 def test_how_names_are_traced_back(given: str, op: str, expected: str) -> None:
-    assert _Names(Model.from_proto(conv_net())).of(given, op) == expected
+    assert Names(Model.from_proto(conv_net())).of(given, op) == expected
+
+
+@pytest.mark.parametrize(("alone", "fused"), [("d_nchwc", "short"), ("e_nchwc", "long")])
+def test_a_sum_goes_by_the_convolution_that_has_no_name_of_its_own(alone: str, fused: str) -> None:
+    text = """g (float[N,3,8,8] x) => (float[N,16,8,8] y) {
+      ["long"] d = Conv (x, k1) ["short"] e = Conv (x, k2) ["sum"] s = Add (d, e) ["act"] y = Relu (s) }"""
+    weights = {name: np.ones((16, 3, 1, 1), np.float32) for name in ("k1", "k2")}
+    given = [("ReorderInput", "ReorderInput"), (alone, "Conv"), ("y_nchwc", "Conv")]
+    found = Names(Model.from_proto(net(text, **weights))).of_all(given)
+    assert found[2] == fused
+    assert {found[1], found[2]} == {"long", "short"}
 
 
 def test_nodes_of_one_name_count_together() -> None:

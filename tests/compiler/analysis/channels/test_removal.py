@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
-from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
+from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply, without
 from onnx_compress.compiler.analysis.channels.widths import WidthCost
 from onnx_compress.compiler.analysis.cost import Cost
-from onnx_compress.compiler.ir.text import from_text
+from onnx_compress.compiler.ir.text import from_text, to_text
 from onnx_compress.compiler.runtime.session import create
 from tests.small_models import TEXTS, small_model
 
@@ -103,3 +103,15 @@ def test_a_squeeze_of_all_single_axes_keeps_the_channel_that_becomes_one(opset, 
     assert axes == [2, 3]
     feeds = {"x": np.ones((2, 3, 8, 8), np.float32)}
     assert create(model).run(feeds)["y"].shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_a_copy_without_channels_is_what_removing_them_gives(name):
+    model = small_model(name)
+    groups = ChannelGroups.of(model)
+    cuts = tuple(Cut(group, np.arange(group.size // 2)) for group in groups.prunable)
+    before = to_text(model)
+    narrowed = without(model, groups, cuts)
+    assert to_text(model) == before
+    apply(model, Removal.of(groups, cuts))
+    assert narrowed.proto().SerializeToString(deterministic=True) == model.proto().SerializeToString(deterministic=True)
