@@ -11,6 +11,7 @@ from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.budget.allocate import Problem, allocate
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.passes.prune._obs import Ordering
 from onnx_compress.passes.prune._tables import CHECKED, Wish, tables
 from onnx_compress.passes.prune._widths import Macs, Widths, choose, reaching
 
@@ -20,12 +21,12 @@ MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The choice with calibration data: `scores` by group order its sets, unless `second_order` does (see `tables`)."""
+    """The choice with calibration data: `scores` by group order its sets, unless `by` does (see `Wish`)."""
 
     model: Model
     groups: ChannelGroups
     scores: Sequence[np.ndarray]
-    second_order: bool
+    by: Ordering | None
     ctx: Context
 
     def choose(
@@ -39,7 +40,7 @@ class Measured:
         step = reaching(widths, macs, target, step)
         every = widths.candidates(step) if scope == "global" else [np.array([count]) for count in widths.full()]
         checked = _samples(sum(len(kept) - 1 for kept in every) * macs(widths.full()))
-        wish = Wish(every, self.scores, self.second_order, checked)
+        wish = Wish(every, self.scores, self.by, checked)
         found = tables(self.model, self.groups, wish, self.ctx)
         orders = [table.order for table in found]
         if scope != "global":

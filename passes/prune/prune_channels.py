@@ -17,8 +17,10 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit
 from onnx_compress.passes.prune._criteria import CRITERIA, Slices
+from onnx_compress.passes.prune._lasso import lasso
 from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
 from onnx_compress.passes.prune._measured import Measured
+from onnx_compress.passes.prune._obs import Ordering, obs
 from onnx_compress.passes.prune._slices import Statistics, read_values, slices_of
 from onnx_compress.passes.prune._statistics import measure, values_of
 from onnx_compress.passes.prune._widths import Widths, choose
@@ -27,8 +29,8 @@ MEASURED_STEP = 16
 """onnxruntime's CPU kernels work on blocks of 16 channels (AVX-512): 45 channels take longer than 48."""
 REFITTED = 2048
 """Calibration samples that the refit uses at most."""
-SECOND_ORDER = "obs"
-"""The criterion that needs calibration data; without them energy decides."""
+ORDERINGS: dict[str, Ordering] = {"obs": obs, "lasso": lasso}
+"""Criteria that need calibration data; without them energy decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,12 @@ class PruneChannels(Pass):
     into the biases of the layers that read them.
 
     Which channels of a group go is decided by `criterion`: 'obs' takes those whose loss costs the layers that read
-    them least when these are then solved anew, the others those with the lowest scores. How many, so that the
-    model's multiply-accumulates fall by `ratio`, is decided by `scope`: 'uniform' keeps the same share everywhere;
-    'global' takes the widths of least loss, which is measured for each group and width at the model's outputs,
-    with only that group pruned and the layers that read it solved anew. At the end all layers that changed are
-    solved for by least squares against the original's activations, as the pass refit does (`refit`).
+    them least when these are then solved anew, 'lasso' those whose factors a LASSO on what these layers give makes
+    zero first, the others those with the lowest scores. How many, so that the model's multiply-accumulates fall by
+    `ratio`, is decided by `scope`: 'uniform' keeps the same share everywhere; 'global' takes the widths of least
+    loss, which is measured for each group and width at the model's outputs, with only that group pruned and the
+    layers that read it solved anew. At the end all layers that changed are solved for by least squares against the
+    original's activations, as the pass refit does (`refit`).
 
     All this needs calibration data. Without, the energy of channels decides, 'global' narrows, step by step, the group
     that loses least of it for what it saves, and nothing is solved for.
@@ -69,7 +72,7 @@ class PruneChannels(Pass):
     strength = "ratio"
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
-    criterion: str = option(SECOND_ORDER, "what makes a channel matter", choices=(SECOND_ORDER, *CRITERIA))
+    criterion: str = option("obs", "what makes a channel matter", choices=(*ORDERINGS, *CRITERIA))
     scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
     round: int = option(0, "widths are multiples of this; 0: the step measured for the CPU, 16", low=0, high=256)
     fold: bool = option(True, "put the mean of what removed channels gave into the biases of their readers")
@@ -119,7 +122,7 @@ class PruneChannels(Pass):
         target = int((1 - (self.ratio or 0.0)) * before)
         step = self.round or MEASURED_STEP
         if ctx.data.real:
-            measured = Measured(model, groups, scores, self.criterion == SECOND_ORDER, ctx)
+            measured = Measured(model, groups, scores, ORDERINGS.get(self.criterion), ctx)
             orders, kept, step = measured.choose(widths, cost.macs, target, step, self.scope)
         else:
             kept, step = choose(widths, cost.macs, target, step, self.scope)
@@ -131,7 +134,7 @@ class PruneChannels(Pass):
 
     def _scores(self, group: Group, slices: Sequence[Slices], ctx: Context, rng: np.random.Generator) -> np.ndarray:
         """What each channel of the group is worth."""
-        by_energy = self.criterion == SECOND_ORDER
+        by_energy = self.criterion in ORDERINGS
         scores = CRITERIA["energy" if by_energy else self.criterion](slices, rng)
         if scores is None and not by_energy:
             ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")

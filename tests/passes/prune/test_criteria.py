@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from onnx_compress.passes.prune._criteria import CRITERIA, Slices
+from onnx_compress.passes.prune._criteria import CRITERIA, Slices, shared_kernels
 
 RNG = np.random.default_rng(0)
 OUT = np.array([[3.0, 4.0], [0.0, 1.0], [-6.0, 8.0]])
@@ -50,6 +50,41 @@ def test_bn_takes_the_scale_and_nothing_else():
     gamma = np.array([[0.5], [-2.0], [0.5]])
     np.testing.assert_allclose(CRITERIA["bn"]([part("scale", gamma), part("out", OUT)], RNG), [0.5, 2, 0.5])
     assert CRITERIA["bn"]([part("out", OUT)], RNG) is None
+
+
+def penni_by_hand(weight, taps, axis):
+    """Σ|α| of each channel along an axis of a weight [out, in, taps], by a singular value decomposition."""
+    kernels = weight.reshape(-1, taps)
+    basis = np.linalg.svd(kernels, full_matrices=False)[2][:5]
+    alpha = (kernels @ basis.T).reshape(*weight.shape[:2], -1)
+    alpha = np.where(np.abs(alpha) < alpha.std(), 0, np.abs(alpha))
+    return np.moveaxis(alpha, axis, 0).reshape(weight.shape[axis], -1).sum(1)
+
+
+def test_penni_takes_the_weaker_side_of_a_channel():
+    rng = np.random.default_rng(1)
+    out, read = rng.standard_normal((6, 4, 9)), rng.standard_normal((5, 6, 25))
+    parts = [
+        Slices("out", out.reshape(6, -1), np.ones(6), np.ones(6), 9),
+        Slices("in", np.moveaxis(read, 1, 0).reshape(6, -1), np.ones(6), np.ones(6), 25),
+    ]
+    sides = [penni_by_hand(out, 9, 0), penni_by_hand(read, 25, 1)]
+    expected = np.min([side / side.mean() for side in sides], axis=0)
+    np.testing.assert_allclose(CRITERIA["penni"](parts, RNG), expected)
+    assert (CRITERIA["penni"](parts[:1], RNG) > expected).any()
+    assert CRITERIA["penni"]([part("scale", IN)], RNG) is None
+
+
+def test_penni_sums_layers_of_one_side_and_takes_other_weights_as_coefficients():
+    weak = np.array([[0.0], [1.0], [8.0]])
+    scores = CRITERIA["penni"]([part("out", weak), part("out", weak[::-1])], RNG)
+    np.testing.assert_allclose(scores, [1.5, 0, 1.5])  # 8 alone is above the standard deviation, 3.56
+
+
+def test_what_a_shared_basis_loses_is_least():
+    kernels = np.random.default_rng(2).standard_normal((40, 9)) + 1
+    exact = np.square(np.linalg.svd(kernels)[1][5:]).sum()
+    assert np.square(kernels).sum() - np.square(shared_kernels(kernels)).sum() == pytest.approx(exact)
 
 
 def test_random_is_seeded():
