@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +21,17 @@ MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The choice with calibration data: `scores` by group order its sets, unless `by` does (see `Wish`)."""
+    """The choice with calibration data: `scores` by group order its sets, unless `by` does (see `Wish`).
+
+    `groups` may be more than those whose widths are asked for: `more` gives the numbers of sets of the others.
+    """
 
     model: Model
     groups: ChannelGroups
     scores: Sequence[np.ndarray]
     by: Ordering | None
     ctx: Context
+    more: Callable[[int], list[np.ndarray]]
 
     def choose(
         self, widths: Widths, macs: Macs, target: int, step: int, scope: str
@@ -38,7 +42,9 @@ class Measured:
         narrowest.
         """
         step = reaching(widths, macs, target, step)
-        every = widths.candidates(step) if scope == "global" else [np.array([count]) for count in widths.full()]
+        every = [np.array([count]) for count in widths.full()]
+        if scope == "global":
+            every = [*widths.candidates(step), *self.more(step)]
         checked = _samples(sum(len(kept) - 1 for kept in every) * macs(widths.full()))
         wish = Wish(every, self.scores, self.by, checked)
         found = tables(self.model, self.groups, wish, self.ctx)
@@ -51,7 +57,8 @@ class Measured:
 
         losses = [table.losses for table in found]
         choices = allocate(Problem(losses, lambda chosen: macs(kept(chosen)), target))
-        return orders, widths.narrowest(step) if choices is None else kept(choices), step
+        narrowest = np.array([len(table.kept) - 1 for table in found], np.int64)
+        return orders, kept(narrowest if choices is None else choices), step
 
 
 def _samples(macs: int) -> int:

@@ -17,6 +17,7 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit
 from onnx_compress.passes.prune._criteria import CRITERIA, Slices
+from onnx_compress.passes.prune._entries import Entries, Gather, gather, with_gathers
 from onnx_compress.passes.prune._lasso import lasso
 from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
 from onnx_compress.passes.prune._measured import Measured
@@ -51,6 +52,11 @@ class PruneChannels(Pass):
     layers that read it solved anew. At the end all layers that changed are solved for by least squares against the
     original's activations, as the pass refit does (`refit`).
 
+    With `gather`, the layer at the entry of a branch, which reads what a shortcut carries past it, may read fewer of
+    the channels than the shortcut has: a Gather in front picks them. How many is decided together with the widths,
+    among the numbers for which a convolution behind a Gather is measured to be faster. That goes further than the
+    channels that all readers can spare, at the price of a node for each such layer.
+
     All this needs calibration data. Without, the energy of channels decides, 'global' narrows, step by step, the group
     that loses least of it for what it saves, and nothing is solved for.
 
@@ -76,10 +82,11 @@ class PruneChannels(Pass):
     scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
     round: int = option(0, "widths are multiples of this; 0: the step measured for the CPU, 16", low=0, high=256)
     fold: bool = option(True, "put the mean of what removed channels gave into the biases of their readers")
+    gather: bool = option(False, "pick inputs by a Gather for layers beside a shortcut, where that is faster")
     refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Remove channels; returns of how many groups."""
+        """Remove channels; returns of how many groups, and how many layers gather their inputs."""
         if self.ratio is None:
             ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
             return 0
@@ -87,50 +94,69 @@ class PruneChannels(Pass):
         if not groups.prunable:
             _explain(groups, ctx)
             return 0
-        statistics = measure(model, read_values(groups, values_of(model)), ctx)
-        cuts = self.plan(model, ctx, statistics)
-        if not cuts:
+        entries = self._entries(model, ctx)
+        statistics = measure(model, read_values(entries.among(groups), values_of(model)), ctx)
+        cuts, gathers = self.plan(model, ctx, entries, statistics)
+        if not cuts and not gathers:
             return 0
-        removal = Removal.of(groups, cuts)
+        removal = with_gathers(Removal.of(groups, cuts), gathers)
         lost = shifts(readers(model, removal), statistics, only_constant=not ctx.data.real) if self.fold else []
         apply(model, removal)
         add_to_biases(model, lost)
+        gather(model, gathers)
         if self.refit and ctx.data.real:
             data = ctx.data.take(REFITTED)
             allowed = partial(_is_free, ctx)
             report = refit(model, ctx.original, data, ctx.rng, layers=allowed, progress=ctx.progress)
             ctx.notes["refit"] = report.changed
         ctx.notes["widths"] = [_width(cut) for cut in cuts]
-        return len(cuts)
+        if self.gather:
+            ctx.notes["gathers"] = [{"layer": g.node.label(), "reads": len(g.kept), "of": g.of} for g in gathers]
+        return len(cuts) + len(gathers)
 
-    def plan(self, model: Model, ctx: Context, statistics: Statistics) -> tuple[Cut, ...]:
-        """Which channels of which groups to remove."""
-        groups = ctx.get(ChannelGroups)
-        cost = WidthCost(model, groups, _sample_shapes(ctx))
+    def _entries(self, model: Model, ctx: Context) -> Entries:
+        """The layers that may gather their inputs."""
+        shapes = _sample_shapes(ctx)
+        cost = WidthCost(model, ctx.get(ChannelGroups), shapes)
+        if self.gather and ctx.data.real and self.scope == "global":
+            return Entries.of(model, cost, ctx, shapes)
+        if self.gather:
+            ctx.skip(
+                "the model", "inputs are gathered by measured losses: that takes calibration data and scope=global"
+            )
+        return Entries(cost, ctx)
+
+    def plan(
+        self, model: Model, ctx: Context, entries: Entries, statistics: Statistics
+    ) -> tuple[tuple[Cut, ...], tuple[Gather, ...]]:
+        """Which channels of which groups to remove, and which layers read only some of their inputs."""
+        groups, cost = ctx.get(ChannelGroups), entries.cost
+        every = entries.among(groups)
         rng = ctx.rng
-        slices = [slices_of(group, groups.sets.roots, statistics) for group in cost.groups]
-        scores = [self._scores(group, s, ctx, rng) for group, s in zip(cost.groups, slices)]
+        slices = [slices_of(group, groups.sets.roots, statistics) for group in every.groups]
+        scores = [self._scores(group, s, ctx, rng) for group, s in zip(every.groups, slices)]
         orders = [np.argsort(score, kind="stable") for score in scores]
         losses = [CRITERIA["energy"](s, rng) for s in slices]
         widths = Widths(
             sizes=cost.sizes,
             multiplicity=np.array([group.multiplicity for group in cost.groups], np.int64),
             fixed=np.array([_kept_anyway(group, ctx) for group in cost.groups], np.int64),
-            losses=[_ordered(loss, order) for loss, order in zip(losses, orders)],
+            losses=[_ordered(loss, order) for loss, order in zip(losses[: len(cost.groups)], orders)],
         )
         before = cost.macs(cost.sizes)
         target = int((1 - (self.ratio or 0.0)) * before)
         step = self.round or MEASURED_STEP
         if ctx.data.real:
-            measured = Measured(model, groups, scores, ORDERINGS.get(self.criterion), ctx)
-            orders, kept, step = measured.choose(widths, cost.macs, target, step, self.scope)
+            measured = Measured(model, every, scores, ORDERINGS.get(self.criterion), ctx, entries.candidates)
+            orders, kept, step = measured.choose(widths, entries.macs, target, step, self.scope)
         else:
             kept, step = choose(widths, cost.macs, target, step, self.scope)
-        if cost.macs(kept) > target:
-            ctx.skip("the model", f"its narrowest form keeps {cost.macs(kept) / before:.0%} of the MACs")
+        if entries.macs(kept) > target:
+            ctx.skip("the model", f"its narrowest form keeps {entries.macs(kept) / before:.0%} of the MACs")
         ctx.notes["step"] = step
         cuts = (Cut(g, np.sort(o[: g.size - int(k)])) for g, o, k in zip(cost.groups, orders, kept))
-        return tuple(cut for cut in cuts if len(cut.gone))
+        chosen = tuple(cut for cut in cuts if len(cut.gone))
+        return chosen, entries.gathers(Removal.of(groups, chosen), orders, kept)
 
     def _scores(self, group: Group, slices: Sequence[Slices], ctx: Context, rng: np.random.Generator) -> np.ndarray:
         """What each channel of the group is worth."""
