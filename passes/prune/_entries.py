@@ -38,12 +38,14 @@ from onnx_compress.passes.prune._widths import Widths
 class Entry:
     """A convolution that may read only some of its input's channels; `shape` is what its time hangs on.
 
-    `group` has these channels as sets, with no place but this layer's: set i is channel `channels[i]`.
+    `group` has these channels as sets, with no place but this layer's: set i is channel `channels[i]`. `results` are
+    the atoms of the channels that it computes, None where these are one.
     """
 
     node: Node
     group: Group
     channels: np.ndarray
+    results: np.ndarray | None
     shape: Shape
 
 
@@ -93,6 +95,18 @@ class Entries:
             self.ctx.skip(entry.node, f"a Gather in front costs more than it saves: {best:.2f}× the time")
         return np.array([counts[0], *found], np.int64)
 
+    def refused(self, kept: np.ndarray) -> dict[int, int]:
+        """The parts i whose kept[i] channels are not worth a Gather when all is as narrow as `kept` says."""
+        first = len(self.cost.groups)
+        sets = np.append(kept[:first], 1)
+        found = {}
+        for i, entry in enumerate(self.found, first):
+            alive, results = (int(row @ sets) for row in (self._rows[i - first], self._results[i - first]))
+            count = int(kept[i])
+            if count < alive and not paying(entry.shape.narrowed(alive, results), [count], self.ctx.judge)[0]:
+                found[i] = count
+        return found
+
     def macs(self, kept: np.ndarray) -> int:
         """Multiply-accumulates of the model; where `kept` has nothing for the entries, none is narrowed."""
         count = len(self.cost.groups)
@@ -107,6 +121,16 @@ class Entries:
     def _rows(self) -> np.ndarray:
         """For each entry the channels of its input by set of each group."""
         rows = [self.cost.row(entry.group.places[0][0].atoms) for entry in self.found]
+        return np.array(rows, np.int64).reshape(len(rows), len(self.cost.groups) + 1)
+
+    @cached_property
+    def _results(self) -> np.ndarray:
+        """The same of the channels that it computes."""
+        fixed = np.zeros(len(self.cost.groups), np.int64)
+        rows = [
+            np.append(fixed, entry.shape.weight[0]) if entry.results is None else self.cost.row(entry.results)
+            for entry in self.found
+        ]
         return np.array(rows, np.int64).reshape(len(rows), len(self.cost.groups) + 1)
 
     @cached_property
@@ -136,7 +160,9 @@ def _entry(place: Place, groups: ChannelGroups, sizes: SizeTable, ctx: Context) 
         ctx.skip(node, "the size of its input is not known, so that no Gather in front of it can be timed")
         return None
     order = np.argsort(roots)
-    return Entry(node, Group(roots[order], ((place, 1),), None, None), order, shape)
+    group = Group(roots[order], ((place, 1),), None, None)
+    results = next((p.atoms for p in groups.walk.places if p.node is node and p.role == "out"), None)
+    return Entry(node, group, order, results, shape)
 
 
 def _is_shared(place: Place, groups: ChannelGroups) -> bool:

@@ -9,7 +9,7 @@ it stand two conversions of the layout. So the place is timed between depthwise 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,11 @@ class Shape:
         if "auto_pad" in node.attrs:
             found.append(f'auto_pad: string = "{node.attrs["auto_pad"]}"')
         return cls(source, tuple(weight.stored.shape), np.dtype(weight.stored.dtype).name, ", ".join(found))
+
+    def narrowed(self, channels: int, results: int) -> Shape:
+        """The same with fewer channels read and computed."""
+        source = (self.source[0], channels, *self.source[2:])
+        return replace(self, source=source, weight=(results, channels, *self.weight[2:]))
 
     def place(self, kept: int | None) -> Model:
         """The layer in surroundings, behind a Gather of `kept` channels unless None."""

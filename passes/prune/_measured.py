@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.budget.allocate import Problem, allocate
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.passes.prune._entries import Entries
 from onnx_compress.passes.prune._obs import Ordering
-from onnx_compress.passes.prune._tables import CHECKED, Wish, tables
+from onnx_compress.passes.prune._tables import CHECKED, Table, Wish, tables
 from onnx_compress.passes.prune._widths import Macs, Widths, choose, reaching
 
 MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
@@ -21,44 +22,59 @@ MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The choice with calibration data: `scores` by group order its sets, unless `by` does (see `Wish`).
+    """The choice with calibration data: `scores` by part order its sets, unless `by` does (see `Wish`).
 
-    `groups` may be more than those whose widths are asked for: `more` gives the numbers of sets of the others.
+    The parts are the groups whose widths are asked for, and behind them the layers that may gather their inputs.
     """
 
     model: Model
-    groups: ChannelGroups
+    entries: Entries
     scores: Sequence[np.ndarray]
     by: Ordering | None
     ctx: Context
-    more: Callable[[int], list[np.ndarray]]
 
-    def choose(
-        self, widths: Widths, macs: Macs, target: int, step: int, scope: str
-    ) -> tuple[list[np.ndarray], np.ndarray, int]:
-        """Orders in which the sets of each group go, how many to keep so that macs(kept) ≤ target, and the step.
+    def choose(self, widths: Widths, target: int, step: int, scope: str) -> tuple[list[np.ndarray], np.ndarray, int]:
+        """Orders in which the sets of each part go, how many to keep so that macs(kept) ≤ target, and the step.
 
-        Globally, the widths of least measured loss, taken to add up over groups. Where the target is out of reach, the
+        Globally, the widths of least measured loss, taken to add up over parts. Where the target is out of reach, the
         narrowest.
         """
+        macs = self.entries.macs
         step = reaching(widths, macs, target, step)
         every = [np.array([count]) for count in widths.full()]
         if scope == "global":
-            every = [*widths.candidates(step), *self.more(step)]
+            every = [*widths.candidates(step), *self.entries.candidates(step)]
         checked = _samples(sum(len(kept) - 1 for kept in every) * macs(widths.full()))
         wish = Wish(every, self.scores, self.by, checked)
-        found = tables(self.model, self.groups, wish, self.ctx)
+        found = tables(self.model, self.entries.among(self.ctx.get(ChannelGroups)), wish, self.ctx)
         orders = [table.order for table in found]
         if scope != "global":
             return orders, *choose(widths, macs, target, step, scope)
+        return orders, self._least_loss(found, target), step
 
-        def kept(choices: np.ndarray) -> np.ndarray:
-            return np.array([table.kept[c] for table, c in zip(found, choices)], np.int64)
+    def _least_loss(self, found: Sequence[Table], target: int) -> np.ndarray:
+        """The numbers of sets, anew until every Gather among them pays at the widths that were chosen with it."""
+        while True:
+            kept = _allocated(found, self.entries.macs, target)
+            refused = self.entries.refused(kept)
+            if not refused:
+                return kept
+            found = [_without(table, refused[i]) if i in refused else table for i, table in enumerate(found)]
 
-        losses = [table.losses for table in found]
-        choices = allocate(Problem(losses, lambda chosen: macs(kept(chosen)), target))
-        narrowest = np.array([len(table.kept) - 1 for table in found], np.int64)
-        return orders, kept(narrowest if choices is None else choices), step
+
+def _allocated(found: Sequence[Table], macs: Macs, target: int) -> np.ndarray:
+    def kept(choices: np.ndarray) -> np.ndarray:
+        return np.array([table.kept[c] for table, c in zip(found, choices)], np.int64)
+
+    choices = allocate(Problem([table.losses for table in found], lambda chosen: macs(kept(chosen)), target))
+    narrowest = np.array([len(table.kept) - 1 for table in found], np.int64)
+    return kept(narrowest if choices is None else choices)
+
+
+def _without(table: Table, count: int) -> Table:
+    """The table without the widths that save no more than `count` does, but for the full one."""
+    stays = (table.kept < count) | (table.kept == table.kept[0])
+    return replace(table, kept=table.kept[stays], losses=table.losses[stays])
 
 
 def _samples(macs: int) -> int:

@@ -147,8 +147,8 @@ class PruneChannels(Pass):
         target = int((1 - (self.ratio or 0.0)) * before)
         step = self.round or MEASURED_STEP
         if ctx.data.real:
-            measured = Measured(model, every, scores, ORDERINGS.get(self.criterion), ctx, entries.candidates)
-            orders, kept, step = measured.choose(widths, entries.macs, target, step, self.scope)
+            measured = Measured(model, entries, scores, ORDERINGS.get(self.criterion), ctx)
+            orders, kept, step = measured.choose(widths, target, step, self.scope)
         else:
             kept, step = choose(widths, cost.macs, target, step, self.scope)
         if entries.macs(kept) > target:

@@ -16,6 +16,8 @@ from onnx_compress.compiler.runtime.data import load
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune._entries import Entries, gather, with_gathers
 from onnx_compress.passes.prune._gather_speed import Shape, paying
+from onnx_compress.passes.prune._measured import Measured
+from onnx_compress.passes.prune._tables import Table
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.golden_run import PlainJudge, context, feeds_for, run, serialized
 from tests.pruning import distance
@@ -168,6 +170,46 @@ def test_a_gather_that_does_not_pay_is_refused_with_its_figure():
     plain, item, ctx = prepared(ratio=0.4)
     item.run(plain, ctx)
     assert serialized(model) == serialized(plain)
+
+
+def test_gathers_must_pay_at_the_widths_that_are_chosen_with_them():
+    """Here they do as long as the layer computes all its channels."""
+
+    class Fussy(PlainJudge):
+        def speed(self, models, feeds=None):
+            results = {input_value(list(model.nodes())[-2], 1).shape[0] for model in models.values()}
+            return {name: 1.0 if name == "none" else 0.5 if results == {32} else 1.0 for name in models}
+
+    model, _, ctx = prepared(judge=Fussy)
+    entries = entries_of(model, ctx)
+    groups = entries.among(ctx.get(ChannelGroups)).groups
+    kept = np.array([group.size for group in groups])
+    assert entries.refused(kept) == {}
+    kept[-1] = 16
+    assert entries.refused(kept) == {}
+    mine = next(i for i, group in enumerate(groups) if group.label == "Conv 'three'" and group.producers)
+    kept[mine] = 24
+    assert entries.refused(kept) == {len(kept) - 1: 16}
+
+
+def test_what_is_refused_is_chosen_anew():
+    """Then the next stronger choice, or another part, makes up for it."""
+
+    class Stub:
+        def macs(self, kept):
+            return int(kept.sum())
+
+        def refused(self, kept):
+            return {1: int(kept[1])} if kept[1] in (24, 16) else {}
+
+    tables = [
+        Table(np.arange(32), np.array([32, 16]), np.array([0.0, 9.0])),
+        Table(np.arange(32), np.array([32, 24, 16, 8]), np.array([0.0, 0.1, 0.2, 0.3])),
+    ]
+    measured = Measured(None, Stub(), (), None, None)
+    assert measured._least_loss(tables, 56).tolist() == [32, 8]
+    assert measured._least_loss(tables, 30).tolist() == [16, 8]
+    assert measured._least_loss([tables[0], tables[1]], 64).tolist() == [32, 32]
 
 
 def test_without_measured_losses_nothing_is_gathered():
