@@ -13,7 +13,7 @@ slower than the Gather, although onnxruntime's blocked layout need not be left f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,9 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.prune._gather_inputs import read_only
 from onnx_compress.passes.prune._gather_speed import TYPES, Shape, paying
 from onnx_compress.passes.prune._widths import Widths
+
+TRIED = 8
+"""Numbers of channels at most that are timed, and their loss measured, for one layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,6 @@ class Entries:
     cost: WidthCost
     ctx: Context
     found: tuple[Entry, ...] = ()
-    _candidates: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, cost: WidthCost, ctx: Context, shapes: Mapping[str, Sequence[int]]) -> Entries:
@@ -82,17 +84,17 @@ class Entries:
 
     def candidates(self, step: int) -> list[np.ndarray]:
         """For each entry the numbers of channels to choose from, the most first: those of which a Gather pays."""
-        if step not in self._candidates:
-            sizes = np.array([entry.group.size for entry in self.found], np.int64)
-            ones = np.ones_like(sizes)
-            counts = Widths(sizes, ones, -ones, []).candidates(step)
-            self._candidates[step] = [self._paying(entry, tried) for entry, tried in zip(self.found, counts)]
-        return self._candidates[step]
+        sizes = np.array([entry.group.size for entry in self.found], np.int64)
+        ones = np.ones_like(sizes)
+        every = Widths(sizes, ones, -ones, []).candidates(step)
+        return [self._paying(entry, counts) for entry, counts in zip(self.found, every)]
 
     def _paying(self, entry: Entry, counts: np.ndarray) -> np.ndarray:
-        found, best = paying(entry.shape, counts[1:].tolist(), self.ctx.judge)
-        if len(counts) > 1 and not found:
-            self.ctx.skip(entry.node, f"a Gather in front costs more than it saves: {best:.2f}× the time")
+        tried = counts[1 :: -(-len(counts) // TRIED)]
+        found, best = paying(entry.shape, tried.tolist(), self.ctx.judge)
+        if len(tried) and not found:
+            why = "saves too little" if best < 1 else "costs more than it saves"
+            self.ctx.skip(entry.node, f"a Gather in front {why}: {best:.2f}× the time")
         return np.array([counts[0], *found], np.int64)
 
     def refused(self, kept: np.ndarray) -> dict[int, int]:
