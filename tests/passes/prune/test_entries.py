@@ -14,10 +14,12 @@ from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_constant, input_value
 from onnx_compress.compiler.runtime.data import load
 from onnx_compress.compiler.runtime.specs import specs
+from onnx_compress.passes.prune import _tables
 from onnx_compress.passes.prune._entries import Entries, gather, with_gathers
 from onnx_compress.passes.prune._gather_speed import Shape, paying
 from onnx_compress.passes.prune._measured import Measured
-from onnx_compress.passes.prune._tables import Table
+from onnx_compress.passes.prune._obs import obs
+from onnx_compress.passes.prune._tables import Table, Wish
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.golden_run import PlainJudge, context, feeds_for, run, serialized
 from tests.pruning import distance
@@ -287,3 +289,23 @@ def test_the_whole_pipeline_times_places_and_takes_what_is_faster(tmp_path, monk
     assert len(gathers_of(first.model)) == len(notes["gathers"])
     assert serialized(first.model) == serialized(again.model)  # the second run goes by the first one's times
     assert (tmp_path / "onnx-compress" / "latency.json").exists()
+
+
+def test_a_loss_is_measured_with_this_layer_narrow_and_all_else_as_it_is(monkeypatch):
+    model, _, ctx = prepared()
+    entries, trials = entries_of(model, ctx), []
+    monkeypatch.setattr(_tables._Trial, "losses", lambda self, order, kept, advance: trials.append(self) or kept)
+    every = entries.among(ctx.get(ChannelGroups))
+    wish = Wish([np.array([g.size, 8]) for g in every.groups], [np.arange(float(g.size)) for g in every.groups], obs)
+    _tables.tables(model, every, wish, ctx)
+    entry, gone = entries.found[-1], np.array([3, 4, 9])
+    result = trials[-1].without(gone)
+    for before, after in zip(model.nodes(), result.nodes(), strict=True):
+        for slot in (1, 2):
+            old, new = input_value(before, slot), input_value(after, slot)
+            if before is not entry.node:
+                np.testing.assert_array_equal(old, new)
+            elif slot == 1:
+                is_left = new.any((0, 2, 3))
+                assert np.flatnonzero(~is_left).tolist() == sorted(entry.channels[gone])
+                assert (old[:, is_left] != new[:, is_left]).any()  # solved anew
