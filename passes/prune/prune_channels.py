@@ -57,8 +57,8 @@ class PruneChannels(Pass):
     among the numbers for which a convolution behind a Gather is measured to be faster. That goes further than the
     channels that all readers can spare, at the price of a node for each such layer.
 
-    All this needs calibration data. Without, the energy of channels decides, 'global' narrows, step by step, the group
-    that loses least of it for what it saves, and nothing is solved for.
+    All this needs calibration data. Without, the energy of channels stands in for 'obs' and 'lasso', 'global' narrows,
+    step by step, the group that loses least of it for what it saves, and nothing is solved for.
 
     Widths are multiples of `round`; in groups narrower than four times that, and where the ratio can't be met
     otherwise, of a half, a quarter, … of it. A recipe may set `ratio` for single layers: the share of this layer's own
