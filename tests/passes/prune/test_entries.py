@@ -5,11 +5,13 @@ import onnx
 import pytest
 
 import onnx_compress
+from models.nets import build, get
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.analysis.channels.widths import WidthCost
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_constant, input_value
 from onnx_compress.compiler.runtime.data import load
@@ -309,3 +311,20 @@ def test_a_loss_is_measured_with_this_layer_narrow_and_all_else_as_it_is(monkeyp
                 is_left = new.any((0, 2, 3))
                 assert np.flatnonzero(~is_left).tolist() == sorted(entry.channels[gone])
                 assert (old[:, is_left] != new[:, is_left]).any()  # solved anew
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["equal_tensors", "resnext"])
+def test_nets_with_gathers_are_valid_and_cost_what_was_promised(name):
+    net = get(name)
+    model = Model.from_proto(build(name, exporter="torchscript-eval"))
+    shapes = {key: (1, *array.shape[1:]) for key, array in net.feeds(1).items()}
+    item = PruneChannels(ratio=0.3, gather=True, round=4)
+    ctx = context(item, model, model.clone())
+    ctx.data = load(net.feeds(12), specs(model).inputs)
+    before = Cost.of(model, shapes).macs
+    item.run(model, ctx)
+    assert gathers_of(model)
+    assert Cost.of(model, shapes).macs <= 0.7 * before
+    onnx.checker.check_model(model.proto(), full_check=True)
+    run(model, net.feeds(2))
