@@ -314,17 +314,29 @@ def test_a_loss_is_measured_with_this_layer_narrow_and_all_else_as_it_is(monkeyp
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["equal_tensors", "resnext"])
-def test_nets_with_gathers_are_valid_and_cost_what_was_promised(name):
-    net = get(name)
-    model = Model.from_proto(build(name, exporter="torchscript-eval"))
+@pytest.mark.parametrize("name", ["resnet_basic", "resnet_bottleneck", "resnext", "densenet", "inception", "yolo"])
+def test_half_the_inputs_of_every_entry_of_a_net(name):
+    net, model = get(name), Model.from_proto(build(name, exporter="torchscript-eval"))
     shapes = {key: (1, *array.shape[1:]) for key, array in net.feeds(1).items()}
-    item = PruneChannels(ratio=0.3, gather=True, round=4)
-    ctx = context(item, model, model.clone())
-    ctx.data = load(net.feeds(12), specs(model).inputs)
-    before = Cost.of(model, shapes).macs
-    item.run(model, ctx)
-    assert gathers_of(model)
-    assert Cost.of(model, shapes).macs <= 0.7 * before
+    ctx = context(PruneChannels(), model, model.clone())
+    groups = ctx.get(ChannelGroups)
+    entries = Entries.of(model, WidthCost(model, groups, shapes), ctx, shapes)
+    assert len(entries.found) >= 2
+    every = entries.among(groups).groups
+    rng = np.random.default_rng(0)
+    kept = np.array([group.size for group in every])
+    kept[len(groups.prunable) :] //= 2
+    kept = np.maximum(kept, 1)
+    removal = Removal.of(groups, ())
+    chosen = entries.gathers(removal, [rng.permutation(group.size) for group in every], kept)
+    zero = model.clone()
+    twins = dict(zip(model.nodes(), zero.nodes(), strict=True))
+    for one in chosen:
+        weights = np.array(input_value(one.node, 1))
+        weights[:, np.setdiff1d(np.arange(weights.shape[1]), one.kept)] = 0
+        edit.set_weight(zero, twins[one.node], 1, weights)
+    apply(model, with_gathers(removal, chosen))
+    gather(model, chosen)
     onnx.checker.check_model(model.proto(), full_check=True)
-    run(model, net.feeds(2))
+    assert Cost.of(model, shapes).macs == entries.macs(kept) < Cost.of(zero, shapes).macs
+    assert distance(run(zero, net.feeds(2)), run(model, net.feeds(2))) < 1e-6
