@@ -65,7 +65,7 @@ def main(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         into = Path(scratch)
         calibrate, judge = data(folder, into)
-        print("| model | criterion | " + " | ".join(f"{ratio:.0%} of MACs" for ratio in RATIOS) + " | seconds |")
+        print("| model | criterion | " + " | ".join(f"{ratio:.0%} of MACs gone" for ratio in RATIOS) + " | seconds |")
         print("|---|---|" + "---|" * (len(RATIOS) + 1))
         for model in dict.fromkeys(word.partition(":")[0] for word in words[1:] or every):
             path = folder / "models" / f"{model}.onnx"

@@ -143,7 +143,7 @@ class Entries:
         """What each entry reads when so many sets of the groups and so many of its channels are kept."""
         count = len(self.cost.groups)
         chosen = (_gather(*choice, removal) for choice in zip(self.found, orders[count:], kept[count:]))
-        return tuple(gather for gather in chosen if gather is not None)
+        return tuple(one for one in chosen if one is not None)
 
 
 def _entry(place: Place, groups: ChannelGroups, sizes: SizeTable, ctx: Context) -> Entry | None:
@@ -193,12 +193,12 @@ def _gather(entry: Entry, order: np.ndarray, count: int, removal: Removal) -> Ga
 def with_gathers(removal: Removal, gathers: Sequence[Gather]) -> Removal:
     """The removal in which these layers' weights lose what is not gathered for them as well."""
     weights = dict(removal.weights)
-    for gather in gathers:
-        weights[gather.node, 1] = {**weights.get((gather.node, 1), {}), 1: gather.kept}
+    for one in gathers:
+        weights[one.node, 1] = {**weights.get((one.node, 1), {}), 1: one.kept}
     return replace(removal, weights=weights)
 
 
-def gather(model: Model, gathers: Sequence[Gather]) -> None:
+def insert(model: Model, gathers: Sequence[Gather]) -> None:
     """Put each Gather in front of its layer, whose weights are narrow already."""
     for one in gathers:
         read_only(model, one.node.inputs[0], 1, one.positions, [(one.node, 0)])

@@ -17,7 +17,7 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit
 from onnx_compress.passes.prune._criteria import CRITERIA, Slices
-from onnx_compress.passes.prune._entries import Entries, Gather, gather, with_gathers
+from onnx_compress.passes.prune._entries import Entries, Gather, insert, with_gathers
 from onnx_compress.passes.prune._lasso import lasso
 from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
 from onnx_compress.passes.prune._measured import Measured
@@ -103,7 +103,7 @@ class PruneChannels(Pass):
         lost = shifts(readers(model, removal), statistics, only_constant=not ctx.data.real) if self.fold else []
         apply(model, removal)
         add_to_biases(model, lost)
-        gather(model, gathers)
+        insert(model, gathers)
         if self.refit and ctx.data.real:
             data = ctx.data.take(REFITTED)
             allowed = partial(_is_free, ctx)

@@ -17,7 +17,7 @@ from onnx_compress.compiler.ir.weights import input_constant, input_value
 from onnx_compress.compiler.runtime.data import load
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune import _tables
-from onnx_compress.passes.prune._entries import Entries, gather, with_gathers
+from onnx_compress.passes.prune._entries import Entries, insert, with_gathers
 from onnx_compress.passes.prune._gather_speed import Shape, paying
 from onnx_compress.passes.prune._measured import Measured
 from onnx_compress.passes.prune._obs import obs
@@ -118,7 +118,7 @@ def test_gathering_is_zeroing_the_other_inputs(cut, count):
     again = ChannelGroups.of(zero)
     apply(zero, Removal.of(again, tuple(Cut(again.prunable[shared], c.gone) for c in cuts)))
     apply(narrow, with_gathers(removal, chosen))
-    gather(narrow, chosen)
+    insert(narrow, chosen)
     onnx.checker.check_model(narrow.proto(), full_check=True)
     assert len(gathers_of(narrow)) == (count < 32 - cut)
     assert distance(run(zero, feeds_for(model)), run(narrow, feeds_for(model))) < 1e-6
@@ -336,7 +336,7 @@ def test_half_the_inputs_of_every_entry_of_a_net(name):
         weights[:, np.setdiff1d(np.arange(weights.shape[1]), one.kept)] = 0
         edit.set_weight(zero, twins[one.node], 1, weights)
     apply(model, with_gathers(removal, chosen))
-    gather(model, chosen)
+    insert(model, chosen)
     onnx.checker.check_model(model.proto(), full_check=True)
     assert Cost.of(model, shapes).macs == entries.macs(kept) < Cost.of(zero, shapes).macs
     assert distance(run(zero, net.feeds(2)), run(model, net.feeds(2))) < 1e-6
