@@ -53,7 +53,7 @@ class PlainJudge:
         feeds = feeds_for(self.reference)
         return 100 * _distance(run(self.reference, feeds), run(model, feeds), _norm)
 
-    def speed(self, models: Mapping[str, Model]) -> Mapping[str, float]:
+    def speed(self, models: Mapping[str, Model], feeds: Feeds | None = None) -> Mapping[str, float]:
         return {name: 1e-3 * (1 + model.weight_bytes()) for name, model in models.items()}
 
     def layer_times(self, forms: Forms, advance: Callable[[], object]) -> list[dict[str, float]]:

@@ -35,8 +35,8 @@ class Judge(Protocol):
         """Points of the metric that `model` loses against the original, on held-out data (negative: gains)."""
         ...
 
-    def speed(self, models: Mapping[str, Model]) -> Mapping[str, float]:
-        """Median milliseconds of each model for one batch, measured interleaved in one run."""
+    def speed(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> Mapping[str, float]:
+        """Median milliseconds of each model, measured interleaved in one run, for `feeds` (None: one sample)."""
         ...
 
     def layer_times(self, forms: Forms, advance: Callable[[], object]) -> list[dict[str, float]]:

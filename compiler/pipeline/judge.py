@@ -101,19 +101,20 @@ class HeldOut:
         score = self.evaluation.measure(create(model, threads=self.threads))
         return score, self.evaluation.drop(score)
 
-    def speed(self, models: Mapping[str, Model]) -> dict[str, float]:
-        """Median milliseconds of one run of each model at batch 1: from the table, else measured and noted there.
+    def speed(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, float]:
+        """Median milliseconds of one run of each model: from the table, else measured and noted there.
 
-        Ratios to the first are taken round by round of one interleaved measurement.
+        They run on `feeds`, by default one held-out sample. Ratios to the first are taken round by round of one
+        interleaved measurement.
         """
-        feeds = next(iter(self.data.batches(1)))
+        feeds = self._sample() if feeds is None else feeds
         keys = keys_of(models, feeds, self.threads, self.table.machine)
         known = self.table.get(list(keys.values()))
         if known is not None:
             return dict(zip(models, known, strict=True))
         # Models of the same structure take the same time, whatever the clock says of them.
         distinct = {key: models[name] for name, key in keys.items()}
-        timings = self.timings(distinct)
+        timings = self.timings(distinct, feeds)
         reference = timings[next(iter(timings))]
         measured = {key: reference.median_ms * _ratio(timing, reference) for key, timing in timings.items()}
         self.table.put(measured)
@@ -121,19 +122,21 @@ class HeldOut:
 
     def layer_times(self, forms: Forms, advance: Callable[[], object] = lambda: None) -> list[dict[str, float]]:
         """Milliseconds of each layer in each form of a model at batch 1: from the table, else measured."""
-        feeds = next(iter(self.data.batches(1)))
-        return layer_times(forms, feeds, self.table, threads=self.threads, advance=advance)
+        return layer_times(forms, self._sample(), self.table, threads=self.threads, advance=advance)
 
     def channel_step(self) -> int:
         """In steps of how many channels layers take their time: from the table, else measured."""
         return channel_step(self.table, self.threads)
 
-    def timings(self, models: Mapping[str, Model]) -> dict[str, Latency]:
-        """Latency of each model at batch 1: interleaved, or one after another where memory demands it."""
-        feeds = next(iter(self.data.batches(1)))
+    def timings(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, Latency]:
+        """Latency of each model, by default at batch 1: interleaved, or one after another where memory demands it."""
+        feeds = self._sample() if feeds is None else feeds
         if sum(model.weight_bytes() for model in models.values()) > TOGETHER:
             return {n: latency.interleaved({n: self._session(m)}, feeds)[n] for n, m in models.items()}
         return latency.interleaved({name: self._session(model) for name, model in models.items()}, feeds)
+
+    def _sample(self) -> Mapping[str, np.ndarray]:
+        return next(iter(self.data.batches(1)))
 
     def _session(self, model: Model) -> Session:
         return create(model, threads=self.threads)

@@ -43,8 +43,8 @@ class _Unlimited:
     def drop(self, model: Model) -> float:
         return self.inner.drop(model)
 
-    def speed(self, models: Any) -> Any:
-        return self.inner.speed(models)
+    def speed(self, models: Any, feeds: Any = None) -> Any:
+        return self.inner.speed(models, feeds)
 
     def layer_times(self, forms: Any, advance: Callable[[], object]) -> Any:
         return self.inner.layer_times(forms, advance)

@@ -13,6 +13,8 @@ import numpy as np
 class Slices:
     """What one axis of one weight gives to each channel of a group: `values` [channels, elements].
 
+    `taps` of the elements, one after another, are one kernel of a convolution; 1 for other weights.
+
     `share` [channels] is each channel's part in the energy of what the axis takes part in: ‖w_i‖², times the
     variance of the input where that is measured, over the sum for the whole axis. `reach` [channels] is the same of
     ‖w_i‖₁ times the root mean square of the input.
@@ -25,7 +27,11 @@ class Slices:
     values: np.ndarray
     share: np.ndarray
     reach: np.ndarray
+    taps: int = 1
 
+
+BASIS, SPREADS = 5, 1.0
+"""Kernels of a shared basis, and standard deviations below which a coefficient is zero: as in PENNI."""
 
 Criterion: TypeAlias = Callable[[Sequence[Slices], np.random.Generator], np.ndarray | None]
 """Scores [channels] of a group from its slices, higher for what should stay; None where it has nothing to go by."""
@@ -94,6 +100,36 @@ def bn(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
     return _sum([np.abs(s.values.astype(np.float64)).mean(1) for s in slices if s.role == "scale"])
 
 
+def penni(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
+    """Σ|α| over the weights that compute a channel or over those that read it, whichever is less, relative to its mean.
+
+    α are the coefficients of the kernels in the best basis of `BASIS` kernels that all kernels of a layer share, those
+    below one standard deviation taken as zero. A channel without coefficients on either side is dead: what
+    survives is the intersection. Li et al., "PENNI: Pruned Kernel Sharing for Efficient CNN Inference", ICML 2020
+    (arXiv:2005.07133); layers of one side that go together are summed, so that a channel stays if one of them needs it.
+    """
+    sides = [_sum([_surviving(s) for s in slices if s.role == role]) for role in ("out", "in")]
+    found = [side / side.mean() if side.any() else side for side in sides if side is not None]
+    return np.min(found, axis=0) if found else None
+
+
+def _surviving(part: Slices) -> np.ndarray:
+    """Σ|α| of each channel over the coefficients that are above the threshold."""
+    coefficients = shared_kernels(part.values.reshape(-1, part.taps).astype(np.float64))
+    sizes = np.abs(coefficients)
+    kept = np.where(sizes >= SPREADS * coefficients.std(), sizes, 0.0)
+    return np.asarray(kept.reshape(len(part.values), -1).sum(1))
+
+
+def shared_kernels(kernels: np.ndarray) -> np.ndarray:
+    """The coefficients [kernels, d] of kernels [kernels, taps] in their best common basis, d at most `BASIS`.
+
+    The kernels are not centred: their mean would be lost.
+    """
+    _, vectors = np.linalg.eigh(kernels.T @ kernels)
+    return np.asarray(kernels @ vectors[:, ::-1][:, :BASIS])
+
+
 def random(slices: Sequence[Slices], rng: np.random.Generator) -> np.ndarray | None:
     """No preference: what every other criterion has to beat."""
     return rng.random(len(slices[0].values)) if slices else None
@@ -116,5 +152,6 @@ CRITERIA: dict[str, Criterion] = {
     "l2": l2,
     "fpgm": fpgm,
     "bn": bn,
+    "penni": penni,
     "random": random,
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.contractions import Contraction
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.graph import Tensor
+from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
@@ -33,14 +33,21 @@ def _gather(model: Model, source: Tensor, axis: int, layers: list[Contraction]) 
     is_split = any(layer.node.graph is not layers[0].node.graph for layer in layers)
     if len(alive) == len(used) or is_split:
         return 0
-    first = min((layer.node for layer in layers), key=edit.position)
-    indices = edit.add_constant(model, source.name, "alive", alive.astype(np.int32), graph=first.graph)
-    inputs = [source, indices]
-    node = edit.add_node(model, "Gather", inputs, base=source.name, suffix="part", before=first, attrs={"axis": axis})
+    read_only(model, source, axis, alive, [(layer.node, 1 - layer.slot) for layer in layers])
     for layer in layers:
         _narrow(model, layer, alive)
-        edit.set_input(model, layer.node, 1 - layer.slot, node.outputs[0])
     return len(layers)
+
+
+def read_only(model: Model, source: Tensor, axis: int, kept: np.ndarray, readers: Sequence[tuple[Node, int]]) -> None:
+    """Let `readers` (node, slot) of one graph read the indices `kept` of `source` along an axis, all by one Gather."""
+    first = min((node for node, _ in readers), key=edit.position)
+    indices = edit.add_constant(model, source.name, "alive", kept.astype(np.int32), graph=first.graph)
+    inputs = [source, indices]
+    node = edit.add_node(model, "Gather", inputs, base=source.name, suffix="part", before=first, attrs={"axis": axis})
+    node.outputs[0].origin = source.origin.keep(axis, kept)
+    for reader, slot in readers:
+        edit.set_input(model, reader, slot, node.outputs[0])
 
 
 def _narrow(model: Model, layer: Contraction, alive: np.ndarray) -> None:

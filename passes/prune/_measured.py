@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.budget.allocate import Problem, allocate
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.prune._tables import CHECKED, Wish, measured_at, tables
+from onnx_compress.passes.prune._entries import Entries
+from onnx_compress.passes.prune._obs import Ordering
+from onnx_compress.passes.prune._tables import CHECKED, Table, Wish, measured_at, tables
 from onnx_compress.passes.prune._widths import Choice, Macs, Widths, choose, reaching
 
 MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
@@ -20,38 +22,64 @@ MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The choice with calibration data: `scores` by group order its sets, unless `second_order` does (see `tables`)."""
+    """The choice with calibration data: `scores` by part order its sets, unless `by` does (see `Wish`).
+
+    The parts are the groups whose widths are asked for, and behind them the layers that may gather their inputs.
+    """
 
     model: Model
-    groups: ChannelGroups
+    entries: Entries
     scores: Sequence[np.ndarray]
-    second_order: bool
+    by: Ordering | None
     ctx: Context
     whole: int
     """Multiply-accumulates of the model as it is."""
 
     def choose(self, widths: Widths, macs: Macs, target: float, step: int, scope: str) -> Choice:
-        """Orders in which the sets of each group go, how many to keep so that macs(kept) ≤ target, and the step.
+        """Orders in which the sets of each part go, how many to keep so that macs(kept) ≤ target, and the step.
 
-        Globally, the widths of least measured loss, taken to add up over groups. Where the target is out of reach, the
+        Globally, the widths of least measured loss, taken to add up over parts. Where the target is out of reach, the
         narrowest.
         """
         step = reaching(widths, macs, target, step)
-        every = widths.candidates(step) if scope == "global" else [np.array([count]) for count in widths.full()]
+        every = [np.array([count]) for count in widths.full()]
+        if scope == "global":
+            every = [*widths.candidates(step), *self.entries.candidates(step)]
         checked = _samples(sum(len(measured_at(kept)) - 1 for kept in every) * self.whole)
-        wish = Wish(every, self.scores, self.second_order, checked)
-        found = tables(self.model, self.groups, wish, self.ctx)
+        wish = Wish(every, self.scores, self.by, checked)
+        found = tables(self.model, self.entries.among(self.ctx.get(ChannelGroups)), wish, self.ctx)
         orders = [table.order for table in found]
         if scope != "global":
             return Choice(orders, *choose(widths, macs, target, step, scope))
+        return Choice(orders, *self._least_loss(found, macs, target, step))
 
-        def kept(choices: np.ndarray) -> np.ndarray:
-            return np.array([table.kept[c] for table, c in zip(found, choices)], np.int64)
+    def _least_loss(
+        self, found: Sequence[Table], macs: Macs, target: float, step: int
+    ) -> tuple[np.ndarray, int, np.ndarray]:
+        """The numbers of sets, anew until every Gather among them pays at the widths chosen with it; step; losses."""
+        while True:
+            kept, losses = _allocated(found, macs, target)
+            refused = self.entries.refused(kept)
+            if not refused:
+                return kept, step, losses
+            found = [_without(table, refused[i]) if i in refused else table for i, table in enumerate(found)]
 
-        losses = [table.losses for table in found]
-        choices = allocate(Problem(losses, lambda chosen: macs(kept(chosen)), target))
-        choices = np.array([len(loss) - 1 for loss in losses]) if choices is None else choices
-        return Choice(orders, kept(choices), step, np.array([loss[c] for loss, c in zip(losses, choices)]))
+
+def _allocated(found: Sequence[Table], macs: Macs, target: float) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of sets with which the loss is least, and what each part then loses."""
+
+    def kept(choices: np.ndarray) -> np.ndarray:
+        return np.array([table.kept[c] for table, c in zip(found, choices)], np.int64)
+
+    choices = allocate(Problem([table.losses for table in found], lambda chosen: macs(kept(chosen)), target))
+    choices = np.array([len(table.kept) - 1 for table in found], np.int64) if choices is None else choices
+    return kept(choices), np.array([table.losses[c] for table, c in zip(found, choices)])
+
+
+def _without(table: Table, count: int) -> Table:
+    """The table without the widths that save no more than `count` does, but for the full one."""
+    stays = (table.kept < count) | (table.kept == table.kept[0])
+    return replace(table, kept=table.kept[stays], losses=table.losses[stays])
 
 
 def _samples(macs: int) -> int:

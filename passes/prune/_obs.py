@@ -10,8 +10,9 @@ NIPS 1992; Frantar and Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -53,6 +54,15 @@ class System:
             missing = self.gram[np.ix_(kept, lost)] @ self.weights[lost]
             found[kept] = self.weights[kept] + np.linalg.solve(self.held[np.ix_(kept, kept)], missing)
         return found
+
+
+Ordering: TypeAlias = Callable[[Sequence[System], int], np.ndarray]
+"""The order [sets] in which so many sets of channels are given up, given the layers that read them."""
+
+
+def obs(systems: Sequence[System], size: int) -> np.ndarray:
+    """The order of `elimination`."""
+    return elimination(systems, size)[0]
 
 
 def elimination(systems: Sequence[System], size: int) -> tuple[np.ndarray, np.ndarray]:

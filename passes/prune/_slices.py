@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
@@ -29,10 +30,15 @@ def slices_of(group: Group, roots: np.ndarray, statistics: Statistics) -> list[S
         factors = _inputs(place, len(rows), statistics)
         energy = (rows.astype(np.float64) ** 2).sum(1) * factors[0]
         reach = np.abs(rows.astype(np.float64)).sum(1) * np.sqrt(factors[1])
-        found.append(
-            Slices(place.role, rows[order].reshape(group.size, -1), _shares(energy, order), _shares(reach, order))
-        )
+        parts = rows[order].reshape(group.size, -1)
+        found.append(Slices(place.role, parts, _shares(energy, order), _shares(reach, order), _taps(place, values)))
     return found
+
+
+def _taps(place: Place, values: np.ndarray) -> int:
+    """Elements of one kernel."""
+    is_kernel = place.node.is_op("Conv", "ConvTranspose") and place.role in ("out", "in")
+    return prod(values.shape[2:]) if is_kernel else 1
 
 
 def _shares(values: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.source import Source
 from onnx_compress.passes.prune._effect import Effect
-from onnx_compress.passes.prune._obs import elimination
+from onnx_compress.passes.prune._obs import Ordering
 from onnx_compress.passes.prune._systems import Reader, layers_of, measured, rows_of
 
 FITTED, CHECKED = 768, 256
@@ -40,13 +40,13 @@ RUN_BYTES = 1 << 27
 class Wish:
     """What to measure: for each group the numbers of sets `kept`, the most first.
 
-    The sets of a group with the lowest `scores` go first; with `second_order` those that cost least in the layers
+    The sets of a group with the lowest `scores` go first; with `by` those that it gives up first for the layers
     that read them, where these can be solved for. The effect is measured on `checked` samples, at most `CHECKED`.
     """
 
     kept: Sequence[np.ndarray]
     scores: Sequence[np.ndarray]
-    second_order: bool
+    by: Ordering | None
     checked: int = CHECKED
 
 
@@ -76,13 +76,17 @@ def tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> lis
 
 def _key(model: Model, wish: Wish, ctx: Context) -> str:
     """What the tables hang on."""
-    digest = sha256(repr((wish.second_order, wish.checked, ctx.seed, [len(kept) for kept in wish.kept])).encode())
+    digest = sha256(repr((_name(wish.by), wish.checked, ctx.seed, [len(kept) for kept in wish.kept])).encode())
     for array in (*wish.kept, *wish.scores, ctx.data.indices):
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(to_text(model).encode())
     for constant in model.constants():
         digest.update(np.ascontiguousarray(constant.values).tobytes())
     return digest.hexdigest()
+
+
+def _name(by: Ordering | None) -> str:
+    return by.__name__ if by is not None else ""
 
 
 def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
@@ -101,7 +105,7 @@ def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> 
             for i in part:
                 group = groups.prunable[i]
                 trial = _Trial(model, groups, group, readers, effect)
-                order = trial.order(wish.scores[i], wish.second_order)
+                order = trial.order(wish.scores[i], wish.by)
                 found.append(Table(order, wish.kept[i], trial.losses(order, wish.kept[i], advance)))
     return found
 
@@ -139,10 +143,10 @@ class _Trial:
     readers: Mapping[Node, Reader]
     effect: Effect
 
-    def order(self, scores: np.ndarray, second_order: bool) -> np.ndarray:
-        """Which sets go first: those of low score, or those that cost the layers that read them least."""
-        systems = [reader.system(rows) for reader, rows in self.systems] if second_order else []
-        return elimination(systems, self.group.size)[0] if systems else np.argsort(scores, kind="stable")
+    def order(self, scores: np.ndarray, by: Ordering | None) -> np.ndarray:
+        """Which sets go first: those of low score, or those that `by` gives up first for the layers that read them."""
+        systems = [reader.system(rows) for reader, rows in self.systems] if by is not None else []
+        return by(systems, self.group.size) if by is not None and systems else np.argsort(scores, kind="stable")
 
     @cached_property
     def systems(self) -> list[tuple[Reader, np.ndarray]]:

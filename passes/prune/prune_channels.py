@@ -19,17 +19,20 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit
 from onnx_compress.passes.prune._criteria import CRITERIA, Slices
+from onnx_compress.passes.prune._entries import Entries, Gather, insert, with_gathers
+from onnx_compress.passes.prune._lasso import lasso
 from onnx_compress.passes.prune._latency import TOLERANCE, Choose, Clock, cuts_of
 from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
 from onnx_compress.passes.prune._measured import Measured
+from onnx_compress.passes.prune._obs import Ordering, obs
 from onnx_compress.passes.prune._slices import Statistics, read_values, slices_of
 from onnx_compress.passes.prune._statistics import measure, values_of
 from onnx_compress.passes.prune._widths import Choice, Macs, Widths, choose
 
 REFITTED = 2048
 """Calibration samples that the refit uses at most."""
-SECOND_ORDER = "obs"
-"""The criterion that needs calibration data; without them energy decides."""
+ORDERINGS: dict[str, Ordering] = {"obs": obs, "lasso": lasso}
+"""Criteria that need calibration data; without them energy decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +46,20 @@ class PruneChannels(Pass):
     into the biases of the layers that read them.
 
     Which channels of a group go is decided by `criterion`: 'obs' takes those whose loss costs the layers that read
-    them least when these are then solved anew, the others those with the lowest scores. How many, so that the
-    model's multiply-accumulates fall by `ratio`, is decided by `scope`: 'uniform' keeps the same share everywhere;
-    'global' takes the widths of least loss, which is measured for each group and width at the model's outputs,
-    with only that group pruned and the layers that read it solved anew. At the end all layers that changed are
-    solved for by least squares against the original's activations, as the pass refit does (`refit`).
+    them least when these are then solved anew, 'lasso' those whose factors a LASSO on what these layers give makes
+    zero first, the others those with the lowest scores. How many, so that the model's multiply-accumulates fall by
+    `ratio`, is decided by `scope`: 'uniform' keeps the same share everywhere; 'global' takes the widths of least
+    loss, which is measured for each group and width at the model's outputs, with only that group pruned and the
+    layers that read it solved anew. At the end all layers that changed are solved for by least squares against the
+    original's activations, as the pass refit does (`refit`).
 
-    All this needs calibration data. Without, the energy of channels decides, 'global' narrows, step by step, the group
-    that loses least of it for what it saves, and nothing is solved for.
+    With `gather`, the layer at the entry of a branch, which reads what a shortcut carries past it, may read fewer of
+    the channels than the shortcut has: a Gather in front picks them. How many is decided together with the widths,
+    among the numbers for which a convolution behind a Gather is measured to be faster. That goes further than the
+    channels that all readers can spare, at the price of a node for each such layer.
+
+    All this needs calibration data. Without, the energy of channels stands in for 'obs' and 'lasso', 'global' narrows,
+    step by step, the group that loses least of it for what it saves, and nothing is solved for.
 
     With `latency` the budget is time instead: the share of the original's that may be left, on the machine at hand.
     The model runs in up to 49 forms of different widths, in which each layer is timed where it stands; widths are
@@ -78,14 +87,15 @@ class PruneChannels(Pass):
     latency: float | None = option(
         None, "in place of ratio: the share of the original's time to come down to", low=0.05, high=1.0
     )
-    criterion: str = option(SECOND_ORDER, "what makes a channel matter", choices=(SECOND_ORDER, *CRITERIA))
+    criterion: str = option("obs", "what makes a channel matter", choices=(*ORDERINGS, *CRITERIA))
     scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
     round: int = option(0, "widths are multiples of this; 0: the step in which the CPU works", low=0, high=256)
     fold: bool = option(True, "put the mean of what removed channels gave into the biases of their readers")
+    gather: bool = option(False, "pick inputs by a Gather for layers beside a shortcut, where that is faster")
     refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Remove channels; returns of how many groups."""
+        """Remove channels; returns of how many groups, and how many layers gather their inputs."""
         if self.is_open():
             ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
             return 0
@@ -93,37 +103,52 @@ class PruneChannels(Pass):
         if not groups.prunable:
             _explain(groups, ctx)
             return 0
-        statistics = measure(model, read_values(groups, values_of(model)), ctx)
-        cuts = self.plan(model, ctx, statistics)
-        if not cuts:
+        entries = self._entries(model, ctx)
+        statistics = measure(model, read_values(entries.among(groups), values_of(model)), ctx)
+        cuts, gathers = self.plan(model, ctx, entries, statistics)
+        if not cuts and not gathers:
             return 0
-        removal = Removal.of(groups, cuts)
+        removal = with_gathers(Removal.of(groups, cuts), gathers)
         lost = shifts(readers(model, removal), statistics, only_constant=not ctx.data.real) if self.fold else []
         apply(model, removal)
         add_to_biases(model, lost)
+        insert(model, gathers)
         if self.refit and ctx.data.real:
             data = ctx.data.take(REFITTED)
             allowed = partial(_is_free, ctx)
             report = refit(model, ctx.original, data, ctx.rng, layers=allowed, progress=ctx.progress)
             ctx.notes["refit"] = report.changed
-        return len(cuts)
+        return len(cuts) + len(gathers)
 
-    def plan(self, model: Model, ctx: Context, statistics: Statistics) -> tuple[Cut, ...]:
-        """Which channels of which groups to remove."""
-        groups = ctx.get(ChannelGroups)
-        cost = WidthCost(model, groups, _sample_shapes(ctx))
+    def _entries(self, model: Model, ctx: Context) -> Entries:
+        """The layers that may gather their inputs."""
+        shapes = _sample_shapes(ctx)
+        cost = WidthCost(model, ctx.get(ChannelGroups), shapes)
+        is_possible = ctx.data.real and self.scope == "global" and self.latency is None
+        if self.gather and is_possible:
+            return Entries.of(model, cost, ctx, shapes)
+        if self.gather:
+            ctx.skip("the model", "to gather inputs takes calibration data, scope=global and a share of MACs")
+        return Entries(cost, ctx)
+
+    def plan(
+        self, model: Model, ctx: Context, entries: Entries, statistics: Statistics
+    ) -> tuple[tuple[Cut, ...], tuple[Gather, ...]]:
+        """Which channels of which groups to remove, and which layers read only some of their inputs."""
+        groups, cost = ctx.get(ChannelGroups), entries.cost
+        every = entries.among(groups)
         rng = ctx.rng
-        slices = [slices_of(group, groups.sets.roots, statistics) for group in cost.groups]
-        scores = [self._scores(group, s, ctx, rng) for group, s in zip(cost.groups, slices)]
+        slices = [slices_of(group, groups.sets.roots, statistics) for group in every.groups]
+        scores = [self._scores(group, s, ctx, rng) for group, s in zip(every.groups, slices)]
         orders = [np.argsort(score, kind="stable") for score in scores]
         losses = [CRITERIA["energy"](s, rng) for s in slices]
         widths = Widths(
             sizes=cost.sizes,
             multiplicity=np.array([group.multiplicity for group in cost.groups], np.int64),
             fixed=np.array([_kept_anyway(group, ctx) for group in cost.groups], np.int64),
-            losses=[_ordered(loss, order) for loss, order in zip(losses, orders)],
+            losses=[_ordered(loss, order) for loss, order in zip(losses[: len(cost.groups)], orders)],
         )
-        measured = Measured(model, groups, scores, self.criterion == SECOND_ORDER, ctx, cost.macs(cost.sizes))
+        measured = Measured(model, entries, scores, ORDERINGS.get(self.criterion), ctx, cost.macs(cost.sizes))
         step = self.round or ctx.judge.channel_step()
 
         def chosen(costs: Macs, target: float) -> Choice:
@@ -131,19 +156,22 @@ class PruneChannels(Pass):
                 return measured.choose(widths, costs, target, step, self.scope)
             return Choice(orders, *choose(widths, costs, target, step, self.scope))
 
-        if self.latency is None:
-            return self._by_macs(cost, chosen, ctx)
-        clock = Clock(model, groups, ctx)
-        return self._by_clock(clock, clock.cost(widths, step, cost.macs(cost.sizes)), widths, step, chosen)
+        if self.latency is not None:
+            clock = Clock(model, groups, ctx)
+            return self._by_clock(clock, clock.cost(widths, step, cost.macs(cost.sizes)), widths, step, chosen), ()
+        choice = self._by_macs(entries, chosen)
+        cuts = _noted(ctx, choice)
+        return cuts, entries.gathers(Removal.of(groups, cuts), choice.orders, choice.kept)
 
-    def _by_macs(self, cost: WidthCost, chosen: Choose, ctx: Context) -> tuple[Cut, ...]:
-        """The cuts that leave as many multiply-accumulates as the ratio says."""
-        before = cost.macs(cost.sizes)
+    def _by_macs(self, entries: Entries, chosen: Choose) -> Choice:
+        """What leaves as many multiply-accumulates as the ratio says."""
+        before = entries.macs(entries.cost.sizes)
         target = int((1 - (self.ratio or 0.0)) * before)
-        choice = chosen(cost.macs, target)
-        if cost.macs(choice.kept) > target:
-            ctx.skip("the model", f"its narrowest form keeps {cost.macs(choice.kept) / before:.0%} of the MACs")
-        return _noted(ctx, choice)
+        choice = chosen(entries.macs, target)
+        if entries.macs(choice.kept) > target:
+            share = entries.macs(choice.kept) / before
+            entries.ctx.skip("the model", f"its narrowest form keeps {share:.0%} of the MACs")
+        return choice
 
     def _by_clock(self, clock: Clock, cost: LatencyCost, widths: Widths, step: int, chosen: Choose) -> tuple[Cut, ...]:
         """The cuts that leave as much of the original's time as the latency says; none where that gains nothing."""
@@ -165,7 +193,7 @@ class PruneChannels(Pass):
 
     def _scores(self, group: Group, slices: Sequence[Slices], ctx: Context, rng: np.random.Generator) -> np.ndarray:
         """What each channel of the group is worth."""
-        by_energy = self.criterion == SECOND_ORDER
+        by_energy = self.criterion in ORDERINGS
         scores = CRITERIA["energy" if by_energy else self.criterion](slices, rng)
         if scores is None and not by_energy:
             ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")

@@ -26,6 +26,9 @@ class WidthCost:
         group_of = np.full(len(groups.sets.roots), -1)
         for i, group in enumerate(self.groups):
             group_of[group.roots] = i
+        self._owners = group_of[groups.sets.roots]
+        self.nodes = tuple(work.node for work in groups.walk.works)
+        """Whose multiply-accumulates `products` gives."""
         lengths: dict[int, int] = {}
         rows: list[np.ndarray] = []
         layers: list[tuple[int, list[int]]] = []
@@ -34,16 +37,16 @@ class WidthCost:
             for axis in work.tracked:
                 if id(axis) not in lengths:
                     lengths[id(axis)] = len(rows)
-                    rows.append(self._row(group_of[groups.sets.roots[axis]]))
+                    rows.append(self.row(axis))
             layers.append((factor, [lengths[id(axis)] for axis in work.tracked]))
         self._matrix = np.array(rows, np.int64).reshape(len(rows), len(self.groups) + 1)
         self._factors = np.array([factor for factor, _ in layers], np.float64)
         most = max((len(axes) for _, axes in layers), default=0)
         self._axes = np.array([axes + [len(rows)] * (most - len(axes)) for _, axes in layers], np.int64)
 
-    def _row(self, owners: np.ndarray) -> np.ndarray:
-        """Channels per set and group on one axis; at the end those that stay."""
-        counts = np.bincount(owners + 1, minlength=len(self.groups) + 1)
+    def row(self, atoms: np.ndarray) -> np.ndarray:
+        """Channels per set and group [groups] on the axis of these atoms; at the end those that stay."""
+        counts = np.bincount(self._owners[atoms] + 1, minlength=len(self.groups) + 1)
         per_set = counts[1:] // np.array([group.size for group in self.groups], dtype=np.int64).reshape(-1)
         return np.append(per_set, counts[0])
 
@@ -54,9 +57,13 @@ class WidthCost:
 
     def macs(self, kept: np.ndarray) -> int:
         """Multiply-accumulates when group i keeps kept[i] of its sets."""
+        return int(self.products(kept).sum())
+
+    def products(self, kept: np.ndarray) -> np.ndarray:
+        """The same of each of `nodes`: float64."""
         lengths = np.append(self._matrix @ np.append(kept, 1), 1)
         products = lengths[self._axes].prod(axis=1) if self._axes.size else np.ones(len(self._factors))
-        return int(self._factors @ products)
+        return np.asarray(self._factors * products)
 
 
 def _length(sizes: SizeTable, tensor: Tensor, axis: int) -> int:

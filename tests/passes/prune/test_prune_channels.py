@@ -40,7 +40,7 @@ def shapes(model):
     return {c.name: c.stored.shape for c in model.constants()}
 
 
-@pytest.mark.parametrize("criterion", ["obs", "energy", "activation", "l1", "l2", "fpgm", "random"])
+@pytest.mark.parametrize("criterion", ["obs", "lasso", "energy", "activation", "l1", "l2", "fpgm", "penni", "random"])
 @pytest.mark.parametrize("scope", ["global", "uniform"])
 def test_macs_fall_by_the_ratio(criterion, scope):
     for ratio in (0.1, 0.3, 0.6):
@@ -132,6 +132,22 @@ def test_channels_that_others_repeat_go_and_the_refit_makes_up_for_them(scope):
         far[str(options)] = distance(expected, run(model, feeds_for(model)))
     assert far["{}"] < 1e-3
     assert min(value for key, value in far.items() if key != "{}") > 0.01
+
+
+def test_lasso_decides_by_what_layers_give():
+    """A channel whose readers' weights are tiny goes, though it is strong itself."""
+    model = chain()
+    for name, part in (("two", slice(0, 32)), ("three", slice(32, 64))):
+        node = next(n for n in model.nodes() if n.name == name)
+        values = np.array(input_value(node, 1))
+        values[:, part] *= 1e-3
+        edit.set_weight(model, node, 1, values)
+    ctx = prune(model, ratio=0.6, real=True, round=8, criterion="lasso", scope="uniform", refit=False)
+    kept = {c.name: c.origin.kept for c in model.constants()}
+    assert ctx.changed == 2
+    gone = {name: np.setdiff1d(np.arange(64), kept[name][0]) for name in "ac"}
+    assert np.mean(gone["a"] < 32) > 0.8
+    assert np.mean(gone["c"] >= 32) > 0.8
 
 
 def test_refit_leaves_excluded_layers_alone():

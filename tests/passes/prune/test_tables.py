@@ -12,6 +12,8 @@ from onnx_compress.compiler.runtime.data import load
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune import _tables
 from onnx_compress.passes.prune._effect import Effect
+from onnx_compress.passes.prune._lasso import lasso
+from onnx_compress.passes.prune._obs import obs
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.golden_run import context, feeds_for, run
 from tests.pruning import distance
@@ -40,11 +42,11 @@ def prepared(text):
     return model, ctx
 
 
-def tables(model, ctx, widths=(8, 6, 4), second_order=True):
+def tables(model, ctx, widths=(8, 6, 4), by=obs):
     groups = ChannelGroups.of(model)
     scores = [np.arange(group.size, dtype=float) for group in groups.prunable]
     kept = [np.array(widths) for _ in groups.prunable]
-    return _tables.tables(model, groups, _tables.Wish(kept, scores, second_order), ctx)
+    return _tables.tables(model, groups, _tables.Wish(kept, scores, by), ctx)
 
 
 @pytest.mark.parametrize("text", [CONV, BRANCH, HEADS], ids=["conv", "branch", "heads"])
@@ -76,9 +78,15 @@ def test_losses_start_at_nothing_and_grow(text):
         assert 0 < table.losses[1] < table.losses[2]
 
 
-def test_scores_decide_where_second_order_is_not_asked_for():
-    for table in tables(*prepared(CONV), second_order=False):
+def test_scores_decide_where_no_ordering_is_asked_for():
+    for table in tables(*prepared(CONV), by=None):
         np.testing.assert_array_equal(table.order, np.arange(8))
+
+
+def test_orderings_have_tables_of_their_own():
+    model, ctx = prepared(CONV)
+    one, two = tables(model, ctx, by=obs), tables(model, ctx, by=lasso)
+    assert any((a.order != b.order).any() for a, b in zip(one, two, strict=True))
 
 
 def test_tables_are_measured_once_for_each_state_of_the_model(monkeypatch):
