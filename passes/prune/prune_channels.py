@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
 from onnx_compress.compiler.analysis.channels.latency import LatencyCost, by_group
 from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.analysis.channels.widths import WidthCost
-from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
@@ -115,8 +113,9 @@ class PruneChannels(Pass):
         insert(model, gathers)
         if self.refit and ctx.data.real:
             data = ctx.data.take(REFITTED)
-            allowed = partial(_is_free, ctx)
-            report = refit(model, ctx.original, data, ctx.rng, layers=allowed, progress=ctx.progress)
+            report = refit(
+                model, ctx.original, data, ctx.rng, layers=lambda n: not ctx.is_excluded(n), progress=ctx.progress
+            )
             ctx.notes["refit"] = report.changed
         return len(cuts) + len(gathers)
 
@@ -199,10 +198,6 @@ class PruneChannels(Pass):
             ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")
             scores = CRITERIA["energy"](slices, rng)
         return np.zeros(group.size) if scores is None else scores
-
-
-def _is_free(ctx: Context, node: Node) -> bool:
-    return not ctx.is_excluded(node)
 
 
 def _noted(ctx: Context, choice: Choice, times: Sequence[tuple[float, float]] = ()) -> tuple[Cut, ...]:
