@@ -73,7 +73,7 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     ridge, gain = _ridge(task, fit, check)
     if gain < GAIN:
         return Solution(before, before, reason="the best weights are no better on rows that were not fitted")
-    weights, shift = (_stored(array, task.dtype) for array in _best(task, together, ridge))
+    weights, shift = (_stored(array, task.dtype) for array in _best(task, fit, check, ridge))
     if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
         return Solution(before, before, reason="the best weights are not finite")
     after = measure.error(weights, shift)
@@ -82,12 +82,15 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     return Solution(before, sqrt(after / task.spread), ridge, weights, shift)
 
 
-def _best(task: Task, together: Equations, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    solver = together.solver(task.weights, task.shift, task.free(ridge))
-    weights, shift = together.solve(task.weights, task.shift, task.free(ridge))
-    if task.rectified is None:
-        return weights, shift
-    return task.rectified.refine(solver.repeated(), weights, shift)
+def _best(task: Task, fit: Equations, check: Equations, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    free = task.free(ridge)
+    if task.rectified is not None:
+        start = fit.solve(task.weights, task.shift, free)
+        solver = fit.solver(task.weights, task.shift, free).repeated()
+        refined = task.rectified.refine(solver, *start)
+        if refined is not None:
+            return refined
+    return (fit + check).solve(task.weights, task.shift, free)
 
 
 def _ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:

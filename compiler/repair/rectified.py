@@ -76,45 +76,60 @@ def _has(node: Node, slot: int) -> bool:
 
 @dataclass(eq=False)
 class Rectified:
-    """Rows that are kept, to fit a layer behind its bounds: parts [groups, m, K], with targets and bounds of each."""
+    """Rows that are kept, to fit a layer behind its bounds: those `fitted` to, and others to be `checked` on."""
 
     bounds: Bounds
-    parts: list[_Part] = field(default_factory=list)
+    fitted: list[_Part] = field(default_factory=list)
+    checked: list[_Part] = field(default_factory=list)
 
-    def add(self, rows: np.ndarray, targets: np.ndarray, beside: np.ndarray) -> None:
-        """Take in rows [groups, m, K], what they aim at and what is added before the bounds, both [groups, m, M]."""
+    def add(self, rows: np.ndarray, targets: np.ndarray, beside: np.ndarray, held: int = 0) -> None:
+        """Take in rows [groups, m, K], what they aim at and what is added before the bounds, both [groups, m, M].
+
+        The last `held` rows are not fitted to.
+        """
+        last = rows.shape[1] - held
+        for part, into in ((slice(last), self.fitted), (slice(last, None), self.checked)):
+            if part == slice(last) or held:
+                into.append(self._part(rows[:, part], targets[:, part], beside[:, part]))
+
+    def _part(self, rows: np.ndarray, targets: np.ndarray, beside: np.ndarray) -> _Part:
         offset = beside.astype(np.float32) if beside.any() else np.float32(0)
         low, high = (np.float32(bound) - offset if np.isfinite(bound) else bound for bound in self.bounds.both)
-        self.parts.append(_Part(rows.astype(np.float32), targets.astype(np.float32), low, high))
+        return _Part(rows.astype(np.float32), targets.astype(np.float32), low, high)
 
     def error(self, weights: np.ndarray, shift: np.ndarray) -> float:
-        """Σ (c(x·weights + shift) − c(t))²."""
-        return self._error([part.outputs(weights, shift) for part in self.parts])
+        """Σ (c(x·weights + shift) − c(t))² over all rows."""
+        return _error(self.fitted, weights, shift) + _error(self.checked, weights, shift)
 
-    def refine(self, solver: Solver, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Better weights [groups, K, M] and shift [groups, M] than those given, if there are any."""
-        outputs = [part.outputs(weights, shift) for part in self.parts]
-        error = self._error(outputs)
+    def refine(self, solver: Solver, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Weights [groups, K, M] and shift [groups, M] that do better on rows not fitted to; None where none do.
+
+        `solver` is that of the rows that are fitted.
+        """
+        judges = self.checked or self.fitted
+        outputs = [part.outputs(weights, shift) for part in self.fitted]
+        error, least, best = _total(self.fitted, outputs), _error(judges, weights, shift), None
         for _ in range(ROUNDS):
-            aims = [part.aims(values) for part, values in zip(self.parts, outputs)]
+            aims = [part.aims(values) for part, values in zip(self.fitted, outputs)]
             better = solver.solve(*self._against(aims))
             step = better[0] - weights, better[1] - shift
-            moves = [part.outputs(*step) for part in self.parts]
-            reached, length = min((self._error(_moved(outputs, moves, length)), length) for length in LENGTHS)
+            moves = [part.outputs(*step) for part in self.fitted]
+            reached, length = min((_total(self.fitted, _moved(outputs, moves, a)), a) for a in LENGTHS)
             if not reached < error:
                 break
             weights, shift = weights + length * step[0], shift + length * step[1]
-            if reached > (1 - ENOUGH) * error:
+            outputs, gained, error = _moved(outputs, moves, length), 1 - reached / error, reached
+            found = _error(judges, weights, shift)
+            if found >= least:
                 break
-            outputs, error = _moved(outputs, moves, length), reached
-        return weights, shift
-
-    def _error(self, outputs: list[np.ndarray]) -> float:
-        return sum(part.error(values) for part, values in zip(self.parts, outputs))
+            least, best = found, (weights, shift)
+            if gained < ENOUGH:
+                break
+        return best
 
     def _against(self, aims: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Σ xᵀt' [groups, K, M] and Σ t' [groups, M]."""
-        pairs = list(zip(self.parts, aims))
+        pairs = list(zip(self.fitted, aims))
         cross = np.sum([(part.rows.transpose(0, 2, 1) @ aim).astype(np.float64) for part, aim in pairs], axis=0)
         return cross, np.sum([aim.sum(axis=1, dtype=np.float64) for _, aim in pairs], axis=0)
 
@@ -137,6 +152,14 @@ class _Part:
         """The t' that make least squares an upper bound at these outputs."""
         below = np.where(self.targets <= self.low, np.minimum(outputs, self.low), self.targets)
         return np.where(self.targets >= self.high, np.maximum(outputs, self.high), below)
+
+
+def _error(parts: list[_Part], weights: np.ndarray, shift: np.ndarray) -> float:
+    return _total(parts, [part.outputs(weights, shift) for part in parts])
+
+
+def _total(parts: list[_Part], outputs: list[np.ndarray]) -> float:
+    return sum(part.error(values) for part, values in zip(parts, outputs))
 
 
 def _moved(outputs: list[np.ndarray], moves: list[np.ndarray], length: float) -> list[np.ndarray]:

@@ -180,11 +180,11 @@ class _Fitter:
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
                 rest = rest_of(part, step, arrays)
                 y = _grouped(rest, len(weights))
-                if rectified is not None:
-                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)))
                 held = len(part.places) // CHECKED
                 # Positions are sorted, so that the last ones are other samples than the first.
                 last = len(part.places) - held
+                if rectified is not None:
+                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)), held)
                 fit.add(x[:, :last], y[:, :last])
                 if held:
                     check.add(x[:, last:], y[:, last:])

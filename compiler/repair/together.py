@@ -4,7 +4,7 @@ Least squares, layer by layer, makes the first layer give what it gave. But when
 ones that are left can take over some of their work: what counts is the second layer's output z = c(X V) W. Its error
 is lowered by steps of V along
 
-    D = −(XᵀX)⁻¹ (Xᵀ Γ) (Σ W Wᵀ)⁻¹      with Γ = (z − t) Wᵀ where c is not flat,
+    D = −(XᵀX)⁻¹ (Xᵀ Γ) (W Wᵀ ∘ E[m mᵀ])⁻¹      with Γ = (z − t) Wᵀ ∘ m and m = 1 where c is not flat, else 0,
 
 Gauss and Newton's step with the curvature taken as a product over inputs and outputs (Martens and Grosse, "Optimizing
 Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015, arXiv:1503.05671); how far is searched.
@@ -19,7 +19,7 @@ import numpy as np
 
 from onnx_compress.compiler.repair.rectified import Bounds
 
-ROUNDS = 12
+ROUNDS = 24
 LENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Multiples of a step that are tried."""
 RIDGE = 1e-3
@@ -83,15 +83,17 @@ class Pair:
 
     def _step(self, inverse: np.ndarray) -> bool:
         """Move the first layer; False where no step helps."""
-        weights = self.second[:-1].reshape(-1, self.first.shape[1], self.second.shape[1])
-        curvature = _inverse(np.einsum("tcm,tdm->cd", weights, weights).astype(np.float64))
-        slope = np.zeros(self.first.shape)
+        slope, together, count = np.zeros(self.first.shape), 0.0, 0
         hidden = [sample.inputs @ self.first for sample in self.fitted]
         for sample, values in zip(self.fitted, hidden):
             outputs = _outputs(sample, values, self.second, self.between)
             back = ((outputs - sample.aims(outputs)) @ self.second[:-1].T).reshape(values.shape)
-            back[sample.is_outside[..., None] | (values <= self.between.low) | (values >= self.between.high)] = 0
-            slope += _flat(sample).T @ back.reshape(-1, back.shape[-1])
+            passes = (values > self.between.low) & (values < self.between.high) & ~sample.is_outside[..., None]
+            mask = passes.reshape(-1, passes.shape[-1]).astype(np.float32)
+            slope += _flat(sample).T @ (back.reshape(mask.shape) * mask)
+            together, count = together + (mask.T @ mask).astype(np.float64), count + len(mask)
+        weights = self.second[:-1].reshape(-1, self.first.shape[1], self.second.shape[1])
+        curvature = _inverse(np.einsum("tcm,tdm->cd", weights, weights) * together / count)
         move = -(inverse @ slope @ curvature).astype(np.float32)
         moves = [sample.inputs @ move for sample in self.fitted]
         tried = {}

@@ -1,0 +1,98 @@
+"""Two layers fitted together: rows, padding, and that it beats one after the other."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.repair import sequential
+from onnx_compress.compiler.repair.plan import Step, plan
+from onnx_compress.compiler.repair.rectified import Bounds
+from onnx_compress.compiler.repair.reference import Reference
+from onnx_compress.compiler.repair.together import Pair, Sample
+from onnx_compress.compiler.repair.windows import Windows
+from tests.compiler.repair.test_sequential import data_for, distance, mended, parsed, without_second_half
+
+RELU = Bounds(0.0, np.inf)
+CONVS = """
+g (float[N,4,9,9] x) => (float[N,5,5,5] y) <float[12,4,3,3] a, float[12] ab, float[5,12,3,3] b, float[5] bb>
+{ ["a"] h = Conv <pads = [1,1,1,1]> (x, a, ab) r = Relu (h)
+  ["b"] y = Conv <pads = [1,1,1,1], strides = [2,2]> (r, b, bb) }"""
+PRODUCTS = """
+g (float[N,12] x) => (float[N,5] y) <float[16,12] a, float[16] ab, float[5,16] b, float[5] bb>
+{ ["a"] h = Gemm <transB = 1> (x, a, ab) r = Relu (h) ["b"] y = Gemm <transB = 1> (r, b, bb) }"""
+
+
+def one_after_another(model, original, data, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sequential._Fitter, "refine_first", lambda *rest: False)
+        return mended(model, original, data)
+
+
+@pytest.mark.parametrize(("text", "samples"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
+def test_together_they_come_nearer(text, samples, monkeypatch):
+    original = parsed(text)
+    data = data_for(original, samples)
+    apart, together = without_second_half(original), without_second_half(original)
+    one_after_another(apart, original, data, monkeypatch)
+    mended(together, original, data)
+    assert distance(original, together) < 0.95 * distance(original, apart)
+
+
+@pytest.mark.parametrize(("stride", "dilation", "pad"), list(product((1, 2), (1, 2), (0, 1))))
+def test_positions_are_those_that_gather_reads(stride, dilation, pad):
+    windows = Windows(
+        kernel=(3, 2),
+        stride=(stride, 1),
+        dilation=(dilation, 1),
+        pads=(pad, pad, pad, pad)[:2],
+        output_padding=(0, 0),
+        auto_pad="NOTSET",
+        is_transposed=False,
+        has_output_shape=False,
+    )
+    x = np.random.default_rng(0).standard_normal((2, 3, 7, 6)).astype(np.float32)
+    outs = ((7 + 2 * pad - 2 * dilation - 1) // stride + 1, 6 + 2 * pad - 1)
+    places = np.arange(2 * outs[0] * outs[1])
+    positions, is_outside = windows.positions((2, 7, 6), places, outs)
+    flat = np.moveaxis(x, 1, -1).reshape(-1, 3)[positions]
+    flat[is_outside] = 0
+    np.testing.assert_array_equal(flat, windows.gather(x, places, outs))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_pair"),
+    [
+        (("", ""), True),
+        (("r = Relu (h)", "r = Sigmoid (h)"), False),
+        (("float[N,5,5,5] y)", "float[N,5,5,5] y, float[N,12,9,9] r)"), False),
+        (("float[N,5,5,5] y)", "float[N,5,5,5] y, float[N,12,9,9] h)"), False),
+    ],
+)
+def test_a_pair_has_nothing_between_but_its_bounds(change, is_pair):
+    original = parsed(CONVS.replace(*change) if change[0] else CONVS)
+    model = without_second_half(original) if is_pair or "Sigmoid" in change[1] else changed(original)
+    steps = [s for s in plan(model, Reference(original, data_for(original))) if isinstance(s, Step)]
+    assert [step.first is not None for step in steps] == [False, is_pair]
+
+
+def changed(original):
+    """A copy whose first layer differs."""
+    from tests.compiler.repair.test_sequential import set_weight
+
+    model = original.clone()
+    set_weight(model, "a", lambda w: w * 1.5)
+    return model
+
+
+def test_nothing_is_found_where_the_first_layer_is_right_already():
+    rng = np.random.default_rng(0)
+    inputs = np.ones((64, 1, 5), np.float32)
+    inputs[..., :-1] = rng.standard_normal((64, 1, 4))
+    first, second = rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal((4, 2)).astype(np.float32)
+    hidden = np.maximum(inputs[:, 0] @ first, 0)
+    targets = hidden @ second[:-1] + second[-1]
+    sample = Sample(inputs, np.zeros((64, 1), bool), targets, -np.inf, np.inf)
+    assert Pair(first, second, RELU, [sample], [sample]).refine() is None
