@@ -1,0 +1,3 @@
+"""What small graphs are made of."""
+
+VOCABULARY = b"onnx"
