@@ -11,7 +11,8 @@ with them (multiply by an integer below 2²⁴, cut) is exact, so nothing can be
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, Protocol
 
@@ -119,87 +120,116 @@ def _stretched() -> list[int]:
 _STRETCH = _stretched()
 _PRIOR = 4
 """What a new context's first guess counts for, in observations."""
-_LONGEST_MEMORY = 255
+_SEEN_BITS = 8
+_LONGEST_MEMORY = (1 << _SEEN_BITS) - 1
 _RATES = [65536 // (seen + _PRIOR) for seen in range(_LONGEST_MEMORY + 1)]
-_ONE = 65535
+_NEXT = [*range(1, _LONGEST_MEMORY + 1), _LONGEST_MEMORY]
+_UNKNOWN = 32768 << _SEEN_BITS
+"""A state: the chance in 65536ths, and in the low bits how often the context was seen."""
 _LEARNING = 10
 
 
-def _moved(chance: int, seen: int, bit: int) -> tuple[int, int]:
-    """A context's chance (in 65536ths) and count after a bit."""
-    chance += ((_ONE if bit else 0) - chance) * _RATES[seen] >> 16
-    return chance, min(seen + 1, _LONGEST_MEMORY)
-
-
 class Adaptive:
-    """Bits and numbers whose chances depend on one context each."""
+    """Bits and numbers whose chances depend on one context each: anything hashable, such as a name."""
 
     def __init__(self) -> None:
-        self._states: dict[Hashable, tuple[int, int]] = {}
+        self._models: defaultdict[Hashable, dict[int, int]] = defaultdict(dict)
 
     def bit(self, coder: Coder, context: Hashable, bit: int) -> int:
         """Code a bit in a context."""
-        chance, seen = self._states.get(context, (32768, 0))
-        bit = coder.bit(min(max(chance >> 4, 1), SCALE - 1), bit)
-        self._states[context] = _moved(chance, seen, bit)
-        return bit
+        return _adapted(coder.bit, self._models[context], 0, bit)
 
     def number(self, coder: Coder, context: Hashable, value: int) -> int:
         """Code a number from 0 up: how many bits it has, then those (Elias γ, adaptive but for the low bits)."""
-        length = self.symbol(coder, (context, "length"), (value + 1).bit_length() - 1, 64)
+        model, code = self._models[context], coder.bit
+        length, wanted = 0, (value + 1).bit_length() - 1
+        while length < _LONGEST_NUMBER and _adapted(code, model, length, int(wanted > length)):
+            length += 1
         found = 1
         for place in range(length - 1, -1, -1):
             bit = (value + 1) >> place & 1
             near_top = length - place <= 2
-            bit = self.bit(coder, (context, length, found), bit) if near_top else coder.bit(_EVEN, bit)
+            bit = _adapted(code, model, length << 3 | found | 1 << 10, bit) if near_top else code(_EVEN, bit)
             found = found << 1 | bit
         return found - 1
 
     def tree(self, coder: Coder, context: Hashable, value: int, bits: int) -> int:
         """Code a number of so many bits, the highest first, each in the context of those before it."""
-        node = 1
+        model, code, node = self._models[context], coder.bit, 1
         for place in range(bits - 1, -1, -1):
-            node = node << 1 | self.bit(coder, (context, node), value >> place & 1)
+            node = node << 1 | _adapted(code, model, node, value >> place & 1)
         return node - (1 << bits)
 
     def symbol(self, coder: Coder, context: Hashable, value: int, count: int) -> int:
         """Code one of `count` symbols, small ones in few steps."""
-        found = 0
-        while found < count - 1 and self.bit(coder, (context, found), int(value > found)):
+        model, code, found = self._models[context], coder.bit, 0
+        while found < count - 1 and _adapted(code, model, found, int(value > found)):
             found += 1
         return found
 
 
+_LONGEST_NUMBER = 64
+
+
+def _adapted(code: Callable[[int, int], int], model: dict[int, int], context: int, bit: int) -> int:
+    """Code a bit with the chance of its context alone, and note it there."""
+    state = model.get(context, _UNKNOWN)
+    chance, seen = state >> _SEEN_BITS, state & _LONGEST_MEMORY
+    bit = code(min(max(chance >> 4, 1), SCALE - 1), bit)
+    chance += (bit * 65535 - chance) * _RATES[seen] >> 16
+    model[context] = chance << _SEEN_BITS | _NEXT[seen]
+    return bit
+
+
 def even_bits(coder: Coder, value: int, count: int) -> int:
     """Code `count` bits of which nothing is known."""
-    found = 0
+    found, code = 0, coder.bit
     for place in range(count - 1, -1, -1):
-        found = found << 1 | coder.bit(_EVEN, value >> place & 1)
+        found = found << 1 | code(_EVEN, value >> place & 1)
     return found
 
 
 class Mixer:
-    """Predicts each bit from several contexts at once: their logits are summed with weights that learn.
+    """Predicts each bit from five contexts at once: their logits are summed with weights that learn.
 
-    The first context is the general one; any other that is new starts from its chance.
+    The first context is the general one; any other that is new starts from its chance. Contexts are numbers, and
+    different for different places in the list. Written out five times, for this is where all the time goes.
     """
 
-    def __init__(self, weights: Sequence[float]) -> None:
+    def __init__(self, *weights: float) -> None:
         self._weights = [int(65536 * weight) for weight in weights]
-        self._states: dict[Hashable, tuple[int, int]] = {}
+        self._states: dict[int, int] = {}
 
-    def bit(self, coder: Coder, contexts: Sequence[Hashable], bit: int) -> int:
-        """Code a bit, given one context for each weight."""
-        known, weights = self._states, self._weights
-        general = known.get(contexts[0], (32768, 0))
-        fresh = (general[0], 0)
-        states = [general, *(known.get(context, fresh) for context in contexts[1:])]
-        logits = [_STRETCH[chance >> 4] for chance, _ in states]
-        logit = sum(map(int.__mul__, weights, logits)) >> 16
-        chance = min(max(_SQUASH[min(max(logit, -_MOST), _MOST) + _MOST], 1), SCALE - 1)
-        bit = coder.bit(chance, bit)
+    def bit(self, code: Callable[[int, int], int], bit: int, a: int, b: int, c: int, d: int, e: int) -> int:
+        """Code a bit by a coder's `bit`, given its contexts."""
+        states, weights = self._states, self._weights
+        in_a = states.get(a, _UNKNOWN)
+        fresh = in_a & ~_LONGEST_MEMORY
+        in_b, in_c, in_d, in_e = states.get(b, fresh), states.get(c, fresh), states.get(d, fresh), states.get(e, fresh)
+        says_a, says_b, says_c = (
+            _STRETCH[in_a >> _TO_CHANCE],
+            _STRETCH[in_b >> _TO_CHANCE],
+            _STRETCH[in_c >> _TO_CHANCE],
+        )
+        says_d, says_e = _STRETCH[in_d >> _TO_CHANCE], _STRETCH[in_e >> _TO_CHANCE]
+        w_a, w_b, w_c, w_d, w_e = weights
+        logit = w_a * says_a + w_b * says_b + w_c * says_c + w_d * says_d + w_e * says_e >> 16
+        chance = _SQUASH[_MOST + (-_MOST if logit < -_MOST else _MOST if logit > _MOST else logit)]
+        bit = code(chance, bit)
         error = ((bit << 12) - chance) * _LEARNING
-        self._weights = [weight + (error * logit >> 13) for weight, logit in zip(weights, logits)]
-        for context, (chance, seen) in zip(contexts, states):
-            known[context] = _moved(chance, seen, bit)
+        weights[:] = (
+            w_a + (error * says_a >> 13),
+            w_b + (error * says_b >> 13),
+            w_c + (error * says_c >> 13),
+            w_d + (error * says_d >> 13),
+            w_e + (error * says_e >> 13),
+        )
+        goal = bit * 65535
+        for context, state in ((a, in_a), (b, in_b), (c, in_c), (d, in_d), (e, in_e)):
+            chance, seen = state >> _SEEN_BITS, state & _LONGEST_MEMORY
+            states[context] = chance + ((goal - chance) * _RATES[seen] >> 16) << _SEEN_BITS | _NEXT[seen]
         return bit
+
+
+_TO_CHANCE = _SEEN_BITS + 4
+"""Bits from a state to its chance in 4096ths."""

@@ -43,8 +43,9 @@ _BYTE = Kind(1, False)
 
 @dataclass(frozen=True)
 class Packed:
-    """What packing gave: bytes of each part."""
+    """Bytes of what was packed, of each part of the result, and of all of it."""
 
+    original: int
     graph: int
     notes: int
     bulk: int
@@ -52,8 +53,11 @@ class Packed:
 
 
 def pack(model: memoryview, read_data: Callable[[str], memoryview], out: BinaryIO) -> Packed:
-    """Write the container of a serialized model to `out`; `read_data` gives the bytes of a data file by its location."""
-    skeleton = wire.cut(model)
+    """Write the container of a serialized model to `out`; `read_data` gives a data file's bytes by its location."""
+    try:
+        skeleton = wire.cut(model)
+    except wire.Malformed:
+        raise ModelError("it is no ONNX model in protobuf's present form") from None
     files = {location: read_data(location) for location in outside.locations(skeleton.tensors)}
     graph = _graph(skeleton, list(map(len, files.values())))
     encoder = Encoder()
@@ -83,7 +87,7 @@ def pack(model: memoryview, read_data: Callable[[str], memoryview], out: BinaryI
         sections.write(written)
         for length in lengths:
             sections.write(held.read(length))
-    return Packed(len(graph), len(written), sum(lengths), sections.written)
+    return Packed(total, len(graph), len(written), sum(lengths), sections.written)
 
 
 def _padding(bits: int, total: int, notes: int, others: int) -> int:
@@ -95,7 +99,7 @@ def _padding(bits: int, total: int, notes: int, others: int) -> int:
 
 def _graph(skeleton: Skeleton, sizes: Sequence[int]) -> bytes:
     """Whether the model was cut, the sizes of its data files, and the skeleton; the length of all that in front."""
-    raw = b"".join((bytes([bool(skeleton.tensors)]), wire.varint(len(sizes)), *map(wire.varint, sizes), skeleton.raw))
+    raw = b"".join((bytes([skeleton.is_cut]), wire.varint(len(sizes)), *map(wire.varint, sizes), skeleton.raw))
     parameters = zstandard.ZstdCompressionParameters.from_level(
         22 if len(raw) < 1 << 22 else 12,
         source_size=len(raw),
@@ -148,7 +152,7 @@ class Archive:
         self._limit = ALWAYS_BYTES + MOST_EXPANSION * size
         is_cut, sizes, raw = self._graph(self._sections.read())
         try:
-            self._skeleton = wire.survey(raw) if is_cut else Skeleton(raw, [], [], [])
+            self._skeleton = wire.survey(raw) if is_cut else wire.whole(raw)
         except wire.Malformed:
             raise ModelError("its graph is damaged") from None
         locations = outside.locations(self._skeleton.tensors)
@@ -188,7 +192,8 @@ class Archive:
         data: list[Piece] = []
         for hole in self._skeleton.holes:
             data.append(self._tensor(hole.data_type, hole.tensor.dims, None))
-        pieces = wire.fill(self._skeleton.raw, data) if self._skeleton.tensors else [self._skeleton.raw]
+        raw = self._skeleton.raw
+        pieces = wire.fill(raw, data) if self._skeleton.is_cut else list[Piece]([raw])
         if sum(map(len, pieces)) > MODEL_LIMIT:
             raise ModelError("its model exceeds 2 GiB: the file is damaged")
         yield from self._checked(pieces, is_last=not self.files)

@@ -35,11 +35,13 @@ class Contexts:
 
     def of_all(self) -> np.ndarray:
         """The context of every element of the grid, flat."""
-        total = np.full((1, 1, 1), _MIDDLE, np.int16)
+        total: np.ndarray = np.full((1, 1, 1), _MIDDLE, np.int16)
         for axis, each in enumerate(self.classes):
             if each is not None:
                 total = total + np.expand_dims(each.astype(np.int16) - _MIDDLE, tuple({0, 1, 2} - {axis}))
-        return np.ascontiguousarray(np.broadcast_to(np.clip(total, 0, CLASSES - 1).astype(np.uint8), self.grid.shape)).reshape(-1)
+        return np.ascontiguousarray(
+            np.broadcast_to(np.clip(total, 0, CLASSES - 1).astype(np.uint8), self.grid.shape)
+        ).reshape(-1)
 
 
 def candidates(grid: Grid, carried: np.ndarray, mask: np.ndarray | None) -> list[Contexts]:
@@ -82,7 +84,7 @@ def _classes(means: np.ndarray) -> np.ndarray:
         return np.full(len(means), _MIDDLE)
     with np.errstate(divide="ignore"):
         octaves = np.log2(means / positive.mean())
-    return np.clip(np.rint(octaves * _PER_OCTAVE), -_MIDDLE, _MIDDLE).astype(np.int64) + _MIDDLE
+    return np.asarray(np.clip(np.rint(octaves * _PER_OCTAVE), -_MIDDLE, _MIDDLE).astype(np.int64) + _MIDDLE)
 
 
 def code(notes: Notes, contexts: Contexts, count: int, *, reading: bool) -> Contexts:

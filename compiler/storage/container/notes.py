@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.storage.container.adaptive import Adaptive, Coder, Mixer
+from onnx_compress.compiler.storage.container.adaptive import Adaptive, Coder, Encoder, Mixer
 from onnx_compress.compiler.storage.container.sequential import Liveness
 
 SEQUENTIAL_BITS = 1 << 16
@@ -23,14 +23,25 @@ class Notes:
     coder: Coder
     adaptive: Adaptive = field(default_factory=Adaptive)
     live: Liveness = field(default_factory=Liveness)
-    scalars: Mixer = field(default_factory=lambda: Mixer((0.4, 0.4, 0.4)))
+    scalars: Mixer = field(default_factory=lambda: Mixer(0.3, 0.2, 0.3, 0.2, 0.0))
     budget: int = SEQUENTIAL_BITS
+    trials: int = 2 * SEQUENTIAL_BITS
+    """What a writer may spend on finding out whether it pays."""
 
     def spend(self, bits: int) -> None:
         """Take from the budget of slow bits. Raises ModelError when it is used up, which no writer does."""
+        self.check(bits)
         self.budget -= bits
-        if self.budget < 0:
+
+    def check(self, bits: int) -> None:
+        """Raise ModelError unless the budget has so many left."""
+        if bits > self.budget:
             raise ModelError("too much of it is coded bit by bit: the file is damaged")
+
+    def take(self, trial: Encoder) -> None:
+        """Take over what a trial coded."""
+        if isinstance(self.coder, Encoder):
+            self.coder.extend(trial)
 
     def flag(self, context: str, value: bool) -> bool:
         """Code a flag."""

@@ -31,8 +31,8 @@ _FEWEST_FOR_CLASSES = 2000
 _FREQUENCY_BITS = 14
 _WORD = np.dtype("<u4")
 _SLOW_ZSTD, _FAST_ZSTD, _SLOW_BYTES = 19, 1, 1 << 20
-_WORTH_MORE = 0.7
-"""Share of the bytes down to which the fast level must come for the slow one to be tried."""
+_WORTH_MORE = 1.1
+"""How near the fast level must come to the other codes for the slow one to be tried."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,19 @@ def cheapest(stream: Stream, symbols: np.ndarray) -> _Plan:
     counts = np.bincount(symbols, minlength=stream.alphabet)
     if stream.count == 0 or counts.max() == stream.count:
         return _Plan(ONE, 8)
-    plans = [_Plan(FIXED, stream.count * _width(stream.alphabet)), _zstandard(symbols), _huffman(stream, counts)]
-    plans += _ranges(stream, symbols, counts)
-    return min((plan for plan in plans if plan is not None), key=lambda plan: plan.bits)
+    plans = [_Plan(FIXED, stream.count * _width(stream.alphabet)), *_huffman(stream, counts)]
+    best = min((*plans, *_ranges(stream, symbols, counts)), key=lambda plan: plan.bits)
+    return min(best, _zstandard(symbols, best.bits), key=lambda plan: plan.bits)
 
 
 def _width(alphabet: int) -> int:
     return max((alphabet - 1).bit_length(), 1)
 
 
-def _zstandard(symbols: np.ndarray) -> _Plan:
+def _zstandard(symbols: np.ndarray, others: float) -> _Plan:
     raw = symbols.astype(np.uint8).tobytes()
     data = _zstandard_of(raw, _FAST_ZSTD)
-    if len(raw) <= _SLOW_BYTES and len(data) < _WORTH_MORE * len(raw):
+    if len(raw) <= _SLOW_BYTES and 8 * len(data) < _WORTH_MORE * others:
         data = _zstandard_of(raw, _SLOW_ZSTD)
     return _Plan(ZSTD, 8 * len(data) + 16, data=data)
 
@@ -82,13 +82,13 @@ def _zstandard_of(raw: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(level=level, write_content_size=False, write_checksum=False).compress(raw)
 
 
-def _huffman(stream: Stream, counts: np.ndarray) -> _Plan | None:
+def _huffman(stream: Stream, counts: np.ndarray) -> list[_Plan]:
     lengths = huffman.lengths_of(counts)
     if not huffman.is_complete(lengths):
-        return None
+        return []
     lanes = huffman.lanes_of(stream.count)
     table = 2.5 * (np.flatnonzero(counts)[-1] - np.flatnonzero(counts)[0] + 1)
-    return _Plan(HUFFMAN, float(counts @ lengths) + table + 14 * lanes, frequencies={0: lengths})
+    return [_Plan(HUFFMAN, float(counts @ lengths) + table + 14 * lanes, frequencies={0: lengths})]
 
 
 def _ranges(stream: Stream, symbols: np.ndarray, counts: np.ndarray) -> list[_Plan]:
@@ -107,7 +107,9 @@ def _range(stream: Stream, symbols: np.ndarray, contexts: Contexts) -> _Plan:
     if contexts.is_plain:
         table = np.bincount(symbols, minlength=stream.alphabet).reshape(1, -1)
     else:
-        table = np.bincount(_places(stream, contexts) * np.int64(stream.alphabet) + symbols, minlength=size).reshape(CLASSES, -1)
+        table = np.bincount(_places(stream, contexts) * np.int64(stream.alphabet) + symbols, minlength=size).reshape(
+            CLASSES, -1
+        )
     bits, frequencies = 64 + context_classes.cost(contexts), {}
     for chosen, counts in enumerate(table):
         if counts.any():
@@ -120,8 +122,8 @@ def _range(stream: Stream, symbols: np.ndarray, contexts: Contexts) -> _Plan:
 
 def _places(stream: Stream, contexts: Contexts) -> np.ndarray:
     """The context of each symbol."""
-    everywhere = contexts.of_all()
-    return everywhere if stream.mask is None else everywhere[stream.mask]
+    everywhere: np.ndarray = contexts.of_all()
+    return everywhere if stream.mask is None else np.asarray(everywhere[stream.mask])
 
 
 def _frequency_bits(count: int) -> int:
@@ -132,7 +134,7 @@ def _frequency_bits(count: int) -> int:
 def _quantized(counts: np.ndarray) -> np.ndarray:
     """Frequencies that add up to the power of two for so many symbols, at least 1 for each that occurs."""
     total = 1 << _frequency_bits(counts.sum())
-    parts = np.maximum(np.rint(counts * (total / counts.sum())).astype(np.int64), counts > 0)
+    parts: np.ndarray = np.maximum(np.rint(counts * (total / counts.sum())).astype(np.int64), counts > 0)
     while parts.sum() != total:
         largest = int(parts.argmax())
         excess = int(parts.sum()) - total
@@ -235,7 +237,12 @@ def _read_huffman(notes: Notes, bulk: BulkReader, stream: Stream) -> np.ndarray:
 
 
 def _write_range(
-    notes: Notes, bulk: BulkWriter, stream: Stream, symbols: np.ndarray, contexts: Contexts, frequencies: dict[int, np.ndarray]
+    notes: Notes,
+    bulk: BulkWriter,
+    stream: Stream,
+    symbols: np.ndarray,
+    contexts: Contexts,
+    frequencies: dict[int, np.ndarray],
 ) -> None:
     context_classes.code(notes, contexts, stream.count, reading=False)
     coder = constriction.stream.queue.RangeEncoder()

@@ -13,7 +13,9 @@ bulk (`streams`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -21,14 +23,19 @@ from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.storage.container import sequential, streams
 from onnx_compress.compiler.storage.container.adaptive import Encoder
 from onnx_compress.compiler.storage.container.notes import BulkReader, BulkWriter, Notes
-from onnx_compress.compiler.storage.container.sequential import Grid
+from onnx_compress.compiler.storage.container.sequential import Field, Grid
 from onnx_compress.compiler.storage.container.streams import MOST_SYMBOLS, Stream
 from onnx_compress.compiler.storage.container.values import Kind, code_scalars, code_table, ordered
 
 _TABLE, _BYTES, _SCALARS = _FORMS = range(3)
+_BLOCK = 1 << 22
+"""Elements that are coded together at most."""
 _MOST_SCALARS = 64
 _FEWEST_ZEROS, _FEWEST_ZEROS_OF_TABLE = 1 / 64, 1 / 10
 _SAMPLE = 1 << 14
+_SMALL_ALPHABET, _FEW_SYMBOLS = 64, 1024
+_BITS_PER_BIT_SAVED = 64
+"""Slow bits that may be spent to save a single one."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Layout:
     @property
     def count(self) -> int:
         """Elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -49,34 +56,70 @@ class Layout:
         return self.count * self.kind.itemsize
 
 
-def write(notes: Notes, bulk: BulkWriter, layout: Layout, data: bytes | memoryview) -> None:
-    """Write a tensor's bytes."""
-    words = np.frombuffer(data, layout.kind.dtype)
+def blocks(layout: Layout) -> Iterator[Layout]:
+    """A tensor in pieces that are coded by themselves, so that memory is bounded: rows, or parts of a vector."""
     if layout.count == 0:
         return
-    grid = Grid.of(layout.shape)
-    table = _distinct(words)
+    row = layout.count // layout.shape[0] if layout.shape else 1
+    if layout.count <= _BLOCK or row > _BLOCK:
+        for start in range(0, layout.count, _BLOCK):
+            yield Layout((min(_BLOCK, layout.count - start),), layout.kind) if layout.count > _BLOCK else layout
+        return
+    step = _BLOCK // row
+    for start in range(0, layout.shape[0], step):
+        yield Layout((min(step, layout.shape[0] - start), *layout.shape[1:]), layout.kind)
+
+
+def write(notes: Notes, bulk: BulkWriter, layout: Layout, data: bytes | memoryview) -> None:
+    """Write a tensor's bytes."""
+    start = 0
+    for block in blocks(layout):
+        _write_block(notes, bulk, block, np.frombuffer(data[start : start + block.nbytes], layout.kind.dtype))
+        start += block.nbytes
+
+
+def _write_block(notes: Notes, bulk: BulkWriter, layout: Layout, words: np.ndarray) -> None:
+    place = _Place(Grid.of(layout.shape))
     zeros = layout.count - np.count_nonzero(words)
-    least = _FEWEST_ZEROS if table is None else _FEWEST_ZEROS_OF_TABLE
-    mask = None
+    least = _FEWEST_ZEROS if _distinct(words) is None else _FEWEST_ZEROS_OF_TABLE
     if notes.flag("mask", bool(zeros > least * layout.count)):
         mask = words != 0
-        _write_mask(notes, bulk, grid, mask)
+        place = _Place(place.grid, mask, _write_mask(notes, bulk, place.grid, mask))
         words = words[mask]
-    _write_values(notes, bulk, grid, layout.kind, words, mask)
+    _write_values(notes, bulk, place, layout.kind, words)
 
 
 def read(notes: Notes, bulk: BulkReader, layout: Layout) -> bytes:
     """Read a tensor's bytes. Raises ModelError."""
-    if layout.count == 0:
-        return b""
+    return b"".join(_read_block(notes, bulk, block) for block in blocks(layout))
+
+
+def _read_block(notes: Notes, bulk: BulkReader, layout: Layout) -> bytes:
     grid = Grid.of(layout.shape)
     if not notes.flag("mask", False):
-        return _read_values(notes, bulk, grid, layout.kind, None).tobytes()
-    mask = _read_mask(notes, bulk, grid)
+        return _read_values(notes, bulk, _Place(grid), layout.kind).tobytes()
+    mask, period = _read_mask(notes, bulk, grid)
     words = np.zeros(layout.count, layout.kind.dtype)
-    words[mask] = _read_values(notes, bulk, grid, layout.kind, mask)
+    words[mask] = _read_values(notes, bulk, _Place(grid, mask, period), layout.kind)
     return words.tobytes()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where values stand: a grid, the flat mask of those there are (None: all), and the period of the mask."""
+
+    grid: Grid
+    mask: np.ndarray | None = None
+    period: int = 0
+
+    @property
+    def count(self) -> int:
+        """Values."""
+        return self.grid.size if self.mask is None else int(np.count_nonzero(self.mask))
+
+    def stream(self, alphabet: int) -> Stream:
+        """Symbols that stand there."""
+        return Stream(self.grid, alphabet, self.count, self.mask)
 
 
 def _distinct(words: np.ndarray) -> np.ndarray | None:
@@ -98,58 +141,72 @@ def _distinct(words: np.ndarray) -> np.ndarray | None:
 # The mask.
 
 
-def _write_mask(notes: Notes, bulk: BulkWriter, grid: Grid, mask: np.ndarray) -> None:
+def _write_mask(notes: Notes, bulk: BulkWriter, grid: Grid, mask: np.ndarray) -> int:
+    """Write a flat mask; returns its period."""
     cube = mask.reshape(grid.shape)
-    rows, columns = cube.any(axis=(1, 2)), cube.any(axis=(0, 2))
-    alive = Grid(int(rows.sum()), int(columns.sum()), grid.taps)
+    rows, columns = np.asarray(cube.any(axis=(1, 2))), np.asarray(cube.any(axis=(0, 2)))
     stream = Stream(grid, 2, grid.size)
     plan = streams.cheapest(stream, mask.astype(np.uint8))
+    table = cube.reshape(grid.rows, -1)
+    slow = _slow_bits(grid, int(rows.sum()), int(columns.sum()))
     trials: list[Encoder] = []
-    inner = cube[rows][:, columns].reshape(alive.rows, alive.columns * alive.taps)
-    if grid.rows + grid.columns + alive.size <= notes.budget:
-        for by_columns in (False, True)[: 1 + (alive.rows > 1)]:
-            trials.append(Encoder())
-            sequential.code_mask(trials[-1], alive, inner, by_columns=by_columns)
+    field = _field(grid, rows, columns, 0)
+    if slow <= min(notes.budget, notes.trials):
+        notes.trials -= slow
+        field = _field(grid, rows, columns, sequential.period_of(table[rows]))
+        trials = [Encoder(), Encoder()]
+        sequential.code_mask(trials[0], field, table)
+        sequential.code_mask(trials[1], field.transposed, table.T)
     best = min(trials, key=Encoder.cost, default=None)
-    if not notes.flag("mask bit by bit", best is not None and 8 * best.cost() < plan.bits):
+    if best is None or not _is_worth_it(best, plan.bits):
+        notes.flag("mask bit by bit", False)
         streams.write(notes, bulk, stream, mask.astype(np.uint8), plan)
-        return
-    notes.spend(grid.rows + grid.columns)
+        return 0
+    notes.flag("mask bit by bit", True)
     _code_liveness(notes, grid, rows.astype(int).tolist(), columns.astype(int).tolist())
-    notes.spend(alive.size)
-    if alive.rows > 1:
-        notes.flag("mask by columns", best is trials[1])
-    assert isinstance(notes.coder, Encoder)
-    assert best is not None
-    notes.coder.extend(best)
+    notes.spend(slow)
+    by_columns = notes.flag("mask by columns", best is trials[1])
+    period = 0 if by_columns else notes.number("period", field.period)
+    notes.take(best)
+    return period
 
 
-def _code_liveness(notes: Notes, grid: Grid, rows: list[int] | int, columns: list[int] | int) -> tuple[list[int], list[int]]:
+def _slow_bits(grid: Grid, rows: int, columns: int) -> int:
+    return grid.rows + grid.columns + rows * columns * grid.taps
+
+
+def _field(grid: Grid, rows: np.ndarray, columns: np.ndarray, period: int) -> Field:
+    lines, places = np.flatnonzero(rows).tolist(), np.flatnonzero(np.repeat(columns, grid.taps)).tolist()
+    return Field(grid.rows, grid.columns * grid.taps, lines, places, period)
+
+
+def _code_liveness(
+    notes: Notes, grid: Grid, rows: list[int] | int, columns: list[int] | int
+) -> tuple[list[int], list[int]]:
     """Which rows and columns have non-zeros; a vector's only row goes without saying."""
     live_rows = [1] if grid.rows == 1 else notes.live.code(notes.coder, rows, keep=True)
     return live_rows, notes.live.code(notes.coder, columns, keep=False)
 
 
-def _read_mask(notes: Notes, bulk: BulkReader, grid: Grid) -> np.ndarray:
+def _read_mask(notes: Notes, bulk: BulkReader, grid: Grid) -> tuple[np.ndarray, int]:
+    """A flat mask and its period."""
     if not notes.flag("mask bit by bit", False):
-        return streams.read(notes, bulk, Stream(grid, 2, grid.size)).astype(bool)
-    notes.spend(grid.rows + grid.columns)
+        return streams.read(notes, bulk, Stream(grid, 2, grid.size)).astype(bool), 0
+    notes.check(grid.rows + grid.columns)
     rows, columns = (np.array(each, bool) for each in _code_liveness(notes, grid, grid.rows, grid.columns))
-    alive = Grid(int(rows.sum()), int(columns.sum()), grid.taps)
-    notes.spend(alive.size)
-    by_columns = alive.rows > 1 and notes.flag("mask by columns", False)
-    inner = sequential.code_mask(notes.coder, alive, None, by_columns=by_columns)
-    cube = np.zeros(grid.shape, bool)
-    cube[np.ix_(rows, columns)] = inner.reshape(alive.shape)
-    return cube.reshape(-1)
+    notes.spend(_slow_bits(grid, int(rows.sum()), int(columns.sum())))
+    if notes.flag("mask by columns", False):
+        return sequential.code_mask(notes.coder, _field(grid, rows, columns, 0).transposed, None).T.reshape(-1), 0
+    period = notes.number("period", 0)
+    if period > sequential.LONGEST_PERIOD or period == 1:
+        raise ModelError("a mask in it has an impossible period: the file is damaged")
+    return sequential.code_mask(notes.coder, _field(grid, rows, columns, period), None).reshape(-1), period
 
 
 # The values.
 
 
-def _write_values(
-    notes: Notes, bulk: BulkWriter, grid: Grid, kind: Kind, words: np.ndarray, mask: np.ndarray | None
-) -> None:
+def _write_values(notes: Notes, bulk: BulkWriter, place: _Place, kind: Kind, words: np.ndarray) -> None:
     if len(words) == 0:
         return
     form, table = _form(words, kind)
@@ -159,16 +216,16 @@ def _write_values(
         code_table(notes, kind, table, len(table))
         rank = np.argsort(table)
         symbols = rank[np.searchsorted(table[rank], words)]
-        _write_stream(notes, bulk, Stream(grid, len(table), len(words), mask), symbols)
+        _write_stream(notes, bulk, place.stream(len(table)), place.period, symbols)
     elif form == _SCALARS:
         code_scalars(notes, kind, words, len(words))
     else:
         for plane in _planes(words, kind):
-            _write_stream(notes, bulk, Stream(grid, 256, len(words), mask), plane)
+            _write_stream(notes, bulk, place.stream(256), 0, plane)
 
 
-def _read_values(notes: Notes, bulk: BulkReader, grid: Grid, kind: Kind, mask: np.ndarray | None) -> np.ndarray:
-    count = grid.size if mask is None else int(np.count_nonzero(mask))
+def _read_values(notes: Notes, bulk: BulkReader, place: _Place, kind: Kind) -> np.ndarray:
+    count = place.count
     if count == 0:
         return np.zeros(0, kind.dtype)
     form = notes.choice("form", 0, len(_FORMS))
@@ -177,10 +234,10 @@ def _read_values(notes: Notes, bulk: BulkReader, grid: Grid, kind: Kind, mask: n
         if length > MOST_SYMBOLS:
             raise ModelError("a table in it is too long: the file is damaged")
         table = code_table(notes, kind, None, length)
-        return table[_read_stream(notes, bulk, Stream(grid, length, count, mask))]
+        return np.asarray(table[_read_stream(notes, bulk, place.stream(length), place.period)])
     if form == _SCALARS:
         return code_scalars(notes, kind, None, count)
-    planes = [_read_stream(notes, bulk, Stream(grid, 256, count, mask)) for _ in range(kind.itemsize)]
+    planes = [_read_stream(notes, bulk, place.stream(256), 0) for _ in range(kind.itemsize)]
     return _joined(planes, kind)
 
 
@@ -202,7 +259,7 @@ def _entropy(counts: np.ndarray) -> float:
 
 
 def _planes(words: np.ndarray, kind: Kind) -> list[np.ndarray]:
-    """The bytes of each place, the highest first; of floats the sign goes to the lowest, to leave the exponent alone."""
+    """The bytes of each place, the highest first; of floats the sign goes to the end, to leave the exponent alone."""
     if kind.is_float:
         words = words << kind.dtype.type(1) | words >> kind.dtype.type(kind.bits - 1)
     columns = np.ascontiguousarray(words, kind.dtype).view(np.uint8).reshape(-1, kind.itemsize)
@@ -217,25 +274,35 @@ def _joined(planes: list[np.ndarray], kind: Kind) -> np.ndarray:
     return words >> kind.dtype.type(1) | words << kind.dtype.type(kind.bits - 1) if kind.is_float else words
 
 
-def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, symbols: np.ndarray) -> None:
+def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, period: int, symbols: np.ndarray) -> None:
     plan = streams.cheapest(stream, symbols)
     bits = _sequential_bits(stream)
     trial = Encoder()
-    if plan.method != streams.ONE and bits <= notes.budget:
-        sequential.code_symbols(trial, *_where(stream), stream.alphabet, symbols)
-    if not notes.flag("symbols bit by bit", bool(trial.bits) and 8 * trial.cost() < plan.bits):
+    if plan.method != streams.ONE and bits <= min(notes.budget, notes.trials) and _is_small(stream):
+        notes.trials -= bits
+        sequential.code_symbols(trial, *_where(stream), stream.alphabet, period, symbols)
+    if not notes.flag("symbols bit by bit", bool(trial.bits) and _is_worth_it(trial, plan.bits)):
         streams.write(notes, bulk, stream, symbols, plan)
         return
     notes.spend(bits)
-    assert isinstance(notes.coder, Encoder)
-    notes.coder.extend(trial)
+    notes.take(trial)
 
 
-def _read_stream(notes: Notes, bulk: BulkReader, stream: Stream) -> np.ndarray:
+def _is_small(stream: Stream) -> bool:
+    """Whether learning from the symbols themselves can be better: large alphabets take long for little."""
+    return stream.alphabet <= _SMALL_ALPHABET or stream.count <= _FEW_SYMBOLS
+
+
+def _is_worth_it(trial: Encoder, others: float) -> bool:
+    """Whether coding bit by bit saves enough for the time it takes."""
+    return 8 * trial.cost() + len(trial.bits) / _BITS_PER_BIT_SAVED < others
+
+
+def _read_stream(notes: Notes, bulk: BulkReader, stream: Stream, period: int) -> np.ndarray:
     if not notes.flag("symbols bit by bit", False):
         return streams.read(notes, bulk, stream)
     notes.spend(_sequential_bits(stream))
-    symbols = sequential.code_symbols(notes.coder, *_where(stream), stream.alphabet, None)
+    symbols = sequential.code_symbols(notes.coder, *_where(stream), stream.alphabet, period, None)
     if int(symbols.max(initial=0)) >= stream.alphabet:
         raise ModelError("a stream holds symbols beyond its alphabet: the file is damaged")
     return symbols

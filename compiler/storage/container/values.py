@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def code_table(notes: Notes, kind: Kind, table: np.ndarray | None, count: int) -
     low = notes.adaptive.tree(notes.coder, "low bits", _low_zeros(numbers), _LENGTH_BITS)
     negative = notes.flag("first is negative", numbers[0] < 0)
     found = [_code_magnitude(notes, "first", abs(numbers[0]) >> low) * (-1 if negative else 1)]
-    for before, number in zip(numbers, numbers[1:]):
+    for before, number in pairwise(numbers):
         found.append(found[-1] + _code_magnitude(notes, "step", (number - before) >> low))
     limit = kind.sign or 1 << kind.bits
     if low > kind.bits or any(not -limit < number << low < limit for number in found):
@@ -94,7 +95,7 @@ def code_scalars(notes: Notes, kind: Kind, words: np.ndarray | None, count: int)
         return np.array(_code_floats(notes, kind, given), kind.dtype)
     found = [0]
     for word in given:
-        folded = (word << 1 if word < 1 << (kind.bits - 1) else (((1 << kind.bits) - word) << 1) - 1)
+        folded = word << 1 if word < 1 << (kind.bits - 1) else (((1 << kind.bits) - word) << 1) - 1
         context = (kind.itemsize, min(found[-1], 7))
         found.append(notes.adaptive.number(notes.coder, context, folded))
     if max(found) >= 1 << kind.bits:
@@ -112,8 +113,10 @@ def _code_floats(notes: Notes, kind: Kind, words: list[int]) -> list[int]:
     for word in words:
         node = 1
         for place in range(7, -1, -1):
-            contexts = ((kind.itemsize, node), (kind.itemsize, node, last), (kind.itemsize, node, "any"))
-            node = node << 1 | notes.scalars.bit(notes.coder, contexts, word >> (kind.bits - 9 + place) & 1)
+            here = (node << 4 | kind.itemsize) << 3
+            behind, about = 1 | here | last << 16, 2 | here | last >> 3 << 16
+            bit = word >> (kind.bits - 9 + place) & 1
+            node = node << 1 | notes.scalars.bit(notes.coder.bit, bit, here, behind, about, 3 | here, 4)
         last = node
         sign = notes.coder.bit(2048, word >> (kind.bits - 1))
         mantissa = even_bits(notes.coder, word >> low & ((1 << rest) - 1), rest)

@@ -16,12 +16,13 @@ MAX_DEPTH = 200
 """Levels of messages that are followed; what lies deeper stays in the skeleton."""
 
 # Message kinds, and for each the fields that are followed: number -> kind.
-_MODEL, _GRAPH, _NODE, _ATTRIBUTE, _SPARSE, _TENSOR, _FUNCTION, _ENTRY = range(8)
+_MODEL, _GRAPH, _NODE, _ATTRIBUTE, _SPARSE, _TENSOR, _FUNCTION, _TRAINING = range(8)
 _FOLLOWED: Mapping[int, Mapping[int, int]] = MappingProxyType(
     {
-        _MODEL: {7: _GRAPH, 25: _FUNCTION},
+        _MODEL: {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION},
         _GRAPH: {1: _NODE, 5: _TENSOR, 15: _SPARSE},
         _FUNCTION: {7: _NODE},
+        _TRAINING: {1: _GRAPH, 2: _GRAPH},
         _NODE: {5: _ATTRIBUTE},
         _ATTRIBUTE: {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE},
         _SPARSE: {1: _TENSOR, 2: _TENSOR},
@@ -128,7 +129,7 @@ class _Rewriter:
     """Rewrites a message with other data: none when it is cut, the given one when it is filled."""
 
     cutting: bool
-    fillings: Iterator[Piece] = iter(())
+    fillings: Iterator[Piece] = field(default_factory=lambda: iter(()))
     holes: list[Hole] = field(default_factory=list)
     data: list[memoryview] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
@@ -193,28 +194,30 @@ def _packed(raw: memoryview) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A model without its tensors' data: the bytes, the holes in them, all tensors, and what was cut out."""
+    """A model without its tensors' data: the bytes, the holes in them, all tensors, and what was cut out.
+
+    A model that could not be cut has no hole, and its tensors' data in the bytes.
+    """
 
     raw: bytes
     holes: list[Hole]
     tensors: list[Tensor]
     data: list[memoryview]
+    is_cut: bool = True
 
 
 def cut(model: memoryview) -> Skeleton:
     """Take the data of every tensor out of a serialized model.
 
-    Where putting it back would not give the same bytes (lengths in more bytes than they need, damage), all stays.
+    Where putting it back would not give the same bytes (lengths in more bytes than they need), all of it stays.
+    Raises Malformed.
     """
     rewriter = _Rewriter(cutting=True)
-    try:
-        pieces, _ = rewriter.message(model, _MODEL)
-        skeleton = Skeleton(b"".join(pieces), rewriter.holes, rewriter.tensors, rewriter.data)
-        if _is_same(fill(skeleton.raw, list(skeleton.data)), model):
-            return skeleton
-    except Malformed:
-        pass
-    return Skeleton(bytes(model), [], [], [])
+    pieces, _ = rewriter.message(model, _MODEL)
+    skeleton = Skeleton(b"".join(pieces), rewriter.holes, rewriter.tensors, rewriter.data)
+    if _is_same(fill(skeleton.raw, list(skeleton.data)), model):
+        return skeleton
+    return whole(bytes(model))
 
 
 def _is_same(pieces: list[Piece], whole: memoryview) -> bool:
@@ -224,6 +227,11 @@ def _is_same(pieces: list[Piece], whole: memoryview) -> bool:
             return False
         place += len(piece)
     return place == len(whole)
+
+
+def whole(model: bytes) -> Skeleton:
+    """A model as one that could not be cut. Raises Malformed."""
+    return Skeleton(model, [], survey(model).tensors, [], is_cut=False)
 
 
 def survey(skeleton: bytes) -> Skeleton:
