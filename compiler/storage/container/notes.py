@@ -27,6 +27,8 @@ class Notes:
     budget: int = SEQUENTIAL_BITS
     trials: int = 2 * SEQUENTIAL_BITS
     """What a writer may spend on finding out whether it pays."""
+    patience: int = 64
+    """Slow bits that a writer takes to save a single one."""
 
     def spend(self, bits: int) -> None:
         """Take from the budget of slow bits. Raises ModelError when it is used up, which no writer does."""

@@ -30,9 +30,8 @@ MOST_SYMBOLS = 256
 _FEWEST_FOR_CLASSES = 2000
 _FREQUENCY_BITS = 14
 _WORD = np.dtype("<u4")
-_SLOW_ZSTD, _FAST_ZSTD, _SLOW_BYTES = 19, 1, 1 << 20
-_WORTH_MORE = 1.1
-"""How near the fast level must come to the other codes for the slow one to be tried."""
+_SLOW_ZSTD, _FAST_ZSTD, _SLOW_BYTES, _FEW_BYTES = 19, 1, 1 << 20, 1 << 12
+"""The slow level is tried on few bytes, and on more where the fast one beats all other codes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _width(alphabet: int) -> int:
 def _zstandard(symbols: np.ndarray, others: float) -> _Plan:
     raw = symbols.astype(np.uint8).tobytes()
     data = _zstandard_of(raw, _FAST_ZSTD)
-    if len(raw) <= _SLOW_BYTES and 8 * len(data) < _WORTH_MORE * others:
+    if len(raw) <= _FEW_BYTES or (len(raw) <= _SLOW_BYTES and 8 * len(data) < others):
         data = _zstandard_of(raw, _SLOW_ZSTD)
     return _Plan(ZSTD, 8 * len(data) + 16, data=data)
 

@@ -34,8 +34,6 @@ _MOST_SCALARS = 64
 _FEWEST_ZEROS, _FEWEST_ZEROS_OF_TABLE = 1 / 64, 1 / 10
 _SAMPLE = 1 << 14
 _SMALL_ALPHABET, _FEW_SYMBOLS = 64, 1024
-_BITS_PER_BIT_SAVED = 64
-"""Slow bits that may be spent to save a single one."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ def _write_mask(notes: Notes, bulk: BulkWriter, grid: Grid, mask: np.ndarray) ->
         sequential.code_mask(trials[0], field, table)
         sequential.code_mask(trials[1], field.transposed, table.T)
     best = min(trials, key=Encoder.cost, default=None)
-    if best is None or not _is_worth_it(best, plan.bits):
+    if best is None or not _is_worth_it(notes, best, plan.bits):
         notes.flag("mask bit by bit", False)
         streams.write(notes, bulk, stream, mask.astype(np.uint8), plan)
         return 0
@@ -281,7 +279,7 @@ def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, period: int, s
     if plan.method != streams.ONE and bits <= min(notes.budget, notes.trials) and _is_small(stream):
         notes.trials -= bits
         sequential.code_symbols(trial, *_where(stream), stream.alphabet, period, symbols)
-    if not notes.flag("symbols bit by bit", bool(trial.bits) and _is_worth_it(trial, plan.bits)):
+    if not notes.flag("symbols bit by bit", bool(trial.bits) and _is_worth_it(notes, trial, plan.bits)):
         streams.write(notes, bulk, stream, symbols, plan)
         return
     notes.spend(bits)
@@ -293,9 +291,9 @@ def _is_small(stream: Stream) -> bool:
     return stream.alphabet <= _SMALL_ALPHABET or stream.count <= _FEW_SYMBOLS
 
 
-def _is_worth_it(trial: Encoder, others: float) -> bool:
+def _is_worth_it(notes: Notes, trial: Encoder, others: float) -> bool:
     """Whether coding bit by bit saves enough for the time it takes."""
-    return 8 * trial.cost() + len(trial.bits) / _BITS_PER_BIT_SAVED < others
+    return 8 * trial.cost() + len(trial.bits) / notes.patience < others
 
 
 def _read_stream(notes: Notes, bulk: BulkReader, stream: Stream, period: int) -> np.ndarray:

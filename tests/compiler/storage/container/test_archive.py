@@ -178,6 +178,16 @@ def test_sections_are_what_they_were():
     assert resealed(parts_of(data)) == data
 
 
+def outcome(data: bytes, raw: bytes) -> str:
+    """Why a container was refused; empty when it gave `raw`."""
+    try:
+        found = unpacked(data)[0]
+    except ModelError as error:
+        return str(error)
+    assert found == raw
+    return ""
+
+
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_damage_with_right_checksums_is_an_error_or_harmless(part):
     """What a hostile writer could send: every section is changed, and sealed again."""
@@ -191,11 +201,9 @@ def test_damage_with_right_checksums_is_an_error_or_harmless(part):
         for _ in range(rng.integers(1, 4)):
             bad[int(rng.integers(0, len(bad)))] = int(rng.integers(0, 256))
         parts[part] = bytes(bad[: rng.integers(1, len(bad))] if rng.random() < 0.2 else bad)
-        try:
-            assert unpacked(resealed(parts))[0] == raw
-        except ModelError as error:
-            assert "\n" not in str(error)
-            refused += 1
+        reason = outcome(resealed(parts), raw)
+        assert "\n" not in reason
+        refused += bool(reason)
     assert refused > 80
     assert time.process_time() - started < 80
 
@@ -203,7 +211,7 @@ def test_damage_with_right_checksums_is_an_error_or_harmless(part):
 def test_sections_can_not_be_exchanged_or_left_out():
     data = packed(sparse_model())
     other = packed(small_model("tied").proto().SerializeToString())
-    for parts in (parts_of(data)[:1], parts_of(data)[:-1], parts_of(data) + [b"more"], [], [b""] * 3):
+    for parts in (parts_of(data)[:1], parts_of(data)[:-1], [*parts_of(data), b"more"], [], [b""] * 3):
         with pytest.raises(ModelError):
             unpacked(resealed(parts))
     with pytest.raises(ModelError):
