@@ -8,6 +8,8 @@ one symbol after another is too slow in Python.
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heapreplace
+
 import numpy as np
 
 from onnx_compress.compiler.errors import ModelError
@@ -37,6 +39,18 @@ def lengths_of(counts: np.ndarray) -> np.ndarray:
     for _, symbols in packages[: len(used) - 1]:
         np.add.at(lengths, np.array(symbols), 1)
     return lengths
+
+
+def least_bits(counts: np.ndarray) -> int:
+    """What a Huffman code without a limit on its lengths takes: no code with one takes less."""
+    heap = counts[counts > 0].tolist()
+    heapify(heap)
+    total = 0
+    while len(heap) > 1:
+        merged = heappop(heap) + heap[0]
+        heapreplace(heap, merged)
+        total += merged
+    return total
 
 
 def is_complete(lengths: np.ndarray) -> bool:

@@ -60,9 +60,14 @@ def cheapest(stream: Stream, symbols: np.ndarray) -> _Plan:
     counts = np.bincount(symbols, minlength=stream.alphabet)
     if stream.count == 0 or counts.max() == stream.count:
         return _Plan(ONE, 8)
-    plans = [_Plan(FIXED, stream.count * _width(stream.alphabet)), *_huffman(stream, counts)]
-    best = min((*plans, *_ranges(stream, symbols, counts)), key=lambda plan: plan.bits)
-    return min(best, _zstandard(symbols, best.bits), key=lambda plan: plan.bits)
+    plans = [_Plan(FIXED, stream.count * _width(stream.alphabet)), *_ranges(stream, symbols, counts)]
+    best = min(plans, key=_bits)
+    best = min((best, *_huffman(stream, counts, best.bits)), key=_bits)
+    return min(best, _zstandard(symbols, best.bits), key=_bits)
+
+
+def _bits(plan: _Plan) -> float:
+    return plan.bits
 
 
 def _width(alphabet: int) -> int:
@@ -81,13 +86,16 @@ def _zstandard_of(raw: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(level=level, write_content_size=False, write_checksum=False).compress(raw)
 
 
-def _huffman(stream: Stream, counts: np.ndarray) -> list[_Plan]:
+def _huffman(stream: Stream, counts: np.ndarray, others: float) -> list[_Plan]:
+    """A Huffman code, unless it can't be better than the others or there is none."""
+    used = np.flatnonzero(counts)
+    around = 2.5 * (used[-1] - used[0] + 1) + 14 * huffman.lanes_of(stream.count)
+    if huffman.least_bits(counts) + around >= others:
+        return []
     lengths = huffman.lengths_of(counts)
     if not huffman.is_complete(lengths):
         return []
-    lanes = huffman.lanes_of(stream.count)
-    table = 2.5 * (np.flatnonzero(counts)[-1] - np.flatnonzero(counts)[0] + 1)
-    return [_Plan(HUFFMAN, float(counts @ lengths) + table + 14 * lanes, frequencies={0: lengths})]
+    return [_Plan(HUFFMAN, float(counts @ lengths) + around, frequencies={0: lengths})]
 
 
 def _ranges(stream: Stream, symbols: np.ndarray, counts: np.ndarray) -> list[_Plan]:

@@ -22,6 +22,7 @@ import numpy as np
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.storage.container import sequential, streams
 from onnx_compress.compiler.storage.container.adaptive import Encoder
+from onnx_compress.compiler.storage.container.distinct import Distinct, distinct
 from onnx_compress.compiler.storage.container.notes import BulkReader, BulkWriter, Notes
 from onnx_compress.compiler.storage.container.sequential import Field, Grid
 from onnx_compress.compiler.storage.container.streams import MOST_SYMBOLS, Stream
@@ -32,8 +33,9 @@ _BLOCK = 1 << 22
 """Elements that are coded together at most."""
 _MOST_SCALARS = 64
 _FEWEST_ZEROS, _FEWEST_ZEROS_OF_TABLE = 1 / 64, 1 / 10
-_SAMPLE = 1 << 14
-_SMALL_ALPHABET, _FEW_SYMBOLS = 64, 1024
+_BITS_OF_VALUE = 0.8
+"""What a value of a table takes of its bits, about: the first bits of neighbours are alike."""
+_SMALL_ALPHABET, _FEW_SYMBOLS, _MOST_SAVED = 64, 1024, 0.15
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,13 @@ def write(notes: Notes, bulk: BulkWriter, layout: Layout, data: bytes | memoryvi
 def _write_block(notes: Notes, bulk: BulkWriter, layout: Layout, words: np.ndarray) -> None:
     place = _Place(Grid.of(layout.shape))
     zeros = layout.count - np.count_nonzero(words)
-    least = _FEWEST_ZEROS if _distinct(words) is None else _FEWEST_ZEROS_OF_TABLE
+    few = distinct(words)
+    least = _FEWEST_ZEROS if few is None else _FEWEST_ZEROS_OF_TABLE
     if notes.flag("mask", bool(zeros > least * layout.count)):
         mask = words != 0
         place = _Place(place.grid, mask, _write_mask(notes, bulk, place.grid, mask))
-        words = words[mask]
-    _write_values(notes, bulk, place, layout.kind, words)
+        words, few = words[mask], few and few.without_zero(mask)
+    _write_values(notes, bulk, place, layout.kind, words, few)
 
 
 def read(notes: Notes, bulk: BulkReader, layout: Layout) -> bytes:
@@ -118,22 +121,6 @@ class _Place:
     def stream(self, alphabet: int) -> Stream:
         """Symbols that stand there."""
         return Stream(self.grid, alphabet, self.count, self.mask)
-
-
-def _distinct(words: np.ndarray) -> np.ndarray | None:
-    """The distinct words, when there are at most `MOST_SYMBOLS` that are not 0."""
-    found = np.unique(words[:: len(words) // _SAMPLE + 1])
-    if len(found) > MOST_SYMBOLS + 1:
-        return None
-    for start in range(0, len(words), _SAMPLE * 4):
-        part = words[start : start + _SAMPLE * 4]
-        places = np.minimum(np.searchsorted(found, part), len(found) - 1)
-        unknown = part[found[places] != part]
-        if len(unknown):
-            found = np.union1d(found, unknown)
-        if len(found) > MOST_SYMBOLS + 1:
-            return None
-    return found if np.count_nonzero(found) <= MOST_SYMBOLS else None
 
 
 # The mask.
@@ -204,21 +191,24 @@ def _read_mask(notes: Notes, bulk: BulkReader, grid: Grid) -> tuple[np.ndarray, 
 # The values.
 
 
-def _write_values(notes: Notes, bulk: BulkWriter, place: _Place, kind: Kind, words: np.ndarray) -> None:
+def _write_values(
+    notes: Notes, bulk: BulkWriter, place: _Place, kind: Kind, words: np.ndarray, few: Distinct | None
+) -> None:
     if len(words) == 0:
         return
-    form, table = _form(words, kind)
+    planes = _planes(words, kind)
+    form = _form(kind, planes, few)
     notes.choice("form", form, len(_FORMS))
-    if form == _TABLE and table is not None:
+    if form == _TABLE and few is not None:
+        table = ordered(few.table, kind)
         notes.number("table", len(table) - 1)
         code_table(notes, kind, table, len(table))
-        rank = np.argsort(table)
-        symbols = rank[np.searchsorted(table[rank], words)]
+        symbols = np.argsort(table)[few.ranks]  # ranks are in the order of the words, symbols in that of the values
         _write_stream(notes, bulk, place.stream(len(table)), place.period, symbols)
     elif form == _SCALARS:
         code_scalars(notes, kind, words, len(words))
     else:
-        for plane in _planes(words, kind):
+        for plane in planes:
             _write_stream(notes, bulk, place.stream(256), 0, plane)
 
 
@@ -239,16 +229,13 @@ def _read_values(notes: Notes, bulk: BulkReader, place: _Place, kind: Kind) -> n
     return _joined(planes, kind)
 
 
-def _form(words: np.ndarray, kind: Kind) -> tuple[int, np.ndarray | None]:
+def _form(kind: Kind, planes: list[np.ndarray], few: Distinct | None) -> int:
     """What takes the fewest bits, by the entropies."""
-    planes = sum(_entropy(np.bincount(plane, minlength=256)) for plane in _planes(words, kind))
-    table = _distinct(words)
-    if table is not None and len(table) <= MOST_SYMBOLS:
-        table = ordered(table, kind)
-        counts = np.bincount(np.searchsorted(np.sort(table), words))
-        if _entropy(counts) + 0.8 * kind.bits * len(table) < planes:
-            return _TABLE, table
-    return (_SCALARS if len(words) <= _MOST_SCALARS else _BYTES), None
+    if few is not None and len(few.table) <= MOST_SYMBOLS:
+        table = _entropy(np.bincount(few.ranks)) + _BITS_OF_VALUE * kind.bits * len(few.table)
+        if table < sum(_entropy(np.bincount(plane, minlength=256)) for plane in planes):
+            return _TABLE
+    return _SCALARS if len(planes[0]) <= _MOST_SCALARS else _BYTES
 
 
 def _entropy(counts: np.ndarray) -> float:
@@ -276,7 +263,7 @@ def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, period: int, s
     plan = streams.cheapest(stream, symbols)
     bits = _sequential_bits(stream)
     trial = Encoder()
-    if plan.method != streams.ONE and bits <= min(notes.budget, notes.trials) and _is_small(stream):
+    if plan.method != streams.ONE and _is_promising(notes, stream, plan.bits):
         notes.trials -= bits
         sequential.code_symbols(trial, *_where(stream), stream.alphabet, period, symbols)
     if not notes.flag("symbols bit by bit", bool(trial.bits) and _is_worth_it(notes, trial, plan.bits)):
@@ -286,9 +273,11 @@ def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, period: int, s
     notes.take(trial)
 
 
-def _is_small(stream: Stream) -> bool:
-    """Whether learning from the symbols themselves can be better: large alphabets take long for little."""
-    return stream.alphabet <= _SMALL_ALPHABET or stream.count <= _FEW_SYMBOLS
+def _is_promising(notes: Notes, stream: Stream, others: float) -> bool:
+    """Whether coding bit by bit might pay and can be afforded: large alphabets take long for little."""
+    bits = _sequential_bits(stream)
+    is_small = stream.alphabet <= _SMALL_ALPHABET or stream.count <= _FEW_SYMBOLS
+    return is_small and bits <= min(notes.budget, notes.trials) and bits / notes.patience < _MOST_SAVED * others
 
 
 def _is_worth_it(notes: Notes, trial: Encoder, others: float) -> bool:

@@ -191,7 +191,7 @@ def test_every_way_of_coding_in_bulk(method, alphabet, monkeypatch):
 def _plans(stream: Stream, symbols: np.ndarray) -> list[streams._Plan]:
     counts = np.bincount(symbols, minlength=stream.alphabet)
     fixed = streams._Plan(streams.FIXED, stream.count * streams._width(stream.alphabet))
-    others = [*streams._huffman(stream, counts), *streams._ranges(stream, symbols, counts)]
+    others = [*streams._huffman(stream, counts, np.inf), *streams._ranges(stream, symbols, counts)]
     return [fixed, streams._zstandard(symbols, 1e9), *others]
 
 
