@@ -126,6 +126,8 @@ _RATES = [65536 // (seen + _PRIOR) for seen in range(_LONGEST_MEMORY + 1)]
 _NEXT = [*range(1, _LONGEST_MEMORY + 1), _LONGEST_MEMORY]
 _UNKNOWN = 32768 << _SEEN_BITS
 """A state: the chance in 65536ths, and in the low bits how often the context was seen."""
+_TO_CHANCE = _SEEN_BITS + 4
+"""Bits from a state to its chance in 4096ths."""
 _LEARNING = 10
 
 
@@ -175,7 +177,7 @@ def _adapted(code: Callable[[int, int], int], model: dict[int, int], context: in
     """Code a bit with the chance of its context alone, and note it there."""
     state = model.get(context, _UNKNOWN)
     chance, seen = state >> _SEEN_BITS, state & _LONGEST_MEMORY
-    bit = code(min(max(chance >> 4, 1), SCALE - 1), bit)
+    bit = code(state >> _TO_CHANCE or 1, bit)
     chance += (bit * 65535 - chance) * _RATES[seen] >> 16
     model[context] = chance << _SEEN_BITS | _NEXT[seen]
     return bit
@@ -229,7 +231,3 @@ class Mixer:
             chance, seen = state >> _SEEN_BITS, state & _LONGEST_MEMORY
             states[context] = chance + ((goal - chance) * _RATES[seen] >> 16) << _SEEN_BITS | _NEXT[seen]
         return bit
-
-
-_TO_CHANCE = _SEEN_BITS + 4
-"""Bits from a state to its chance in 4096ths."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_compress.compiler.storage.container.notes import Notes
-from onnx_compress.compiler.storage.container.sequential import Grid, code_numbers
+from onnx_compress.compiler.storage.container.sequential import Grid, code_levels
 
 CLASSES = 9
 _MIDDLE = CLASSES // 2
@@ -96,7 +96,7 @@ def code(notes: Notes, contexts: Contexts, count: int, *, reading: bool) -> Cont
             found.append(None)
             continue
         values: list[int] | int = extent if reading or given is None else given.tolist()
-        found.append(np.minimum(code_numbers(notes.coder, notes.adaptive, f"class {axis}", values), CLASSES - 1))
+        found.append(np.minimum(code_levels(notes.coder, notes.adaptive, f"class {axis}", values), CLASSES - 1))
     return Contexts(contexts.grid, (found[0], found[1], found[2]))
 
 

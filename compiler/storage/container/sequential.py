@@ -194,10 +194,13 @@ def _before(line: dict[int, int], column: int, period: int) -> int:
     return line.get(column - period - 1, line.get(column - period + 1, -1)) + 1 << 1
 
 
-def code_numbers(coder: Coder, adaptive: Adaptive, context: str, values: list[int] | int) -> list[int]:
-    """Code small numbers, each in the context of the one before; `values` may be how many to read."""
+def code_levels(coder: Coder, adaptive: Adaptive, context: str, values: list[int] | int) -> list[int]:
+    """Code numbers below 16, each in the context of the one before; `values` may be how many to read."""
     given = [0] * values if isinstance(values, int) else values
     found = [0]
     for value in given:
-        found.append(adaptive.number(coder, (context, min(found[-1], 15)), value))
+        found.append(adaptive.tree(coder, (context, found[-1]), value, _LEVEL_BITS))
     return found[1:]
+
+
+_LEVEL_BITS = 4

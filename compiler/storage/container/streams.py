@@ -20,15 +20,14 @@ import zstandard
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.storage.container import contexts as context_classes
-from onnx_compress.compiler.storage.container import huffman
+from onnx_compress.compiler.storage.container import frequencies, huffman
 from onnx_compress.compiler.storage.container.contexts import CLASSES, Contexts
 from onnx_compress.compiler.storage.container.notes import BulkReader, BulkWriter, Notes
-from onnx_compress.compiler.storage.container.sequential import Grid, code_numbers
+from onnx_compress.compiler.storage.container.sequential import Grid, code_levels
 
 ONE, FIXED, ZSTD, HUFFMAN, RANGE = METHODS = range(5)
 MOST_SYMBOLS = 256
 _FEWEST_FOR_CLASSES = 2000
-_FREQUENCY_BITS = 14
 _WORD = np.dtype("<u4")
 _SLOW_ZSTD, _FAST_ZSTD, _SLOW_BYTES, _FEW_BYTES = 19, 1, 1 << 20, 1 << 12
 """The slow level is tried on few bytes, and on more where the fast one beats all other codes."""
@@ -51,7 +50,7 @@ class _Plan:
     method: int
     bits: float
     contexts: Contexts | None = None
-    frequencies: dict[int, np.ndarray] | None = None
+    tables: dict[int, np.ndarray] | None = None
     data: bytes = b""
 
 
@@ -95,7 +94,7 @@ def _huffman(stream: Stream, counts: np.ndarray, others: float) -> list[_Plan]:
     lengths = huffman.lengths_of(counts)
     if not huffman.is_complete(lengths):
         return []
-    return [_Plan(HUFFMAN, float(counts @ lengths) + around, frequencies={0: lengths})]
+    return [_Plan(HUFFMAN, float(counts @ lengths) + around, tables={0: lengths})]
 
 
 def _ranges(stream: Stream, symbols: np.ndarray, counts: np.ndarray) -> list[_Plan]:
@@ -110,43 +109,25 @@ def _ranges(stream: Stream, symbols: np.ndarray, counts: np.ndarray) -> list[_Pl
 
 
 def _range(stream: Stream, symbols: np.ndarray, contexts: Contexts) -> _Plan:
-    size, chosen = CLASSES * stream.alphabet, 0
-    if contexts.is_plain:
-        table = np.bincount(symbols, minlength=stream.alphabet).reshape(1, -1)
-    else:
-        table = np.bincount(_places(stream, contexts) * np.int64(stream.alphabet) + symbols, minlength=size).reshape(
-            CLASSES, -1
-        )
-    bits, frequencies = 64 + context_classes.cost(contexts), {}
-    for chosen, counts in enumerate(table):
-        if counts.any():
-            frequencies[chosen] = _quantized(counts)
-            used = counts > 0
-            bits += float(counts[used] @ (_frequency_bits(counts.sum()) - np.log2(frequencies[chosen][used])))
-            bits += 7 * int(used.sum()) + 16
-    return _Plan(RANGE, bits, contexts, frequencies)
+    counts = np.bincount(symbols, minlength=stream.alphabet)[None]
+    if not contexts.is_plain:
+        joint = _places(stream, contexts) * np.int64(stream.alphabet) + symbols
+        counts = np.bincount(joint, minlength=CLASSES * stream.alphabet).reshape(CLASSES, -1)
+    tables = {chosen: frequencies.rounded(counts[chosen]) for chosen in np.flatnonzero(counts.any(axis=1)).tolist()}
+    bits = 64 + context_classes.cost(contexts) + sum(frequencies.cost(table) for table in tables.values())
+    bits += sum(_bits_of(counts[chosen], table) for chosen, table in tables.items())
+    return _Plan(RANGE, bits, contexts, tables)
+
+
+def _bits_of(counts: np.ndarray, parts: np.ndarray) -> float:
+    used = counts > 0
+    return float(counts[used] @ (np.log2(parts.sum()) - np.log2(parts[used])))
 
 
 def _places(stream: Stream, contexts: Contexts) -> np.ndarray:
     """The context of each symbol."""
     everywhere: np.ndarray = contexts.of_all()
     return everywhere if stream.mask is None else np.asarray(everywhere[stream.mask])
-
-
-def _frequency_bits(count: int) -> int:
-    """Frequencies are parts of 2 to this power: more where there are more symbols, but enough for each to have one."""
-    return int(min(max(int(count).bit_length() + 1, 8), _FREQUENCY_BITS))
-
-
-def _quantized(counts: np.ndarray) -> np.ndarray:
-    """Frequencies that add up to the power of two for so many symbols, at least 1 for each that occurs."""
-    total = 1 << _frequency_bits(counts.sum())
-    parts: np.ndarray = np.maximum(np.rint(counts * (total / counts.sum())).astype(np.int64), counts > 0)
-    while parts.sum() != total:
-        largest = int(parts.argmax())
-        excess = int(parts.sum()) - total
-        parts[largest] -= min(excess, int(parts[largest]) // 2) if excess > 0 else excess
-    return parts
 
 
 def write(notes: Notes, bulk: BulkWriter, stream: Stream, symbols: np.ndarray, plan: _Plan) -> None:
@@ -159,10 +140,10 @@ def write(notes: Notes, bulk: BulkWriter, stream: Stream, symbols: np.ndarray, p
     elif plan.method == ZSTD:
         notes.number("zstd bytes", len(plan.data))
         bulk.write(plan.data)
-    elif plan.method == HUFFMAN and plan.frequencies is not None:
-        _write_huffman(notes, bulk, symbols, plan.frequencies[0])
-    elif plan.contexts is not None and plan.frequencies is not None:
-        _write_range(notes, bulk, stream, symbols, plan.contexts, plan.frequencies)
+    elif plan.method == HUFFMAN and plan.tables is not None:
+        _write_huffman(notes, bulk, symbols, plan.tables[0])
+    elif plan.contexts is not None and plan.tables is not None:
+        _write_range(notes, bulk, stream, symbols, plan.contexts, plan.tables)
 
 
 def read(notes: Notes, bulk: BulkReader, stream: Stream) -> np.ndarray:
@@ -211,35 +192,25 @@ def unzstandard(decompressor: zstandard.ZstdDecompressor, data: bytes, count: in
     return found
 
 
-def _span(notes: Notes, table: np.ndarray) -> tuple[int, int]:
-    """The first and last entry of a table that is not 0, coded."""
-    used = np.flatnonzero(table)
-    first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
-    first = notes.number("first symbol", first)
-    last = first + notes.number("symbols", last - first)
-    if last >= len(table):
-        raise ModelError("a table is longer than its alphabet: the file is damaged")
-    return first, last + 1
-
-
 def _write_huffman(notes: Notes, bulk: BulkWriter, symbols: np.ndarray, lengths: np.ndarray) -> None:
-    first, end = _span(notes, lengths)
-    code_numbers(notes.coder, notes.adaptive, "code length", lengths[first:end].tolist())
+    first, end = frequencies.span(notes, lengths)
+    code_levels(notes.coder, notes.adaptive, "code length", lengths[first:end].tolist())
     data, sizes = huffman.encode(symbols, lengths)
     least = min(sizes)
     notes.number("lane bytes", least)
-    code_numbers(notes.coder, notes.adaptive, "lane", [size - least for size in sizes])
+    for size in sizes:
+        notes.number("lane", size - least)
     bulk.write(data)
 
 
 def _read_huffman(notes: Notes, bulk: BulkReader, stream: Stream) -> np.ndarray:
     lengths = np.zeros(stream.alphabet, np.int64)
-    first, end = _span(notes, lengths)
-    lengths[first:end] = np.minimum(code_numbers(notes.coder, notes.adaptive, "code length", end - first), 63)
+    first, end = frequencies.span(notes, lengths)
+    lengths[first:end] = code_levels(notes.coder, notes.adaptive, "code length", end - first)
     if not huffman.is_complete(lengths):
         raise ModelError("a Huffman code in it is none: the file is damaged")
     least = notes.number("lane bytes", 0)
-    sizes = [least + more for more in code_numbers(notes.coder, notes.adaptive, "lane", huffman.lanes_of(stream.count))]
+    sizes = [least + notes.number("lane", 0) for _ in range(huffman.lanes_of(stream.count))]
     return huffman.decode(bulk.read(sum(sizes)), sizes, stream.count, lengths)
 
 
@@ -249,17 +220,16 @@ def _write_range(
     stream: Stream,
     symbols: np.ndarray,
     contexts: Contexts,
-    frequencies: dict[int, np.ndarray],
+    tables: dict[int, np.ndarray],
 ) -> None:
     context_classes.code(notes, contexts, stream.count, reading=False)
     coder = constriction.stream.queue.RangeEncoder()
     places = None if contexts.is_plain else _places(stream, contexts)
-    for chosen, parts in frequencies.items():
+    for chosen, parts in tables.items():
         group = symbols if places is None else symbols[places == chosen]
-        first, end = _span(notes, parts)
-        code_numbers(notes.coder, notes.adaptive, "frequency", parts[first:end].tolist())
-        if end - first > 1:
-            coder.encode((group - first).astype(np.int32), _model(parts[first:end]))
+        frequencies.code(notes, parts, stream.alphabet, len(group))
+        if np.count_nonzero(parts) > 1:
+            coder.encode(group.astype(np.int32), _model(parts))
     data = coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
     notes.number("range bytes", len(data))
     bulk.write(data)
@@ -274,31 +244,22 @@ def _read_range(notes: Notes, bulk: BulkReader, stream: Stream) -> np.ndarray:
     contexts = context_classes.code(notes, Contexts(stream.grid), stream.count, reading=True)
     places = None if contexts.is_plain else _places(stream, contexts)
     counts = np.array([stream.count]) if places is None else np.bincount(places, minlength=CLASSES)
-    tables = {chosen: _read_frequencies(notes, stream, int(counts[chosen])) for chosen in np.flatnonzero(counts)}
+    groups = [(int(count), frequencies.code(notes, None, stream.alphabet, int(count))) for count in counts if count]
     data = bulk.read(notes.number("range bytes", 0))
     padded = data + bytes(-len(data) % _WORD.itemsize + 2 * _WORD.itemsize)
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, _WORD).astype(np.uint32))
-    groups = [_decoded(decoder, parts, first, int(counts[chosen])) for chosen, (first, parts) in tables.items()]
+    decoded = [_decoded(decoder, parts, count) for count, parts in groups]
     if places is None:
-        return groups[0] if groups else np.zeros(0, np.int64)
+        return decoded[0]
     symbols = np.empty(stream.count, np.uint8)
-    symbols[np.argsort(places, kind="stable")] = np.concatenate(groups)
+    symbols[np.argsort(places, kind="stable")] = np.concatenate(decoded)
     return symbols
 
 
-def _read_frequencies(notes: Notes, stream: Stream, count: int) -> tuple[int, np.ndarray]:
-    first, end = _span(notes, np.zeros(stream.alphabet))
-    parts = np.array(code_numbers(notes.coder, notes.adaptive, "frequency", end - first), object)
-    if sum(parts) != 1 << _frequency_bits(count):
-        raise ModelError("frequencies in it do not add up: the file is damaged")
-    return first, parts.astype(np.int64)
-
-
-def _decoded(decoder: Any, parts: np.ndarray, first: int, count: int) -> np.ndarray:
-    if len(parts) == 1:
-        return np.full(count, first)
+def _decoded(decoder: Any, parts: np.ndarray, count: int) -> np.ndarray:
+    if np.count_nonzero(parts) == 1:
+        return np.full(count, parts.argmax())
     try:
-        symbols: np.ndarray = decoder.decode(_model(parts), count) + first
+        return np.asarray(decoder.decode(_model(parts), count))
     except (AssertionError, ValueError):
         raise ModelError("a range-coded stream in it is damaged") from None
-    return symbols

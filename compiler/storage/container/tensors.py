@@ -35,7 +35,9 @@ _MOST_SCALARS = 64
 _FEWEST_ZEROS, _FEWEST_ZEROS_OF_TABLE = 1 / 64, 1 / 10
 _BITS_OF_VALUE = 0.8
 """What a value of a table takes of its bits, about: the first bits of neighbours are alike."""
-_SMALL_ALPHABET, _FEW_SYMBOLS, _MOST_SAVED = 64, 1024, 0.15
+_SMALL_ALPHABET, _FEW_SYMBOLS = 64, 256
+_MOST_SAVED, _MOST_SAVED_OF_MASK = 0.15, 0.3
+"""Share of the bytes that coding bit by bit saves at most, by experience."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _write_mask(notes: Notes, bulk: BulkWriter, grid: Grid, mask: np.ndarray) ->
     slow = _slow_bits(grid, int(rows.sum()), int(columns.sum()))
     trials: list[Encoder] = []
     field = _field(grid, rows, columns, 0)
-    if slow <= min(notes.budget, notes.trials):
+    if slow <= min(notes.budget, notes.trials) and slow / notes.patience < _MOST_SAVED_OF_MASK * plan.bits:
         notes.trials -= slow
         field = _field(grid, rows, columns, sequential.period_of(table[rows]))
         trials = [Encoder(), Encoder()]
