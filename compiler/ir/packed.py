@@ -60,6 +60,14 @@ def measured(path: Path, out: BinaryIO) -> Packed:
     return archive.pack(memoryview(path.read_bytes()), read_data, out)
 
 
+def packed_bytes(path: Path) -> int:
+    """Bytes that the model file would have when packed, or has. The model is valid."""
+    if is_packed(path):
+        return path.stat().st_size
+    with tempfile.TemporaryFile() as out:
+        return measured(path, out).total
+
+
 def _consume(opened: Archive) -> None:
     for _ in opened.model():
         pass

@@ -34,8 +34,8 @@ ALWAYS_BITS, BITS_PER_BYTE = 1 << 20, 1 << 10
 MOST_FILES = 4096
 MODEL_LIMIT = (1 << 31) - 1
 _HELD = 1 << 26
-_SMALL, _PATIENCE, _LESS_PATIENCE = 1 << 21, 64, 16
-"""Up to this size a model takes as many slow bits to save one, a larger one fewer: speed counts, bytes less."""
+_SMALL, _PATIENCE, _LESS_PATIENCE, _TRIALS = 1 << 21, 64, 16, 1 << 11
+"""Up to this size a model takes 64 slow bits to save one, a larger one 16, and it tries so many for each of them."""
 
 _FLOATS = {1: 4, 10: 2, 11: 8, 16: 2}
 _INTEGERS = {2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8, 17: 1, 18: 1, 19: 1, 20: 1}
@@ -64,7 +64,8 @@ def pack(model: memoryview, read_data: Callable[[str], memoryview], out: BinaryI
     graph = _graph(skeleton, list(map(len, files.values())))
     total = len(model) + sum(map(len, files.values()))
     encoder = Encoder()
-    notes = Notes(encoder, patience=_PATIENCE if total < _SMALL else _LESS_PATIENCE)
+    patience = _PATIENCE if total < _SMALL else _LESS_PATIENCE
+    notes = Notes(encoder, patience=patience, trials=patience * _TRIALS)
     with tempfile.SpooledTemporaryFile(_HELD) as held:
         lengths: list[int] = []
 

@@ -138,8 +138,8 @@ def _write_mask(notes: Notes, bulk: BulkWriter, grid: Grid, mask: np.ndarray) ->
     slow = _slow_bits(grid, int(rows.sum()), int(columns.sum()))
     trials: list[Encoder] = []
     field = _field(grid, rows, columns, 0)
-    if slow <= min(notes.budget, notes.trials) and slow / notes.patience < _MOST_SAVED_OF_MASK * plan.bits:
-        notes.trials -= slow
+    if slow <= min(notes.budget, notes.trials // 2) and slow / notes.patience < _MOST_SAVED_OF_MASK * plan.bits:
+        notes.trials -= 2 * slow
         field = _field(grid, rows, columns, sequential.period_of(table[rows]))
         trials = [Encoder(), Encoder()]
         sequential.code_mask(trials[0], field, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_bad_usage_is_one_line(folder, capsys, arguments, says):
     assert says in error
     assert len(error.splitlines()) == 1
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_inspect_says_how_small_it_would_be(folder, capsys):
+    assert main(["pack", "in.onnx", "-o", "out.ocz"]) == 0
+    size = (folder / "out.ocz").stat().st_size
+    for path in ("in.onnx", "out.ocz"):
+        capsys.readouterr()
+        assert main(["inspect", path, "--packed", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["packed_bytes"] == size
+    assert main(["inspect", "in.onnx", "--packed"]) == 0
+    assert f"packed      {size / 1000:.1f} kB by 'pack'" in capsys.readouterr().out
 
 
 def test_force_overwrites(folder):
