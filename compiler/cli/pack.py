@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ def pack(*, model: Path, out: Path, force: bool) -> None:
     from onnx_compress.compiler.ir.model import Model
     from onnx_compress.compiler.report import quantities
 
-    if out.exists() and model.exists() and out.samefile(model):
+    if os.path.exists(out) and os.path.exists(model) and out.samefile(model):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
     Model.load(model)  # says what is wrong with a file that is no model
     sizes = packed.pack(model, out, force=force)

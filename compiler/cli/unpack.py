@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ def unpack(*, path: Path, out: Path, force: bool) -> None:
     from onnx_compress.compiler.ir import packed
     from onnx_compress.compiler.report import quantities
 
-    if out.exists() and path.exists() and out.samefile(path):
+    if os.path.exists(out) and os.path.exists(path) and out.samefile(path):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
     try:
         for written in packed.unpack(path, out, force=force):

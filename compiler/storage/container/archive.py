@@ -27,9 +27,9 @@ from onnx_compress.compiler.storage.container.vocabulary import VOCABULARY
 from onnx_compress.compiler.storage.container.wire import Piece, Skeleton
 
 ALWAYS_BYTES = 1 << 28
-MOST_EXPANSION = 1 << 14
+MOST_EXPANSION = 1 << 10
 """A file may give `ALWAYS_BYTES` and this many times its own size: more is taken for a bomb."""
-ALWAYS_BITS, BITS_PER_BYTE = 1 << 20, 1 << 10
+ALWAYS_BITS, BITS_PER_BYTE = 1 << 20, 1 << 7
 """Likewise for the bits of the notes, of which a byte holds any number if they are certain enough."""
 MOST_FILES = 4096
 MODEL_LIMIT = (1 << 31) - 1
