@@ -118,7 +118,7 @@ def _stretched() -> list[int]:
 
 
 _STRETCH = _stretched()
-_PRIOR = 4
+_PRIOR = 3
 """What a new context's first guess counts for, in observations."""
 _SEEN_BITS = 8
 _LONGEST_MEMORY = (1 << _SEEN_BITS) - 1
@@ -128,7 +128,7 @@ _UNKNOWN = 32768 << _SEEN_BITS
 """A state: the chance in 65536ths, and in the low bits how often the context was seen."""
 _TO_CHANCE = _SEEN_BITS + 4
 """Bits from a state to its chance in 4096ths."""
-_LEARNING = 10
+_LEARNING = 5
 
 
 class Adaptive:
