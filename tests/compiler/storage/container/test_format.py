@@ -51,7 +51,9 @@ def test_the_golden_file_is_read():
     opened = Archive(io.BytesIO(raw), len(raw))
     model = b"".join(opened.model())
     data = b"".join(opened.data(opened.files[0]))
-    assert hashlib.sha256(model + data).hexdigest() == "a5e2dd7c99c21e01b4d1a723107a4ac5a09233c39f867c0f734c0752e7298a51"
+    assert (
+        hashlib.sha256(model + data).hexdigest() == "a5e2dd7c99c21e01b4d1a723107a4ac5a09233c39f867c0f734c0752e7298a51"
+    )
 
 
 def test_the_golden_file_is_not_smaller_than_what_is_written_now():

@@ -65,6 +65,13 @@ def test_every_odd_float_comes_back(dtype):
         coded(array)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "i4", "i8", "u1"])
+def test_the_largest_and_smallest_integers_come_back(dtype):
+    limits = np.iinfo(dtype)
+    for count in (1, 40, 5000):
+        coded(np.resize(np.array([limits.min, limits.max, 0, 1, limits.max - 1], dtype), count))
+
+
 @pytest.mark.parametrize(
     "array",
     [
