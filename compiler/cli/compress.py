@@ -137,6 +137,8 @@ def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is
     if out is not None:
         if os.path.exists(out) and out.samefile(model) and not force:  # Path.exists raises for too long a name
             raise OutputError(f"{out} is the input: choose another name, or overwrite it with --force")
+        if out.suffix.lower() == ".ocz":
+            raise OutputError(f"{out}: the result is an ONNX model: write it to a .onnx file, then use 'pack'")
         check_writable(out, force=force)
     for path in reports:
         if path.suffix.lower() not in REPORTS:

@@ -28,6 +28,8 @@ COMMANDS = {
     "inspect": "Show what a model is made of: layers, parameters, MACs, bytes.",
     "verify": "Compare the outputs of one model with another's.",
     "bench": "Time models against each other.",
+    "pack": "Make an entropy-coded file of a model.",
+    "unpack": "Give a packed model back, byte for byte.",
     "zoo": "Fetch real models, run the compiler on them, check for regressions.",
 }
 """The subcommands with their help, here so that `--help` needs none of their imports."""

@@ -99,7 +99,7 @@ class DataFolder:
     def locate(self, tensor: onnx.TensorProto, nbytes: int) -> ExternalData:
         """Resolve and check a tensor's external data: in the folder, present, and as long as its shape needs."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        file = self._file(tensor.name, entries.get("location", ""))
+        file = self.file(tensor.name, entries.get("location", ""))
         offset = _whole_number(tensor.name, entries.get("offset", "0"))
         length = _whole_number(tensor.name, entries.get("length", str(nbytes)))
         if length != nbytes:
@@ -114,7 +114,8 @@ class DataFolder:
             )
         return ExternalData(file, offset, length)
 
-    def _file(self, name: str, location: str) -> DataFile:
+    def file(self, name: str, location: str) -> DataFile:
+        """The data file that tensor `name` says to lie at `location`, opened. Raises ModelError."""
         if self.path is None:
             raise ModelError(f"initializer '{name}' has external data, but the model was not loaded from a file")
         try:

@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.ir import clone, save
+from onnx_compress.compiler.ir import clone, packed, save
 from onnx_compress.compiler.ir.exporter import Store, embedded, export_graph, export_info, placeholder
 from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
@@ -45,9 +45,12 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
-        """Read a model file; weights stay in it until needed. Raises ModelError with one clear line."""
+        """Read a model file, packed or not; weights stay in it until needed. Raises ModelError with one clear line."""
         path = Path(path)
         try:
+            if packed.is_packed(path):
+                with packed.opened(path) as (proto, folder):
+                    return cls.from_proto(proto, folder, path)
             return cls.from_proto(_read(path), path.parent, path)
         except ModelError as error:
             # A name in the file may hold line breaks.

@@ -33,7 +33,7 @@ class Result:
 
 
 def load(path: str | Path) -> Model:
-    """Load an ONNX model; its weights stay in the file until they are needed. Raises ModelError."""
+    """Load an ONNX model, packed or not; its weights stay in the file until needed. Raises ModelError."""
     return Model.load(path)
 
 

@@ -24,9 +24,11 @@ SMALL = 16
 """Parameters from which a layer without MACs is worth a line."""
 
 
-def show(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None, console: Console) -> None:
-    """Print it; `sizes` are the shapes of the inputs that MACs are for."""
-    console.print(_head(model, cost, sizes))
+def show(
+    model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None, console: Console, packed: int | None = None
+) -> None:
+    """Print it; `sizes` are the shapes of the inputs that MACs are for, `packed` the bytes of the packed file."""
+    console.print(_head(model, cost, sizes, packed))
     console.print()
     if groups is not None:
         channels.show(groups, console)
@@ -50,12 +52,14 @@ def _is_small(layer: Layer) -> bool:
     return layer.macs == 0 and layer.parameters < SMALL
 
 
-def _head(model: Model, cost: Cost, sizes: Sizes) -> Table:
+def _head(model: Model, cost: Cost, sizes: Sizes, packed: int | None) -> Table:
     grid = table(header=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, text in _facts(model, cost, sizes):
         grid.add_row(label, Text(text))
+    if packed is not None:
+        grid.add_row("packed", Text(f"{quantities.size(packed)} by 'pack'"))
     return grid
 
 
@@ -137,7 +141,9 @@ def _layer_cells(layer: Layer) -> list[str]:
     return [*cells, quantities.short(layer.parameters), quantities.size(layer.bytes), quantities.short(layer.macs)]
 
 
-def document(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None) -> dict[str, Any]:
+def document(
+    model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None, packed: int | None = None
+) -> dict[str, Any]:
     """The same as plain JSON values."""
     signature = specs(model)
     found = {
@@ -155,6 +161,8 @@ def document(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | Non
         "notes": list(cost.notes),
         "layers": [_layer_document(layer) for layer in cost.layers],
     }
+    if packed is not None:
+        found["packed_bytes"] = packed
     if groups is not None:
         found["groups"] = [channels.document(group) for group in groups.groups]
     return found

@@ -10,6 +10,7 @@ import onnxruntime
 
 from onnx_compress.compiler.errors import CompressError, DataError, ModelError
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.packed import is_packed
 from onnx_compress.compiler.runtime.failures import explain
 from onnx_compress.compiler.runtime.handover import hand_over
 from onnx_compress.compiler.runtime.specs import (
@@ -70,7 +71,7 @@ def create(
     """Load a model in onnxruntime, on the CPU.
 
     Args:
-        model: a Model, a message, or the path of a file.
+        model: a Model, a message, or the path of a file, packed or not.
         threads: threads within one operator; operators run one after another.
         optimize: whether onnxruntime may fuse and fold; without it each node runs as written.
         profile: prefix of the file that records each node's time until `end_profiling`.
@@ -79,6 +80,8 @@ def create(
     Raises:
         ModelError: with the node or operator that onnxruntime objects to.
     """
+    if isinstance(model, (str, Path)) and is_packed(Path(model)):
+        model = Model.load(model)
     signature = specs(model)
     options = _options(threads, optimize=optimize, profile=profile)
     try:

@@ -1,0 +1,30 @@
+"""`onnx-compress unpack IN.ocz -o OUT.onnx`: the model that was packed, byte for byte."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from onnx_compress.compiler.errors import ModelError, OutputError
+
+A_FILE = click.Path(path_type=Path)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("path", metavar="IN.ocz", type=A_FILE)
+@click.option("-o", "--output", "out", required=True, type=A_FILE, metavar="OUT.onnx", help="The model file to write.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.onnx and its data files.")
+def unpack(*, path: Path, out: Path, force: bool) -> None:
+    """Write the model file that IN.ocz was made of, and its files of external data, if any, beside it."""
+    from onnx_compress.compiler.ir import packed
+    from onnx_compress.compiler.report import quantities
+
+    if os.path.exists(out) and os.path.exists(path) and out.samefile(path):  # Path.exists raises for long names
+        raise OutputError(f"{out} is the input: choose another name")
+    try:
+        for written in packed.unpack(path, out, force=force):
+            click.echo(f"{written}: {quantities.size(written.stat().st_size)}")
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None

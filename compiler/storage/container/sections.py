@@ -1,0 +1,102 @@
+"""The frame of a container: a head, then sections, each with its length and checksum.
+
+::
+
+    "OCZ" · format version · transform                    5 bytes
+    sections: length (varint) · bytes · CRC-32            until the end of the file
+
+The CRC of a section goes on from that of all that stands before it, so that none can be exchanged or left out.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.storage.container.wire import varint
+
+MAGIC = b"OCZ"
+FORMAT = 1
+AS_IT_IS = 0
+"""The transform of a container that holds the model's own bytes. Others are for models that are stored in another
+form and brought back to their bytes when unpacked; a reader refuses those it does not know."""
+HEAD_BYTES = len(MAGIC) + 2
+_CRC_BYTES = 4
+_MOST_VARINT = 9
+
+
+class SectionWriter:
+    """Writes head and sections to a file."""
+
+    def __init__(self, out: BinaryIO, transform: int = AS_IT_IS) -> None:
+        self._out = out
+        self._crc = 0
+        self.written = 0
+        self._put(MAGIC + bytes([FORMAT, transform]))
+
+    def write(self, data: bytes) -> None:
+        """Append a section."""
+        self._put(varint(len(data)))
+        self._put(data)
+        self._out.write(self._crc.to_bytes(_CRC_BYTES, "little"))
+        self.written += _CRC_BYTES
+
+    def _put(self, data: bytes) -> None:
+        # Without the checksums themselves: a CRC over data and their CRC is always the same.
+        self._crc = zlib.crc32(data, self._crc)
+        self._out.write(data)
+        self.written += len(data)
+
+
+class SectionReader:
+    """Reads the sections of a file one after another. Raises ModelError for any that is not whole."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+        self._crc = 0
+        head = self._take(HEAD_BYTES)
+        if not head.startswith(MAGIC):
+            raise ModelError("it is no .ocz file")
+        if head[len(MAGIC)] != FORMAT:
+            raise ModelError(f"it has format {head[len(MAGIC)]}, which this version can't read: use a newer one")
+        self.transform = head[len(MAGIC) + 1]
+        if self.transform != AS_IT_IS:
+            raise ModelError(f"it needs transform {self.transform}, which this version does not know: use a newer one")
+
+    def read(self) -> bytes:
+        """The next section."""
+        data = self._take(self._length())
+        if int.from_bytes(self._bytes(_CRC_BYTES), "little") != self._crc:
+            raise ModelError("a checksum does not match: the file is damaged")
+        return data
+
+    def rest(self) -> Iterator[bytes]:
+        """All sections that follow."""
+        while self._left:
+            yield self.read()
+
+    def _take(self, count: int) -> bytes:
+        data = self._bytes(count)
+        self._crc = zlib.crc32(data, self._crc)
+        return data
+
+    def _bytes(self, count: int) -> bytes:
+        if count > self._left:
+            raise ModelError("the file ends too early: it is truncated")
+        data = self._file.read(count)
+        if len(data) != count:
+            raise ModelError("the file ends too early: it is truncated")
+        self._left -= count
+        return data
+
+    def _length(self) -> int:
+        value = 0
+        for shift in range(0, 7 * _MOST_VARINT, 7):
+            byte = self._take(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise ModelError("a section has no valid length: the file is damaged")

@@ -1,0 +1,92 @@
+"""`pack` and `unpack` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.cli.main import main
+from tests.small_models import small_model
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    small_model("dead_channels").save(tmp_path / "in.onnx")
+    return tmp_path
+
+
+def test_a_model_is_packed_and_unpacked(folder, capsys):
+    assert main(["pack", "in.onnx", "-o", "out.ocz"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("in.onnx → out.ocz: ")
+    assert "times smaller" in said
+    assert main(["unpack", "out.ocz", "-o", "back.onnx"]) == 0
+    assert capsys.readouterr().out.startswith("back.onnx: ")
+    assert (folder / "back.onnx").read_bytes() == (folder / "in.onnx").read_bytes()
+    assert (folder / "out.ocz").stat().st_size < (folder / "in.onnx").stat().st_size
+
+
+def test_a_packed_model_is_a_model_everywhere(folder, capsys):
+    assert main(["pack", "in.onnx", "-o", "in.ocz"]) == 0
+    np.savez(folder / "data.npz", x=np.zeros((8, 3, 8, 8), np.float32))
+    assert main(["verify", "in.onnx", "in.ocz"]) == 0
+    assert main(["inspect", "in.ocz"]) == 0
+    assert main(["in.ocz", "-p", "remove-dead-channels", "-o", "small.onnx", "--data", "data.npz", "-q"]) == 0
+    assert (folder / "small.onnx").stat().st_size < (folder / "in.onnx").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["pack", "in.onnx"], "-o"),
+        (["pack", "in.onnx", "-o", "in.onnx"], "is the input"),
+        (["pack", "in.onnx", "-o", "in.onnx", "--force"], "is the input"),
+        (["pack", "in.onnx", "-o", "there.ocz"], "there.ocz exists"),
+        (["pack", "in.onnx", "-o", "gone/out.ocz"], "does not exist"),
+        (["pack", "in.onnx", "-o", "x" * 300], "File name too long"),
+        (["unpack", "there.ocz", "-o", "x" * 300], "File name too long"),
+        (["in.onnx", "-p", "simplify", "-o", "out.ocz"], "out.ocz: the result is an ONNX model"),
+        (["pack", "gone.onnx", "-o", "out.ocz"], "gone.onnx: there is no such file"),
+        (["pack", "text", "-o", "out.ocz"], "text: it is no ONNX model"),
+        (["pack", "there.ocz", "-o", "out.ocz"], "there.ocz is packed already"),
+        (["unpack", "in.onnx", "-o", "out.onnx"], "in.onnx: it is no .ocz file"),
+        (["unpack", "gone.ocz", "-o", "out.onnx"], "gone.ocz: there is no such file"),
+        (["unpack", ".", "-o", "out.onnx"], "it can't be read"),
+        (["unpack", "there.ocz", "-o", "there.ocz", "--force"], "is the input"),
+        (["unpack", "there.ocz", "-o", "in.onnx"], "in.onnx exists"),
+        (["unpack", "cut.ocz", "-o", "out.onnx"], "cut.ocz: the file ends too early: it is truncated"),
+        (["inspect", "cut.ocz"], "cut.ocz: the file ends too early"),
+    ],
+)
+def test_bad_usage_is_one_line(folder, capsys, arguments, says):
+    assert main(["pack", "in.onnx", "-o", "there.ocz"]) == 0
+    (folder / "text").write_text("no model")
+    (folder / "cut.ocz").write_bytes((folder / "there.ocz").read_bytes()[:-9])
+    capsys.readouterr()
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.splitlines()) == 1
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_inspect_says_how_small_it_would_be(folder, capsys):
+    assert main(["pack", "in.onnx", "-o", "out.ocz"]) == 0
+    size = (folder / "out.ocz").stat().st_size
+    for path in ("in.onnx", "out.ocz"):
+        capsys.readouterr()
+        assert main(["inspect", path, "--packed", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["packed_bytes"] == size
+    assert main(["inspect", "in.onnx", "--packed"]) == 0
+    assert f"packed      {size / 1000:.1f} kB by 'pack'" in capsys.readouterr().out
+
+
+def test_force_overwrites(folder):
+    for _ in range(2):
+        assert main(["pack", "in.onnx", "-o", "out.ocz", "--force"]) == 0
+        assert main(["unpack", "out.ocz", "-o", "back.onnx", "--force"]) == 0
