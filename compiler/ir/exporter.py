@@ -13,23 +13,30 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Stored, Tensor
 from onnx_compress.compiler.ir.importer import token
 from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.ir.lower import Lowered, PartConstant, lowered
+from onnx_compress.compiler.storage.program import tensor
 
 Store: TypeAlias = Callable[[Constant], onnx.TensorProto]
 
 
-def export_graph(graph: Graph, store: Store, into: onnx.GraphProto | None = None) -> onnx.GraphProto:
+def export_graph(
+    graph: Graph, store: Store, into: onnx.GraphProto | None = None, *, is_dense: bool = False
+) -> onnx.GraphProto:
     """The GraphProto of `graph`: nodes, initializers and declarations in the order of the file, new ones behind.
 
+    Weights that are stored in another form are written in it, unless `is_dense`.
     `into` is an empty message to fill, for a graph inside a larger one: weights are then copied only once.
     """
     proto = onnx.GraphProto() if into is None else into
     proto.CopyFrom(graph.header)
+    weights = Lowered(graph.initializers) if is_dense else lowered(graph)
+    proto.node.extend(weights.nodes)
     for node in graph.nodes:
         _export_node(node, proto.node.add(), store)
-    for constant in graph.initializers:
+    for constant in weights.constants:
         if isinstance(constant.stored, LazyTensor) and constant.stored.sparse is not None:
             _rename_into(proto.sparse_initializer.add(), constant.stored.sparse, constant.name)
         else:
@@ -49,6 +56,8 @@ def _rename_into(target: onnx.SparseTensorProto, source: onnx.SparseTensorProto,
 def embedded(constant: Constant) -> onnx.TensorProto:
     """The tensor with its data in it: the file's own where nothing changed it."""
     stored = constant.stored
+    if isinstance(constant, PartConstant):
+        return tensor(constant.name, constant.values)
     if isinstance(stored, LazyTensor) and not stored.is_sparse and stored.external is None:
         if stored.tensor.name == constant.name:
             return stored.tensor
@@ -61,7 +70,7 @@ def embedded(constant: Constant) -> onnx.TensorProto:
     return proto
 
 
-def _keep_notes(stored: np.ndarray | LazyTensor, proto: onnx.TensorProto) -> None:
+def _keep_notes(stored: Stored, proto: onnx.TensorProto) -> None:
     """What a tensor says beside its data (documentation, metadata) goes with it into another form."""
     if isinstance(stored, LazyTensor):
         if stored.tensor.HasField("doc_string"):

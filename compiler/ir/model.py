@@ -16,6 +16,7 @@ from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.importer import check_text, import_graph
 from onnx_compress.compiler.ir.inline import inlined
+from onnx_compress.compiler.ir.lower import lowered
 from onnx_compress.compiler.ir.stream import MESSAGE_LIMIT
 
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
@@ -105,9 +106,10 @@ class Model:
         return list(self.graph.outputs)
 
     def weight_bytes(self) -> int:
-        """Bytes of all initializers and tensor attributes as plain tensors."""
+        """Bytes of all initializers and tensor attributes in the forms in which they are stored."""
         attributes = (v for node in self.nodes() for v in node.attrs.values() if isinstance(v, Constant))
-        return int(sum(c.nbytes for c in self.constants()) + sum(c.nbytes for c in attributes))
+        written = (c for graph in self.graphs() for c in lowered(graph).constants)
+        return int(sum(c.nbytes for c in written) + sum(c.nbytes for c in attributes))
 
     def file_bytes(self) -> int:
         """Bytes that `save` would write, all files together, without writing them."""
@@ -148,7 +150,7 @@ class Model:
             raise ModelError("a text in the model is no UTF-8: the file is damaged") from None
         if proto.ir_version < LEAST_IR_OF_DEFAULTS:
             listed = {info.name for info in proto.graph.input}
-            proto.graph.input.extend(export_info(c) for c in self.graph.initializers if c.name not in listed)
+            proto.graph.input.extend(export_info(c) for c in lowered(self.graph).constants if c.name not in listed)
         return proto
 
 

@@ -1,0 +1,82 @@
+"""A weight's values as the forms look at them; each view is computed once, when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from onnx_compress.compiler.storage.structure import Structure, bits_of, positive_zero
+
+MOST_DISTINCT = 256
+SAMPLE = 1 << 14
+"""Elements whose distinct values decide quickly that a weight has too many for a codebook."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """Values of any shape and numeric type, and what is known of them."""
+
+    values: np.ndarray
+    structure: Structure | None = None
+
+    @cached_property
+    def flat(self) -> np.ndarray:
+        """[n] in row-major order, -0.0 as +0.0."""
+        return positive_zero(np.ascontiguousarray(self.values).reshape(-1))
+
+    @property
+    def size(self) -> int:
+        """n."""
+        return int(self.values.size)
+
+    @property
+    def itemsize(self) -> int:
+        """s, bytes of an element."""
+        return int(self.values.dtype.itemsize)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents."""
+        return tuple(self.values.shape)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Where the values are not zero, int64 ascending."""
+        return np.flatnonzero(self.flat)
+
+    @cached_property
+    def distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distances that occur between non-zeros, the first one's from the beginning, and how often each does."""
+        found, times = np.unique(np.diff(self.positions, prepend=0), return_counts=True)
+        return found, times
+
+    @cached_property
+    def codebook(self) -> np.ndarray | None:
+        """The distinct values, zero first where it is there, the others ascending by their bits; None beyond 256."""
+        bits = bits_of(self.flat)
+        # A step that is odd and spread over the whole: neighbours alone may all be equal.
+        some = np.unique(bits[:: max(1, bits.size // SAMPLE) | 1])
+        if len(some) > MOST_DISTINCT:
+            return None
+        if not np.array_equal(some[np.minimum(np.searchsorted(some, bits), len(some) - 1)], bits):
+            some = np.unique(bits)
+        return some.view(self.values.dtype) if 0 < len(some) <= MOST_DISTINCT else None
+
+    @cached_property
+    def symbols(self) -> np.ndarray:
+        """Places of the values in the codebook, uint8 [n]."""
+        assert self.codebook is not None
+        return np.searchsorted(bits_of(self.codebook), bits_of(self.flat)).astype(np.uint8)
+
+    @cached_property
+    def with_zero(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """A codebook that begins with zero, and the symbols of the elements that are not zero; None beyond 256."""
+        codebook = self.codebook
+        if codebook is None:
+            return None
+        symbols = self.symbols[self.positions]
+        if bits_of(codebook)[0] != 0:
+            codebook, symbols = np.concatenate([np.zeros(1, codebook.dtype), codebook]), symbols.astype(np.uint16) + 1
+        return (codebook, symbols) if len(codebook) <= MOST_DISTINCT else None

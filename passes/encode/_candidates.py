@@ -1,0 +1,48 @@
+"""Which constants of a graph may be stored in another form."""
+
+from __future__ import annotations
+
+from onnx_compress.compiler.ir.encoded import EncodedTensor
+from onnx_compress.compiler.ir.graph import Constant, Graph
+from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.storage.choose import LEAST_SAVING, STORABLE
+
+
+def candidates(graph: Graph, ctx: Context) -> list[Constant]:
+    """Initializers that are constants for certain and large enough, the largest first: it pays for what all share.
+
+    A caller may give an input another value than its initializer, and a quantization annotation names tensors of the
+    file: both stay. A weight that only excluded layers read stays too.
+    """
+    inputs = {id(tensor) for tensor in graph.inputs}
+    annotated = _annotated(graph)
+    found = [
+        c
+        for c in graph.initializers
+        if c.nbytes > LEAST_SAVING
+        and c.dtype.name in STORABLE
+        and id(c) not in inputs
+        and c.name not in annotated
+        and c.outputs
+        and not any(ctx.is_excluded(reader) for reader in c.outputs)
+    ]
+    return sorted(found, key=lambda c: -c.nbytes)
+
+
+def is_stored(constant: Constant) -> bool:
+    """Whether a constant came in another form than the plain one."""
+    return isinstance(constant.stored, EncodedTensor) or is_sparse(constant)
+
+
+def is_sparse(constant: Constant) -> bool:
+    """Whether a constant is a sparse initializer."""
+    return isinstance(constant.stored, LazyTensor) and constant.stored.is_sparse
+
+
+def _annotated(graph: Graph) -> set[str]:
+    names = set()
+    for annotation in graph.header.quantization_annotation:
+        names.add(annotation.tensor_name)
+        names.update(entry.value for entry in annotation.quant_parameter_tensor_names)
+    return names
