@@ -59,9 +59,11 @@ class Encode(Pass):
     def run(self, model: Model, ctx: Context) -> int:
         """See the class."""
         if self.form == DENSE:
-            return _to_dense(model)
+            return _to_dense(model, ctx)
         if model.opset < LEAST_OPSET or model.header.ir_version < LEAST_IR_OF_DEFAULTS:
-            ctx.skip("model", f"opset {model.opset} has not the operators that decode: at least {LEAST_OPSET} is needed")
+            ctx.skip(
+                "model", f"opset {model.opset} has not the operators that decode: at least {LEAST_OPSET} is needed"
+            )
             return 0
         bases = Bases(model)
         done = 0
@@ -95,8 +97,8 @@ class Encode(Pass):
                 return found
 
 
-def _to_dense(model: Model) -> int:
-    stored = [constant for constant in model.constants() if is_stored(constant)]
+def _to_dense(model: Model, ctx: Context) -> int:
+    stored = [constant for graph in model.graphs() for constant in candidates(graph, ctx) if is_stored(constant)]
     for constant in stored:
         store_dense(model, constant)
     return len(stored)
