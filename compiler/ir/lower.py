@@ -47,10 +47,10 @@ def lowered(graph: Graph) -> Lowered:
 
 def stored_tensors(graph: Graph) -> Iterator[tuple[Constant, EncodedTensor]]:
     """The constants of `graph` that are written as programs, bodies not among them."""
-    for encoding, members in _whole(graph).items():
+    for members in _whole(graph).values():
         for constant in members:
-            assert isinstance(constant.stored, EncodedTensor) and constant.stored.encoding is encoding
-            yield constant, constant.stored
+            if isinstance(constant.stored, EncodedTensor):
+                yield constant, constant.stored
 
 
 def program_names(program: Program) -> Iterator[str]:

@@ -5,10 +5,9 @@ Bytes: n + s·k, or n/2 + s·k.
 
 from __future__ import annotations
 
-from onnx_compress.compiler.storage import symbols
 from onnx_compress.compiler.storage.form import Form
 from onnx_compress.compiler.storage.program import Builder
-from onnx_compress.compiler.storage.symbols import NIBBLES_OPSET, Packing
+from onnx_compress.compiler.storage.symbols import INT32, NIBBLES_OPSET, Packing
 from onnx_compress.compiler.storage.weight import Weight
 
 
@@ -26,10 +25,11 @@ def _least(weight: Weight, opset: int) -> int | None:
 
 def _write(build: Builder, weight: Weight, out: str) -> None:
     packing = _packing(weight, build.opset)
-    assert packing is not None and weight.codebook is not None
-    indices = build.step("Cast", build.part("i", packing.pack(weight.symbols.reshape(weight.shape))), out=".j", to=6)
-    build.step("Gather", build.part("c", weight.codebook), indices, out=out)
+    assert packing is not None
+    assert weight.codebook is not None
+    codebook = build.part("c", weight.codebook)
+    indices = build.part("i", packing.pack(weight.symbols.reshape(weight.shape)))
+    build.step("Gather", codebook, build.step("Cast", indices, out=".j", to=INT32), out=out)
 
 
 CODEBOOK = Form("codebook", _least, _write)
-assert symbols.INT32 == 6

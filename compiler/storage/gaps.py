@@ -8,6 +8,7 @@ Bytes: (b_gap + b) / 8 · (z + fillers) + s·k.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 
@@ -27,16 +28,17 @@ DENSEST = 0.75
 
 @dataclass(frozen=True)
 class Gaps:
-    """Distances [L] below the packing's base, and `at` [L], which non-zero each belongs to; fillers have -1."""
+    """Distances [L] below a base, and `at` [L], which non-zero each belongs to; fillers have -1."""
 
-    packing: Packing
     distances: np.ndarray
     at: np.ndarray
 
     @classmethod
-    def of(cls, positions: np.ndarray, packing: Packing) -> Gaps:
-        """Those of ascending positions, of which there must be one."""
-        reach = packing.base - 1
+    def of(cls, positions: np.ndarray, base: int) -> Gaps:
+        """Those of ascending positions. Where there are none, a filler stands at place 0."""
+        if not len(positions):
+            return cls(np.zeros(1, np.int64), np.full(1, -1))
+        reach = base - 1
         raw = np.diff(positions, prepend=0)
         fillers = np.maximum(0, -(-raw // reach) - 1)
         ends = np.cumsum(fillers + 1) - 1
@@ -44,58 +46,66 @@ class Gaps:
         distances[ends] = raw - fillers * reach
         at = np.full(len(distances), -1, np.int64)
         at[ends] = np.arange(len(positions))
-        return cls(packing, distances, at)
+        return cls(distances, at)
 
     def filled(self, multiple: int) -> Gaps:
         """The same with the last symbol repeated until their number is a multiple."""
         more = -len(self.at) % multiple
         at = np.concatenate([self.at, np.full(more, self.at[-1])])
-        return Gaps(self.packing, np.concatenate([self.distances, np.zeros(more, np.int64)]), at)
+        return Gaps(np.concatenate([self.distances, np.zeros(more, np.int64)]), at)
 
 
-def count(weight: Weight, base: int) -> int:
+def best_base(weight: Weight, opset: int, indexing: Callable[[int], Packing | None]) -> tuple[int, Packing] | None:
+    """The number of symbols and the packing of distances of the fewest bytes; None where gaps never pay.
+
+    `indexing` says how so many values are indexed; None: they are written plain.
+    """
+    if not weight.size or len(weight.positions) > DENSEST * weight.size or weight.size > np.iinfo(np.int32).max:
+        return None
+    found = []
+    for base in BASES:
+        length = _count(weight, base)
+        packing, indexed = Packing.best(base, length, opset), indexing(length)
+        size = length * weight.itemsize if indexed is None else indexed.nbytes(length)
+        found.append((packing.nbytes(length) + size, base, length, packing))
+    return min(found, key=lambda one: one[:2])[2:]
+
+
+def _count(weight: Weight, base: int) -> int:
     """Symbols in `base`, fillers among them; at least one."""
     distances, times = weight.distances
     return max(1, int((np.maximum(1, -(-distances // (base - 1))) * times).sum()))
 
 
+def write_distances(build: Builder, weight: Weight, packing: Packing, multiple: int) -> tuple[Gaps, str]:
+    """Nodes that give the positions, as many as fill words of `multiple` values too; with what they stand for."""
+    gaps = Gaps.of(weight.positions, packing.base).filled(lcm(packing.per_word, multiple))
+    distances = symbols.write(build, gaps.distances, packing, "d")
+    return gaps, build.step("CumSum", distances, build.shared("i0", np.array(0, np.int32)), out=".p")
+
+
 def write_zeros(build: Builder, size: int, dtype: np.dtype) -> str:
     """Nodes that give zeros [size]."""
-    letter = {"float32": ""}.get(dtype.name, dtype.name)
-    attrs = {} if dtype == np.float32 else {"value": dtype}
-    return build.step("ConstantOfShape", build.shape(size), out=build.free(f"z{size}{letter}"), **attrs)
+    if dtype == np.float32:
+        return build.common("ConstantOfShape", build.shape(size), out=f"z{size}")
+    return build.common("ConstantOfShape", build.shape(size), out=f"z{size}{dtype.name}", value=dtype)
 
 
-def _best(weight: Weight, opset: int) -> tuple[int, int] | None:
-    """(bytes, base) of the cheapest base."""
-    if not weight.size or len(weight.positions) > DENSEST * weight.size or weight.size > np.iinfo(np.int32).max:
-        return None
-    found = []
-    for base in BASES:
-        length = count(weight, base)
-        bits = Packing.best(base, length, opset).nbytes(length)
-        found.append((bits + values.least_bytes(weight, length, opset), base))
-    return min(found)
+def _best(weight: Weight, opset: int) -> tuple[int, Packing] | None:
+    return best_base(weight, opset, lambda count: values.packing(weight, count, opset))
 
 
 def _least(weight: Weight, opset: int) -> int | None:
     best = _best(weight, opset)
-    return None if best is None else best[0]
+    return None if best is None else best[1].nbytes(best[0]) + values.least_bytes(weight, best[0], opset)
 
 
 def _write(build: Builder, weight: Weight, out: str) -> None:
     best = _best(weight, build.opset)
     assert best is not None
-    positions = weight.positions if len(weight.positions) else np.zeros(1, np.int64)
-    length = count(weight, best[1])
-    gaps = Gaps.of(positions, Packing.best(best[1], length, build.opset))
-    if not len(weight.positions):
-        gaps = Gaps(gaps.packing, gaps.distances, np.full(1, -1))
+    length, packing = best
     indexed = values.packing(weight, length, build.opset)
-    gaps = gaps.filled(lcm(gaps.packing.per_word, 1 if indexed is None else indexed.per_word))
-    distances = symbols.write(build, gaps.distances, gaps.packing, "d")
-    zero = build.shared("i0", np.array(0, np.int32))
-    places = build.step("CumSum", distances, zero, out=".p")
+    gaps, places = write_distances(build, weight, packing, 1 if indexed is None else indexed.per_word)
     updates = values.write_values(build, weight, gaps.at, indexed)
     zeros = write_zeros(build, weight.size, weight.values.dtype)
     made = build.step("ScatterElements", zeros, places, updates, out=".w")

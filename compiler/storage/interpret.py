@@ -74,7 +74,7 @@ def _reshape(_: Mapping[str, int], x: np.ndarray, shape: np.ndarray) -> np.ndarr
 def _range(_: Mapping[str, int], start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     count = -(-(int(limit) - int(start)) // int(delta))
     _allow((max(0, count),), start.dtype.itemsize)
-    return np.arange(int(start), int(limit), int(delta), start.dtype)
+    return np.arange(int(start), int(limit), int(delta)).astype(start.dtype)
 
 
 def _of_integers(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:

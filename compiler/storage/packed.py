@@ -1,7 +1,8 @@
-"""Few distinct values, several indices to a byte (or to two): Reshape(Gather(Gather(codebook, table), Cast(words))).
+"""Few distinct values, several indices to a word: `Reshape(Gather(Gather(codebook, table), Cast(words)))`.
 
-Bytes: n/m + s·k with m = ⌊log_k 256⌋: 1 bit an element for 2 values, 1.6 for 3, 2 for 4, 2.67 for 6, 4 for 16; in words
-of 16 bits 3.2 for 9 and 5.33 for 40, in words of 64 bits 4.27 for 17. Works at any opset. The table of a k is shared and computed at load.
+Bytes: n/m + s·k with m = ⌊log_k 256⌋ in words of 8 bits: 1 bit an element for 2 values, 1.6 for 3, 2 for 4, 2.67 for 6,
+4 for 16; in words of 16 bits 3.2 for 9 and 5.33 for 40, in words of 64 bits 4.27 for 17. Works at any opset. The table
+of a k is shared and computed at load.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def _least(weight: Weight, opset: int) -> int | None:
 
 def _write(build: Builder, weight: Weight, out: str) -> None:
     packing = _packing(weight)
-    assert packing is not None and weight.codebook is not None
+    assert packing is not None
+    assert weight.codebook is not None
     rows = symbols.write_lookup(build, weight.symbols, weight.codebook, packing)
     write_shaped(build, rows, -(-weight.size // packing.per_word) * packing.per_word, weight, out)
 

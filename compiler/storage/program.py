@@ -37,9 +37,8 @@ class Step:
         """The node as it is written."""
         made = onnx.NodeProto(op_type=self.op, input=self.inputs, output=self.outputs)
         for name, value in self.attrs:
-            if name == "value":
-                value = numpy_helper.from_array(np.zeros(1, value))
-            made.attribute.append(onnx.helper.make_attribute(name, value))
+            written = numpy_helper.from_array(np.zeros(1, value)) if name == "value" else value
+            made.attribute.append(onnx.helper.make_attribute(name, written))
         return made
 
 
@@ -117,15 +116,15 @@ class Builder:
         self.parts[name] = Part(name, array, is_shared=True)
         return name
 
-    def step(self, op: str, *inputs: str, out: str, count: int = 1, **attrs: Any) -> str:
+    def step(self, op: str, *inputs: str, out: str, **attrs: Any) -> str:
         """A node; `out` with a leading dot is a suffix of the base, otherwise the whole name."""
         name = self.free(self.base + out) if out.startswith(".") else out
         self.steps[name] = Step(op, inputs, (name,), tuple(sorted(attrs.items())))
         return name
 
-    def common(self, op: str, *inputs: str, out: str) -> str:
-        """A node for all programs that need it."""
-        return self.step(op, *inputs, out=self.free(out))
+    def common(self, op: str, *inputs: str, out: str, **attrs: Any) -> str:
+        """A node for all programs that need it; `out` tells what it makes."""
+        return self.step(op, *inputs, out=self.free(out), **attrs)
 
     def split(self, source: str, sizes: np.ndarray, names: tuple[str, ...]) -> None:
         """A node that cuts a vector into pieces."""

@@ -1,14 +1,14 @@
 """Finding stored weights in the graph of a file.
 
-A stored weight is an expression over constants. It is taken back only when its nodes have no names, nothing else reads
-what lies inside, the constants are called as here, and the expression, written as text with `#` for a constant, is one that a form writes; anything else
-stays the nodes it is, and works as such.
+A stored weight is an expression over constants. It is taken back only when its nodes have no names, its constants are
+called as here, nothing else reads what lies inside, and the expression, written as text with `#` for a constant, is
+one that a form writes. Anything else stays the nodes it is, and works as such.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +30,14 @@ _FORMS = {
     "codebook": r"Gather\(#,Cast\(#\)\)",
     "packed": rf"Reshape\({_ROWS.format(_LOOKUP)},#\)",
     "gaps": rf"Reshape\(ScatterElements\(ConstantOfShape\(#\),CumSum\({_SYMBOLS},#\),{_VECTOR}\),#\)",
-    "bitmask": r"Reshape\({0},#\)".format(_ROWS.format(rf"Gather\({_VECTOR},{_ONES}\)")),
+    "bitmask": r"Reshape\({},#\)".format(_ROWS.format(rf"Gather\({_VECTOR},{_ONES}\)")),
     "tile": r"Tile\(#,#\)",
 }
 _FORMS["scaled"] = r"Mul\((?:Cast\(#\)|{}|{}|{}),#\)".format(*(_FORMS[f] for f in ("codebook", "packed", "gaps")))
+_SCATTERED = rf"ScatterElements\(ConstantOfShape\(#\),CumSum\({_SYMBOLS},#\),{_SYMBOLS}\)"
+_STACKED = r"Gather\(#,(?:Split\({0},#\)|Reshape\(Split\({0},#\),#\))\)"
+_FORMS["stacked gaps"] = _STACKED.format(_SCATTERED)
+_FORMS["stacked packed"] = _STACKED.format(rf"(?:{_SYMBOLS}|Slice\({_SYMBOLS},#,#\))")
 _PATTERNS = {form: re.compile(pattern) for form, pattern in _FORMS.items()}
 
 _SHARED = r"(?:.+\.)?[isp]-?\d[-\dx]*[dw]?_*"
@@ -55,6 +59,9 @@ class Found:
     outputs: tuple[str, ...]
     parts: tuple[str, ...]
     nodes: tuple[int, ...]
+    split: int | None = None
+    """Of one of several weights that are cut from the same symbols: the node that cuts, and which piece it has."""
+    slot: int = 0
 
 
 def find(graph: onnx.GraphProto, constants: Iterable[str], read_elsewhere: set[str]) -> list[Found]:
@@ -129,7 +136,7 @@ class _Search:
         """Every stored weight; whoever shares a node or constant with something that is none is none either."""
         chosen = set(self.candidates)
         results = [name for i in self.candidates for name in self.graph.node[i].output if self._is_result(name, chosen)]
-        found = [one for one in map(self._expression, results) if one is not None]
+        found = list(self._joined([one for one in map(self._expression, results) if one is not None]))
         while True:
             taken = {i for one in found for i in one.nodes}
             kept = [one for one in found if self._is_closed(one, taken)]
@@ -137,12 +144,28 @@ class _Search:
                 return sorted(found, key=lambda one: min(self.order[name] for name in one.parts))
             found = kept
 
+    def _joined(self, found: list[Found]) -> Iterator[Found]:
+        """Those that are cut from the same symbols as one, if nobody else has a piece of these."""
+        stacks: dict[int, list[Found]] = {}
+        for one in found:
+            if one.split is None:
+                yield one
+            else:
+                stacks.setdefault(one.split, []).append(one)
+        for split, members in stacks.items():
+            members.sort(key=lambda one: one.slot)
+            if [one.slot for one in members] == list(range(len(self.graph.node[split].output))):
+                outputs = tuple(name for one in members for name in one.outputs)
+                parts = sorted({name for one in members for name in one.parts}, key=self.order.__getitem__)
+                nodes = sorted({i for one in members for i in one.nodes})
+                yield Found(members[0].form, outputs, tuple(parts), tuple(nodes))
+
     def _is_result(self, name: str, chosen: set[int]) -> bool:
         return any(i not in chosen for i in self.readers.get(name, ())) or name in self.elsewhere
 
     def _expression(self, result: str) -> Found | None:
         parts: dict[str, None] = {}
-        nodes: dict[int, None] = {}
+        nodes: dict[int, int] = {}
         text = self._text(result, parts, nodes, MOST_STEPS)
         if text is None:
             return None
@@ -150,17 +173,19 @@ class _Search:
         form = next((form for form, pattern in _PATTERNS.items() if pattern.fullmatch(text)), None)
         if form is None:
             return None
-        ordered = sorted(nodes)
-        return Found(form, (result,), tuple(sorted(parts, key=self.order.__getitem__)), tuple(ordered))
+        split = next((i for i in nodes if self.graph.node[i].op_type == "Split"), None)
+        ordered = tuple(sorted(parts, key=self.order.__getitem__))
+        form = form.removeprefix("stacked ")
+        return Found(form, (result,), ordered, tuple(sorted(nodes)), split, 0 if split is None else nodes[split])
 
-    def _text(self, name: str, parts: dict[str, None], nodes: dict[int, None], depth: int) -> str | None:
+    def _text(self, name: str, parts: dict[str, None], nodes: dict[int, int], depth: int) -> str | None:
         if name in self.order and _NAMES.fullmatch(name):
             parts[name] = None
             return "#"
         i = self.producer.get(name)
-        if i is None or depth == 0 or len(self.graph.node[i].output) != 1:
+        if i is None or depth == 0 or (len(self.graph.node[i].output) != 1 and self.graph.node[i].op_type != "Split"):
             return None
-        nodes[i] = None
+        nodes[i] = list(self.graph.node[i].output).index(name)
         inputs = [self._text(n, parts, nodes, depth - 1) for n in self.graph.node[i].input]
         return None if None in inputs else f"{self.graph.node[i].op_type}({','.join(i or '' for i in inputs)})"
 

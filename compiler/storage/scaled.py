@@ -53,14 +53,16 @@ def _least(weight: Weight, opset: int) -> int | None:
 
 def _write(build: Builder, weight: Weight, out: str) -> None:
     base = _base(weight)
-    assert base is not None and weight.structure is not None and weight.structure.scale is not None
+    assert base is not None
+    assert weight.structure is not None
+    assert weight.structure.scale is not None
     inner = f"{build.base}.x"
-    sizes = {form: form.least(base, build.opset) for form in _INNER}
-    best = min(_INNER, key=lambda form: np.inf if sizes[form] is None else sizes[form])
+    sizes = [(form.least(base, build.opset), form) for form in _INNER]
+    found = [(size, form) for size, form in sizes if size is not None]
+    least, best = min(found, key=lambda pair: pair[0], default=(base.values.nbytes, CODEBOOK))
+    kind = _integers(base, build.opset)
     plain = _least_integers(base, build.opset)
-    found = sizes[best]
-    if plain is not None and (found is None or plain <= found):
-        kind = _integers(base, build.opset)
+    if kind is not None and plain is not None and plain <= least:
         to = onnx.helper.np_dtype_to_tensor_dtype(weight.values.dtype)
         build.step("Cast", build.part("q", base.values.astype(kind)), out=inner, to=int(to))
     else:

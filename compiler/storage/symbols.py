@@ -1,9 +1,9 @@
 """Streams of small whole numbers, several to a word.
 
-m = ⌊log_k 2^bits⌋ symbols s_j < k share a word: w = Σ s_j · k^j, s_j = (w / k^j) mod k. Words of 8 and 16 bits are looked
-up in a table [2^bits, m] that all weights with the same k share and that is computed when the model is loaded. Words
-of 64 bits (of which 63 are used) come near log₂ k bits a symbol whatever k is: 4.27 for 17, 5.33 for 32, 9.14 for 500;
-they are divided apart one by one, which takes five times as long, and so are only for short streams.
+m = ⌊log_k 2^bits⌋ symbols s_j < k share a word: w = Σ s_j · k^j, s_j = (w / k^j) mod k. Words of 8 and 16 bits are
+looked up in a table [2^bits, m] that all weights with the same k share and that is computed when the model is loaded.
+Words of 64 bits (of which 63 are used) come near log₂ k bits a symbol whatever k is: 4.27 for 17, 5.33 for 32, 9.14
+for 500; they are divided apart one by one, which takes five times as long, and so are only for short streams.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Packing:
         kind = {4: np.dtype(uint4), 8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 64: np.dtype(np.int64)}[self.bits]
         if self.per_word == 1:
             return np.asarray(symbols).astype(kind)
-        wide = np.int64 if self.bits == 64 else np.uint16
+        wide = np.dtype(np.int64 if self.bits == 64 else np.uint16)
         flat = np.asarray(symbols).reshape(-1)
         words = np.zeros(-(-flat.size // self.per_word), wide)
         for j in range(self.per_word):
             digits = flat[j :: self.per_word].astype(wide)
-            words[: len(digits)] += digits * wide(self.base**j)
+            words[: len(digits)] += digits * np.asarray(self.base**j, wide)
         return words.astype(kind)
 
 

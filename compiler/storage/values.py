@@ -1,4 +1,4 @@
-"""The values of a sparse weight that are written, one after another: plain, or through a codebook that begins with 0."""
+"""The values of a sparse weight that are written one after another: plain, or through a codebook that begins with 0."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ class Weight:
 
     @property
     def size(self) -> int:
-        """n."""
+        """Elements, n."""
         return int(self.values.size)
 
     @property
     def itemsize(self) -> int:
-        """s, bytes of an element."""
+        """Bytes of an element, s."""
         return int(self.values.dtype.itemsize)
 
     @property

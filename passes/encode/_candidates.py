@@ -10,14 +10,14 @@ from onnx_compress.compiler.storage.choose import LEAST_SAVING, STORABLE
 
 
 def candidates(graph: Graph, ctx: Context) -> list[Constant]:
-    """Initializers that are constants for certain and large enough, the largest first: it pays for what all share.
+    """Initializers that are constants for certain and large enough, in the order of the file.
 
     A caller may give an input another value than its initializer, and a quantization annotation names tensors of the
     file: both stay. A weight that only excluded layers read stays too.
     """
     inputs = {id(tensor) for tensor in graph.inputs}
     annotated = _annotated(graph)
-    found = [
+    return [
         c
         for c in graph.initializers
         if c.nbytes > LEAST_SAVING
@@ -27,7 +27,6 @@ def candidates(graph: Graph, ctx: Context) -> list[Constant]:
         and c.outputs
         and not any(ctx.is_excluded(reader) for reader in c.outputs)
     ]
-    return sorted(found, key=lambda c: -c.nbytes)
 
 
 def is_stored(constant: Constant) -> bool:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx_compress.compiler.ir.graph import Constant
+from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.store import store_as, store_dense, store_sparse
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.storage.choose import FORMS, LEAST_SAVING, cheapest, dense_bytes
-from onnx_compress.compiler.storage.program import Program
+from onnx_compress.compiler.storage.choose import FORMS, LEAST_SAVING, dense_bytes
 from onnx_compress.compiler.storage.sparse import sparse_tensor
+from onnx_compress.compiler.storage.stack import Member
 from onnx_compress.compiler.storage.weight import Weight
 from onnx_compress.passes.encode._candidates import candidates, is_sparse, is_stored
 from onnx_compress.passes.encode._names import Bases, Names
+from onnx_compress.passes.encode._plan import plan
 
 LEAST_OPSET = 11
 """The first opset with CumSum and ScatterElements."""
@@ -61,40 +62,22 @@ class Encode(Pass):
         if self.form == DENSE:
             return _to_dense(model, ctx)
         if model.opset < LEAST_OPSET or model.header.ir_version < LEAST_IR_OF_DEFAULTS:
-            ctx.skip(
-                "model", f"opset {model.opset} has not the operators that decode: at least {LEAST_OPSET} is needed"
-            )
+            ctx.skip("model", f"opset {model.opset} lacks operators that decode: at least {LEAST_OPSET} is needed")
             return 0
         bases = Bases(model)
-        done = 0
-        for graph in model.graphs():
-            names = Names(bases, graph)
-            for constant in candidates(graph, ctx):
-                done += self._store(model, constant, names, bases)
-        return done
+        return sum(self._store(model, graph, bases, ctx) for graph in model.graphs())
 
-    def _store(self, model: Model, constant: Constant, names: Names, bases: Bases) -> int:
-        """Store one weight, if that pays; whether it was."""
-        if is_stored(constant) and self.form == AUTO:
-            return 0
-        weight = Weight(constant.values, constant.structure)
+    def _store(self, model: Model, graph: Graph, bases: Bases, ctx: Context) -> int:
+        """Store the weights of one graph; how many."""
+        found = [c for c in candidates(graph, ctx) if self.form != AUTO or not is_stored(c)]
         if self.form == SPARSE:
-            return _to_sparse(model, constant, weight)
-        program = self._program(model, constant, weight, names, bases)
-        if program is None:
-            return 0
-        names.add(program)
-        store_as(model, {program.outputs[0]: constant}, program)
-        return 1
-
-    def _program(self, model: Model, constant: Constant, weight: Weight, names: Names, bases: Bases) -> Program | None:
-        forms = FORMS if self.form == AUTO else tuple(form for form in FORMS if form.name == self.form)
-        base = bases.of(constant.name)
-        while True:
-            known = frozenset(names.known)
-            found = cheapest(weight, constant.name, base, model.opset, free=names.free, known=known, forms=forms)
-            if found is None or names.agree(found):
-                return found
+            return sum(_to_sparse(model, constant) for constant in found)
+        weights = {c.name: c for c in found}
+        members = [Member(c.name, bases.of(c.name), Weight(c.values, c.structure)) for c in found]
+        planned = plan(members, model.opset, Names(bases, graph), None if self.form == AUTO else self.form)
+        for one in planned:
+            store_as(model, {name: weights[name] for name in one.program.outputs}, one.program)
+        return sum(len(one.members) for one in planned)
 
 
 def _to_dense(model: Model, ctx: Context) -> int:
@@ -104,8 +87,9 @@ def _to_dense(model: Model, ctx: Context) -> int:
     return len(stored)
 
 
-def _to_sparse(model: Model, constant: Constant, weight: Weight) -> int:
+def _to_sparse(model: Model, constant: Constant) -> int:
     """Store a weight as a sparse initializer where that pays."""
+    weight = Weight(constant.values)
     sparse = sparse_tensor(weight, constant.name)
     if is_sparse(constant) or sparse.ByteSize() > dense_bytes(weight, constant.name) - LEAST_SAVING:
         return 0
