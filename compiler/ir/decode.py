@@ -28,9 +28,9 @@ class Decoded:
 
 def decoded(graph: onnx.GraphProto, folder: DataFolder) -> Decoded:
     """The stored weights of `graph`. What can't be decoded, or exceeds the limits, stays the nodes it is."""
-    made = Decoded()
+    weights = Decoded()
     if not any(recognize.is_candidate(node) for node in graph.node):
-        return made
+        return weights
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     given = {info.name for info in graph.input}
     found = recognize.find(graph, [name for name in initializers if name not in given], _read_elsewhere(graph))
@@ -41,14 +41,14 @@ def decoded(graph: onnx.GraphProto, folder: DataFolder) -> Decoded:
     for one in found:
         arrays = {name: _lazy(initializers[name], folder).load() for name in one.parts}
         try:
-            tensors = Encoding(recognize.program(graph, one, arrays)).tensors()
+            made = Encoding(recognize.program(graph, one, arrays)).tensors()
         except Undecodable:
             return Decoded()
         place = next((name for name in one.parts if uses[name] == 1), one.parts[0])
-        made.tensors.setdefault(place, []).extend(tensors.items())
-        made.constants.update(one.parts)
-        made.outputs.update(name for i in one.nodes for name in graph.node[i].output)
-    return made
+        weights.tensors.setdefault(place, []).extend((name, tensor) for name, (tensor, _) in made.items())
+        weights.constants.update(one.parts)
+        weights.outputs.update(name for i in one.nodes for name in graph.node[i].output)
+    return weights
 
 
 def _lazy(tensor: onnx.TensorProto, folder: DataFolder) -> LazyTensor:

@@ -21,14 +21,15 @@ class Encoding:
         self.constants: tuple[Any, ...] | None = None
         self._sizes: dict[str, int] = {}
 
-    def tensors(self) -> dict[str, EncodedTensor]:
-        """A tensor for each output. Raises `interpret.Undecodable`, so that decoding never fails later."""
+    def tensors(self) -> dict[str, tuple[EncodedTensor, np.ndarray]]:
+        """A tensor for each output, and what it is now. Raises `interpret.Undecodable`: never again after this."""
         made = interpret.run(self.program)
-        self._sizes = {name: array.nbytes for name, array in made.items()}
-        return {name: EncodedTensor(self, name, array.shape, array.dtype) for name, array in made.items()}
+        counted = np.count_nonzero if self.program.form == "gaps" else np.size
+        self._sizes = {name: int(counted(array)) for name, array in made.items()}
+        return {name: (EncodedTensor(self, name, array.shape, array.dtype), array) for name, array in made.items()}
 
     def share(self, output: str) -> float:
-        """The part of the program's bytes that stands for one output: as many as it has of all decoded bytes."""
+        """The part of the program's bytes that stands for one output: as many as it has of what is written."""
         return self._sizes[output] / max(1, sum(self._sizes.values()))
 
 

@@ -111,6 +111,11 @@ class Constant(gs.Constant):
         self._values = stored
 
     @property
+    def promised(self) -> Structure | None:
+        """What a pass said of the values, without looking for more."""
+        return None if isinstance(self._structure, str) else self._structure
+
+    @property
     def structure(self) -> Structure | None:
         """What is known of the values; of those of a file, what their repetition tells, found when first asked for."""
         if isinstance(self._structure, str):

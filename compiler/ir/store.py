@@ -22,9 +22,9 @@ def store_as(model: Model, weights: Mapping[str, Constant], program: Program) ->
     Raises ValueError where it does not make their values, bit by bit but for the sign of zeros.
     """
     tensors = Encoding(program).tensors()
-    for output, tensor in tensors.items():
-        _check(weights[output], tensor.load(), program.form)
-    for output, tensor in tensors.items():
+    for output, (_, values) in tensors.items():
+        _check(weights[output], values, program.form)
+    for output, (tensor, _) in tensors.items():
         weights[output].store_as(tensor)
     edit.touch(model)
 

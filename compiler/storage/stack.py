@@ -23,10 +23,12 @@ from onnx_compress.compiler.storage.program import Builder, Program
 from onnx_compress.compiler.storage.symbols import Packing
 from onnx_compress.compiler.storage.weight import Weight
 
-LARGEST = 1 << 20
+LARGEST = 1 << 19
 """Elements up to which a weight may be in a stack."""
-TOGETHER = 1 << 22
+TOGETHER = 1 << 20
 """Elements of all weights in a stack."""
+SHORT = 1 << 16
+"""Elements of a weight all of whose symbols are written, rather than those of its non-zeros."""
 FORMS = (GAPS.name, PACKED.name)
 
 
@@ -45,9 +47,9 @@ class Member:
         return 0 if found is None else len(found[0])
 
 
-def can_join(weight: Weight) -> bool:
-    """Whether a weight may be in a stack."""
-    return weight.size <= LARGEST and weight.with_zero is not None
+def can_join(weight: Weight, form: str) -> bool:
+    """Whether a weight may be in a stack of one form."""
+    return weight.size <= (LARGEST if form == GAPS.name else SHORT) and weight.with_zero is not None
 
 
 def stacked(members: Sequence[Member], form: str, opset: int, free: Callable[[str], str] = str) -> Program:

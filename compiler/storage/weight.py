@@ -53,22 +53,30 @@ class Weight:
         return found, times
 
     @cached_property
-    def codebook(self) -> np.ndarray | None:
-        """The distinct values, zero first where it is there, the others ascending by their bits; None beyond 256."""
+    def _coded(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The distinct values and the places of all elements in them, None beyond 256."""
         bits = bits_of(self.flat)
         # A step that is odd and spread over the whole: neighbours alone may all be equal.
         some = np.unique(bits[:: max(1, bits.size // SAMPLE) | 1])
         if len(some) > MOST_DISTINCT:
             return None
-        if not np.array_equal(some[np.minimum(np.searchsorted(some, bits), len(some) - 1)], bits):
-            some = np.unique(bits)
-        return some.view(self.values.dtype) if 0 < len(some) <= MOST_DISTINCT else None
+        places = np.searchsorted(some, bits)
+        if not np.array_equal(some[np.minimum(places, len(some) - 1)], bits):
+            some, places = np.unique(bits, return_inverse=True)
+        if not 0 < len(some) <= MOST_DISTINCT:
+            return None
+        return some.view(self.values.dtype), places.astype(np.uint8)
 
-    @cached_property
+    @property
+    def codebook(self) -> np.ndarray | None:
+        """The distinct values, zero first where it is there, the others ascending by their bits; None beyond 256."""
+        return None if self._coded is None else self._coded[0]
+
+    @property
     def symbols(self) -> np.ndarray:
         """Places of the values in the codebook, uint8 [n]."""
-        assert self.codebook is not None
-        return np.searchsorted(bits_of(self.codebook), bits_of(self.flat)).astype(np.uint8)
+        assert self._coded is not None
+        return self._coded[1]
 
     @cached_property
     def with_zero(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx_compress.compiler.storage import stack
@@ -10,7 +10,11 @@ from onnx_compress.compiler.storage.choose import FORMS, cheapest
 from onnx_compress.compiler.storage.form import Form
 from onnx_compress.compiler.storage.program import Program
 from onnx_compress.compiler.storage.stack import Member
+from onnx_compress.compiler.storage.symbols import Packing
 from onnx_compress.passes.encode._names import Names
+
+FEW = 1 << 13
+"""Elements up to which a weight is tried in a stack of another form than its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,62 +25,101 @@ class Planned:
     members: tuple[Member, ...]
 
 
-def plan(weights: Sequence[Member], opset: int, names: Names, form: str | None) -> list[Planned]:
-    """The forms of the fewest bytes for the weights of one graph; one that would save too little is in none.
+@dataclass(frozen=True)
+class Planner:
+    """Plans one graph, whose names are `names`; `known` are names that its file has anyway."""
 
-    With `form` each weight has this one or stays. Small weights are decoded together where that is smaller.
-    """
-    allowed = FORMS if form is None else tuple(one for one in FORMS if one.name == form)
-    agreed = set(names.known)
-    made = []
-    # The largest first: it pays for what all share.
-    for member in sorted(weights, key=lambda member: -member.weight.values.nbytes):
-        program = _single(member, opset, names, allowed)
-        if program is not None:
-            names.add(program)
-            made.append(Planned(program, (member,)))
-    place = {member: i for i, member in enumerate(weights)}
-    made.sort(key=lambda one: place[one.members[0]])
-    for kind in stack.FORMS:
-        made = _with_stack(made, kind, opset, names, frozenset(agreed))
-    return made
+    opset: int
+    names: Names
+    known: frozenset[str]
+
+    @classmethod
+    def of(cls, opset: int, names: Names) -> Planner:
+        """For a graph as it is now."""
+        return cls(opset, names, frozenset(names.known))
+
+    def plan(self, weights: Sequence[Member], form: str | None) -> list[Planned]:
+        """The forms of the fewest bytes; a weight that would save too little is in none.
+
+        With `form` each weight has this one or stays. Small weights are decoded together where that is smaller.
+        """
+        allowed = FORMS if form is None else tuple(one for one in FORMS if one.name == form)
+        made = []
+        # The largest first: it pays for what all share.
+        for member in sorted(weights, key=lambda member: -member.weight.values.nbytes):
+            program = self._alone(member, allowed)
+            if program is not None:
+                self.names.add(program)
+                made.append(Planned(program, (member,)))
+        place = {member: i for i, member in enumerate(weights)}
+        made.sort(key=lambda one: place[one.members[0]])
+        for kind in stack.FORMS:
+            made = self._with_stack(made, kind, is_only=form is not None)
+        return made
+
+    def _alone(self, member: Member, forms: tuple[Form, ...]) -> Program | None:
+        while True:
+            known = frozenset(self.names.known)
+            found = cheapest(
+                member.weight,
+                member.name,
+                member.base,
+                self.opset,
+                free=self.names.free,
+                known=known,
+                forms=forms,
+            )
+            if found is None or self.names.agree(found):
+                return found
+
+    def _with_stack(self, made: list[Planned], kind: str, *, is_only: bool) -> list[Planned]:
+        """The plan with weights joined in a stack of one form, where that is smaller.
+
+        First those that have this form, up to a number of distinct values, because one that has many makes the
+        symbols of all wider; then each small one of another form that makes the whole smaller.
+        """
+        alone = [one for one in made if len(one.members) == 1 and stack.can_join(one.members[0].weight, kind)]
+        same = [one for one in alone if one.program.form == kind]
+        if not same:
+            return made
+        best, group = made, same[:1]
+        for width in sorted(set(map(_width, same))):
+            chosen = [one for one in same if _width(one) <= width]
+            best, group = self._smaller(made, best, group, chosen, kind)
+        for one in () if is_only else alone:
+            if one not in group and one.members[0].weight.size <= FEW:
+                best, group = self._smaller(made, best, group, [*group, one], kind)
+        return best
+
+    def _smaller(
+        self, made: list[Planned], best: list[Planned], group: list[Planned], chosen: list[Planned], kind: str
+    ) -> tuple[list[Planned], list[Planned]]:
+        """The best plan so far and what is joined in it, or the one with `chosen` joined."""
+        tried = self._joined(made, [one for one in made if one in chosen], kind)
+        is_smaller = tried is not None and self.nbytes(tried) < self.nbytes(best)
+        return (tried, chosen) if tried is not None and is_smaller else (best, group)
+
+    def _joined(self, made: list[Planned], chosen: list[Planned], kind: str) -> list[Planned] | None:
+        members = tuple(one.members[0] for one in chosen)
+        if len(chosen) < 2 or sum(member.weight.size for member in members) > stack.TOGETHER:
+            return None
+        program = stack.stacked(members, kind, self.opset, self.names.free)
+        if not self.names.agree(program):
+            return None
+        joined = Planned(program, members)
+        replaced = [joined if one is chosen[0] else one for one in made]
+        return [one for one in replaced if one not in chosen]
+
+    def nbytes(self, made: list[Planned]) -> int:
+        """Bytes of all programs together, what they share once, without what the file has anyway."""
+        written, total = set(self.known), 0
+        for one in made:
+            total += one.program.nbytes(frozenset(written))
+            written.update(one.program.shared())
+        return total
 
 
-def _single(member: Member, opset: int, names: Names, forms: tuple[Form, ...]) -> Program | None:
-    while True:
-        known = frozenset(names.known)
-        found = cheapest(member.weight, member.name, member.base, opset, free=names.free, known=known, forms=forms)
-        if found is None or names.agree(found):
-            return found
-
-
-def _with_stack(made: list[Planned], kind: str, opset: int, names: Names, known: frozenset[str]) -> list[Planned]:
-    """The plan with those weights of one form joined whose joining saves most, if any does.
-
-    A weight of many distinct values makes the symbols of all wider, so they are joined up to some number of them.
-    """
-    singles = [one for one in made if one.program.form == kind and stack.can_join(one.members[0].weight)]
-    best, least = made, _bytes(made, known)
-    for most in sorted({one.members[0].distinct for one in singles}):
-        joined = [one for one in singles if one.members[0].distinct <= most]
-        size = sum(one.members[0].weight.size for one in joined)
-        if len(joined) < 2 or size > stack.TOGETHER:
-            continue
-        members = tuple(one.members[0] for one in joined)
-        program = stack.stacked(members, kind, opset, names.free)
-        if not names.agree(program):
-            continue
-        rest = [Planned(program, members) if one is joined[0] else one for one in made]
-        tried = [one for one in rest if one not in joined]
-        if _bytes(tried, known) < least:
-            best, least = tried, _bytes(tried, known)
-    return best
-
-
-def _bytes(made: Iterable[Planned], known: frozenset[str]) -> int:
-    """Bytes of all programs together, what they share once, without what the graph has anyway."""
-    written, total = set(known), 0
-    for one in made:
-        total += one.program.nbytes(frozenset(written))
-        written.update(one.program.shared())
-    return total
+def _width(one: Planned) -> int:
+    """Bits that a symbol of a weight takes, in tenths."""
+    packing = Packing.best(max(2, one.members[0].distinct), 1 << 16, 0)
+    return 10 * packing.bits // packing.per_word

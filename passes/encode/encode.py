@@ -15,7 +15,7 @@ from onnx_compress.compiler.storage.stack import Member
 from onnx_compress.compiler.storage.weight import Weight
 from onnx_compress.passes.encode._candidates import candidates, is_sparse, is_stored
 from onnx_compress.passes.encode._names import Bases, Names
-from onnx_compress.passes.encode._plan import plan
+from onnx_compress.passes.encode._plan import Planner
 
 LEAST_OPSET = 11
 """The first opset with CumSum and ScatterElements."""
@@ -73,8 +73,9 @@ class Encode(Pass):
         if self.form == SPARSE:
             return sum(_to_sparse(model, constant) for constant in found)
         weights = {c.name: c for c in found}
-        members = [Member(c.name, bases.of(c.name), Weight(c.values, c.structure)) for c in found]
-        planned = plan(members, model.opset, Names(bases, graph), None if self.form == AUTO else self.form)
+        members = [Member(c.name, bases.of(c.name), Weight(c.values, c.promised)) for c in found]
+        planner = Planner.of(model.opset, Names(bases, graph))
+        planned = planner.plan(members, None if self.form == AUTO else self.form)
         for one in planned:
             store_as(model, {name: weights[name] for name in one.program.outputs}, one.program)
         return sum(len(one.members) for one in planned)
