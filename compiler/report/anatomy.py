@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
 from onnx_compress.compiler.analysis.cost import Cost, Layer
+from onnx_compress.compiler.analysis.storage import DENSE, StoredForm, bytes_by_form
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.report import quantities
@@ -25,12 +27,26 @@ SMALL = 16
 FEW_NAMES = 2
 
 
-def show(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None, console: Console) -> None:
-    """Print it; `sizes` are the shapes of the inputs that MACs are for."""
+def show(
+    model: Model,
+    cost: Cost,
+    sizes: Sizes,
+    console: Console,
+    *,
+    groups: ChannelGroups | None = None,
+    weights: Sequence[StoredForm] | None = None,
+) -> None:
+    """Print it: the layers, or the channel groups, or the weights; `sizes` are the input shapes that MACs are for."""
     console.print(_head(model, cost, sizes))
     console.print()
-    console.print(_layers(cost) if groups is None else _groups(groups))
-    for note in _notes(cost) if groups is None else ():
+    if weights is not None:
+        console.print(_weights(weights))
+    if groups is not None:
+        console.print(_groups(groups))
+    if weights is not None or groups is not None:
+        return
+    console.print(_layers(cost))
+    for note in _notes(cost):
         console.print(hanging("!", note, "yellow"))
 
 
@@ -71,6 +87,9 @@ def _facts(model: Model, cost: Cost, sizes: Sizes) -> Iterator[tuple[str, str]]:
     share = f", {100 * zeros / cost.parameters:.0f} % of them zero" if 200 * zeros > cost.parameters else ""
     yield "parameters", f"{cost.parameters:,}{share}"
     yield "weights", ", ".join(f"{quantities.size(count)} {kind}" for kind, count in _bytes_by_type(model).items())
+    forms = bytes_by_form(model)
+    if set(forms) != {DENSE}:
+        yield "stored as", ", ".join(f"{form} {quantities.size(count)}" for form, count in forms.items())
     yield "MACs", quantities.amount(cost.macs) + _conditions(signature.inputs, sizes)
 
 
@@ -135,6 +154,22 @@ def _layer_cells(layer: Layer) -> list[str]:
     return [*cells, quantities.short(layer.parameters), quantities.size(layer.bytes), quantities.short(layer.macs)]
 
 
+def _weights(weights: Sequence[StoredForm]) -> Table:
+    grid = table()
+    grid.add_column("weight", overflow="fold")
+    grid.add_column("shape", no_wrap=True)
+    grid.add_column("stored as", no_wrap=True)
+    for heading in ("bytes", "non-zero", "values", "bits", "entropy"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for one in weights:
+        shape = "×".join(map(str, one.shape))
+        counts = quantities.short(one.nonzero), quantities.short(one.distinct)
+        grid.add_row(
+            one.name, shape, one.form, quantities.size(one.bytes), *counts, f"{one.bits:.2f}", f"{one.entropy:.2f}"
+        )
+    return grid
+
+
 def _groups(groups: ChannelGroups) -> Table:
     grid = table()
     grid.add_column("channels of", overflow="fold")
@@ -160,7 +195,14 @@ def _names(nodes: Sequence[Any]) -> str:
     return ", ".join(node.name or node.label() for node in nodes[:FEW_NAMES]) + more
 
 
-def document(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None) -> dict[str, Any]:
+def document(
+    model: Model,
+    cost: Cost,
+    sizes: Sizes,
+    *,
+    groups: ChannelGroups | None = None,
+    weights: Sequence[StoredForm] | None = None,
+) -> dict[str, Any]:
     """The same as plain JSON values."""
     signature = specs(model)
     found = {
@@ -173,6 +215,7 @@ def document(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | Non
         "nonzero": cost.nonzero,
         "bytes": cost.bytes,
         "bytes_by_type": _bytes_by_type(model),
+        "bytes_by_form": bytes_by_form(model),
         "macs": cost.macs,
         "sizes": {name: list(shape) for name, shape in sizes.items()},
         "notes": list(cost.notes),
@@ -180,6 +223,8 @@ def document(model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | Non
     }
     if groups is not None:
         found["groups"] = [_group_document(group) for group in groups.groups]
+    if weights is not None:
+        found["weights"] = [{**asdict(one), "shape": list(one.shape), "bits": one.bits} for one in weights]
     return found
 
 

@@ -9,6 +9,9 @@ from onnx_compress.compiler.storage.program import Builder
 from onnx_compress.compiler.storage.symbols import Packing
 from onnx_compress.compiler.storage.weight import Weight
 
+NODES = 90
+"""Bytes that the nodes of a codebook and its names take."""
+
 
 def packing(weight: Weight, count: int, opset: int) -> Packing | None:
     """How `count` of the weight's values are indexed; None where they are written plain."""
@@ -16,7 +19,7 @@ def packing(weight: Weight, count: int, opset: int) -> Packing | None:
         return None
     codebook = weight.with_zero[0]
     found = Packing.best(max(2, len(codebook)), count, opset)
-    return found if found.nbytes(count) + codebook.nbytes < count * weight.itemsize else None
+    return found if found.nbytes(count) + codebook.nbytes + NODES < count * weight.itemsize else None
 
 
 def least_bytes(weight: Weight, count: int, opset: int) -> int:
