@@ -23,6 +23,8 @@ from onnx_compress.compiler.storage.program import Builder, Program
 from onnx_compress.compiler.storage.symbols import Packing
 from onnx_compress.compiler.storage.weight import Weight
 
+LEAST_OPSET = 13
+"""The first opset whose Split takes sizes as an input."""
 LARGEST = 1 << 19
 """Elements up to which a weight may be in a stack."""
 TOGETHER = 1 << 20

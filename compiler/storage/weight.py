@@ -58,13 +58,15 @@ class Weight:
         bits = bits_of(self.flat)
         # A step that is odd and spread over the whole: neighbours alone may all be equal.
         some = np.unique(bits[:: max(1, bits.size // SAMPLE) | 1])
-        if len(some) > MOST_DISTINCT:
-            return None
-        places = np.searchsorted(some, bits)
-        if not np.array_equal(some[np.minimum(places, len(some) - 1)], bits):
-            some, places = np.unique(bits, return_inverse=True)
         if not 0 < len(some) <= MOST_DISTINCT:
             return None
+        places = np.searchsorted(some, bits)
+        missed = some[np.minimum(places, len(some) - 1)] != bits
+        if missed.any():
+            some = np.union1d(some, bits[missed])
+            if len(some) > MOST_DISTINCT:
+                return None
+            places = np.searchsorted(some, bits)
         return some.view(self.values.dtype), places.astype(np.uint8)
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from onnx_compress.compiler.ir.encoded import EncodedTensor
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.ir.lower import stored_tensors
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.storage.choose import LEAST_SAVING, STORABLE
 
@@ -29,9 +29,9 @@ def candidates(graph: Graph, ctx: Context) -> list[Constant]:
     ]
 
 
-def is_stored(constant: Constant) -> bool:
-    """Whether a constant came in another form than the plain one."""
-    return isinstance(constant.stored, EncodedTensor) or is_sparse(constant)
+def stored(graph: Graph) -> set[Constant]:
+    """The constants that are written in another form than the plain one."""
+    return {constant for constant, _ in stored_tensors(graph)} | {c for c in graph.initializers if is_sparse(c)}
 
 
 def is_sparse(constant: Constant) -> bool:

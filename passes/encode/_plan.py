@@ -53,7 +53,7 @@ class Planner:
                 made.append(Planned(program, (member,)))
         place = {member: i for i, member in enumerate(weights)}
         made.sort(key=lambda one: place[one.members[0]])
-        for kind in stack.FORMS:
+        for kind in stack.FORMS if self.opset >= stack.LEAST_OPSET else ():
             made = self._with_stack(made, kind, is_only=form is not None)
         return made
 

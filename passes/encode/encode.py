@@ -13,7 +13,7 @@ from onnx_compress.compiler.storage.choose import FORMS, LEAST_SAVING, dense_byt
 from onnx_compress.compiler.storage.sparse import sparse_tensor
 from onnx_compress.compiler.storage.stack import Member
 from onnx_compress.compiler.storage.weight import Weight
-from onnx_compress.passes.encode._candidates import candidates, is_sparse, is_stored
+from onnx_compress.passes.encode._candidates import candidates, is_sparse, stored
 from onnx_compress.passes.encode._names import Bases, Names
 from onnx_compress.passes.encode._plan import Planner
 
@@ -69,7 +69,8 @@ class Encode(Pass):
 
     def _store(self, model: Model, graph: Graph, bases: Bases, ctx: Context) -> int:
         """Store the weights of one graph; how many."""
-        found = [c for c in candidates(graph, ctx) if self.form != AUTO or not is_stored(c)]
+        kept = stored(graph) if self.form == AUTO else set()
+        found = [c for c in candidates(graph, ctx) if c not in kept]
         if self.form == SPARSE:
             return sum(_to_sparse(model, constant) for constant in found)
         weights = {c.name: c for c in found}
@@ -82,10 +83,10 @@ class Encode(Pass):
 
 
 def _to_dense(model: Model, ctx: Context) -> int:
-    stored = [constant for graph in model.graphs() for constant in candidates(graph, ctx) if is_stored(constant)]
-    for constant in stored:
+    found = [c for graph in model.graphs() for c in candidates(graph, ctx) if c in stored(graph)]
+    for constant in found:
         store_dense(model, constant)
-    return len(stored)
+    return len(found)
 
 
 def _to_sparse(model: Model, constant: Constant) -> int:
