@@ -38,7 +38,7 @@ def test_a_form_gives_the_weight_back(form, values, opset):
     assert least <= program.nbytes()
 
 
-@pytest.mark.parametrize("form", (GAPS, PACKED), ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [GAPS, PACKED], ids=lambda form: form.name)
 @given(arrays=st.lists(weights(), min_size=2, max_size=4), opset=opsets)
 @settings(max_examples=60, deadline=None)
 def test_a_stack_gives_all_weights_back(form, arrays, opset):

@@ -141,8 +141,8 @@ def _documented(file):
 
 
 CHANGES = [
-    _named, _read_twice, _inner_value_is_an_output, _part_is_an_input, _called_otherwise, _another_axis, _another_domain,
-    _index_out_of_range, _documented,
+    _named, _read_twice, _inner_value_is_an_output, _part_is_an_input, _called_otherwise, _another_axis,
+    _another_domain, _index_out_of_range, _documented,
 ]  # fmt: skip
 
 
