@@ -11,7 +11,10 @@ from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.lazy import LazyTensor, numpy_dtype, size_in_bytes
 from onnx_compress.compiler.ir.order import reads
 from onnx_compress.compiler.storage import recognize
-from onnx_compress.compiler.storage.interpret import Undecodable
+from onnx_compress.compiler.storage.interpret import MAX_BYTES, Undecodable
+
+MOST_TIMES = 1024
+"""Bytes of decoded weights for each byte of constants, beyond the limit of a single one: no real model has more."""
 
 
 @dataclass
@@ -38,11 +41,15 @@ def decoded(graph: onnx.GraphProto, folder: DataFolder) -> Decoded:
     for one in found:
         for name in one.parts:
             uses[name] = uses.get(name, 0) + 1
+    budget = MAX_BYTES + MOST_TIMES * sum(initializers[name].ByteSize() for name in uses)
     for one in found:
         arrays = {name: _lazy(initializers[name], folder).load() for name in one.parts}
         try:
             made = Encoding(recognize.program(graph, one, arrays)).tensors()
         except Undecodable:
+            return Decoded()
+        budget -= sum(array.nbytes for _, array in made.values())
+        if budget < 0:
             return Decoded()
         place = next((name for name in one.parts if uses[name] == 1), one.parts[0])
         weights.tensors.setdefault(place, []).extend((name, tensor) for name, (tensor, _) in made.items())

@@ -33,4 +33,4 @@ def _write(build: Builder, weight: Weight, out: str) -> None:
     write_shaped(build, made, -(-weight.size // 8) * 8, weight, out)
 
 
-BITMASK = Form("bitmask", _least, _write)
+BITMASK = Form("bitmask", _least, _write, share=lambda weight: 0.8)

@@ -19,8 +19,6 @@ FORMS: tuple[Form, ...] = (CODEBOOK, PACKED, SCALED, GAPS, TILE, BITMASK)
 """In the order in which equal ones are preferred."""
 LEAST_SAVING = 256
 """Bytes that a weight must save to be stored in another form than its own."""
-COSTLY = 0.8
-"""Share of the best other form's bytes, the dense one among them, that a bitmask may take: see there."""
 
 Free = Callable[[str], str]
 
@@ -54,11 +52,12 @@ def cheapest(
     if not is_storable(weight):
         return None
     least = {form: form.least(weight, opset) for form in forms}
-    ranked = sorted((form is BITMASK, size, forms.index(form)) for form, size in least.items() if size is not None)
+    shares = {form: form.share(weight) if len(forms) > 1 else 1.0 for form in forms}
+    ranked = sorted((-shares[form], size, forms.index(form)) for form, size in least.items() if size is not None)
     limit: float = dense_bytes(weight, name) - LEAST_SAVING
     best: Program | None = None
-    for is_costly, size, index in ranked:
-        bound = limit * COSTLY if is_costly and len(forms) > 1 else limit
+    for share, size, index in ranked:
+        bound = -share * limit
         if size > bound:
             continue
         found = written(forms[index], weight, name, base, opset, free)

@@ -13,6 +13,8 @@ from onnx_compress.compiler.storage.weight import Weight
 class Form:
     """One way to store a weight.
 
+    `share`: how much of the best other form's bytes, the dense one among them, it may take to be chosen, less than 1
+    where decoding takes long or much memory.
     `least(weight, opset)`: fewer bytes than it ever takes, without looking longer than needed; None where the weight
     can't have this form. `write(builder, weight, out)`: the program that makes the tensor called `out`.
     """
@@ -20,6 +22,7 @@ class Form:
     name: str
     least: Callable[[Weight, int], int | None]
     write: Callable[[Builder, Weight, str], None]
+    share: Callable[[Weight], float] = lambda weight: 1.0
 
 
 def write_shaped(build: Builder, rows: str, count: int, weight: Weight, out: str) -> None:

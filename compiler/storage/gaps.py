@@ -25,6 +25,11 @@ BASES = (4, 6, 9, 16, 40, 256, 65536, *(int(2 ** (63 / m)) for m in range(5, 16)
 DENSEST = 0.75
 """Share of non-zeros beyond which gaps never pay."""
 
+LIGHT = 1 << 16
+"""Elements up to which it does not matter how long a weight takes to be decoded."""
+CROWDED = 2 / 3
+"""Share of the other forms' bytes that gaps may take where more than a third is not zero: each takes memory."""
+
 
 @dataclass(frozen=True)
 class Gaps:
@@ -112,4 +117,9 @@ def _write(build: Builder, weight: Weight, out: str) -> None:
     write_shaped(build, made, weight.size, weight, out)
 
 
-GAPS = Form("gaps", _least, _write)
+def _share(weight: Weight) -> float:
+    is_light = weight.size <= LIGHT or len(weight.positions) <= weight.size // 3
+    return 1.0 if is_light else CROWDED
+
+
+GAPS = Form("gaps", _least, _write, _share)

@@ -60,6 +60,7 @@ class Names:
         wrong = [name for name, one in made if name in self.known and not _equal(one, self.known[name])]
         for name in wrong:
             del self.known[name]
+            self._taken.add(name)
         return not wrong
 
 

@@ -9,13 +9,15 @@ import pytest
 
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.store import store_as
+from onnx_compress.compiler.ir.store import store_as, store_sparse
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.storage import stack
 from onnx_compress.compiler.storage.choose import FORMS, written
+from onnx_compress.compiler.storage.sparse import sparse_tensor
 from onnx_compress.compiler.storage.stack import Member
 from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.compiler.storage.weight import Weight
+from tests.golden_run import feeds_for, run
 
 READERS = {
     "Conv": "(float[1,8,9,9] x) => (float[1,16,7,7] y) <float[16,8,3,3] w> { y = Conv (x, w) }",
@@ -83,6 +85,17 @@ def test_nothing_runs_at_inference(reader, opset, tmp_path):
         assert optimized(model, tmp_path / f"{form.name}.onnx") == expected, form.name
         done.add(form.name)
     assert done >= {form.name for form in FORMS} - {"tile"}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_sparse_initializers_load_and_run_everywhere(reader, tmp_path):
+    plain, _ = model_with(READERS[reader], 17)
+    model = plain.clone()
+    constant = next(c for c in model.constants() if c.name == "w")
+    store_sparse(model, constant, sparse_tensor(Weight(constant.values), "w"))
+    assert optimized(model, tmp_path / "sparse.onnx")[0] == optimized(plain, tmp_path / "plain.onnx")[0]
+    feeds = {name: np.ones_like(array) for name, array in feeds_for(plain).items()}
+    assert all(map(np.array_equal, run(model, feeds), run(plain, feeds)))
 
 
 @pytest.mark.parametrize("form", stack.FORMS)
