@@ -13,6 +13,9 @@ MOST_DISTINCT = 256
 SAMPLE = 1 << 14
 """Elements whose distinct values decide quickly that a weight has too many for a codebook."""
 
+FAR = 1 << 22
+"""Distances below this are counted in a table, which is faster than sorting them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Weight:
@@ -49,8 +52,13 @@ class Weight:
     @cached_property
     def distances(self) -> tuple[np.ndarray, np.ndarray]:
         """The distances that occur between non-zeros, the first one's from the beginning, and how often each does."""
-        found, times = np.unique(np.diff(self.positions, prepend=0), return_counts=True)
-        return found, times
+        raw = np.diff(self.positions, prepend=0)
+        if raw.max(initial=0) >= FAR:
+            found, times = np.unique(raw, return_counts=True)
+            return found, times
+        counts = np.bincount(raw)
+        found = np.flatnonzero(counts)
+        return found, counts[found]
 
     @cached_property
     def _coded(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
+from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.ir.store import store_as, store_dense, store_sparse
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
@@ -16,9 +17,10 @@ from onnx_compress.compiler.storage.weight import Weight
 from onnx_compress.passes.encode._candidates import candidates, is_sparse, stored
 from onnx_compress.passes.encode._names import Bases, Names
 from onnx_compress.passes.encode._plan import Planner
+from onnx_compress.passes.encode._raise import raised_twin
 
-LEAST_OPSET = 11
-"""The first opset with CumSum and ScatterElements."""
+LEAST_OPSET, RAISED_OPSET = 11, 13
+"""The first opset with CumSum and ScatterElements, and the one that older models are raised to, with Split as well."""
 AUTO, DENSE, SPARSE = "auto", "dense", "sparse"
 
 
@@ -42,8 +44,8 @@ class Encode(Pass):
 
     Bytes are counted with the nodes and names around, and a weight that saves fewer than 256 stays as it is.
     onnxruntime folds the nodes when it loads the model, so that nothing is left of them at run time; with its
-    optimizations switched off every run decodes. Needs opset 11. A weight that no pass changed keeps its form
-    unless one is asked for.
+    optimizations switched off every run decodes. A model of an opset below 11 is raised to 13 where that pays and
+    its outputs stay the same. A weight that no pass changed keeps its form unless one is asked for.
 
     Han, Mao, Dally: Deep Compression (2016). The wrong choice in front of tools that read weights from
     initializers only: `encode:form=dense` undoes it.
@@ -61,9 +63,20 @@ class Encode(Pass):
         """See the class."""
         if self.form == DENSE:
             return _to_dense(model, ctx)
-        if model.opset < LEAST_OPSET or model.header.ir_version < LEAST_IR_OF_DEFAULTS:
-            ctx.skip("model", f"opset {model.opset} lacks operators that decode: at least {LEAST_OPSET} is needed")
+        if model.opset >= LEAST_OPSET and model.header.ir_version >= LEAST_IR_OF_DEFAULTS:
+            return self._encode(model, ctx)
+        trial = model.clone()
+        if not self._encode(trial, ctx) or trial.file_bytes() > model.file_bytes() - LEAST_SAVING:
             return 0
+        raised = raised_twin(model, ctx, RAISED_OPSET)
+        if isinstance(raised, str):
+            ctx.skip("model", f"opset {model.opset} lacks operators that decode, and {raised}")
+            return 0
+        done = self._encode(raised, ctx)
+        adopt(model, raised)
+        return done
+
+    def _encode(self, model: Model, ctx: Context) -> int:
         bases = Bases(model)
         return sum(self._store(model, graph, bases, ctx) for graph in model.graphs())
 
@@ -75,7 +88,7 @@ class Encode(Pass):
             return sum(_to_sparse(model, constant) for constant in found)
         weights = {c.name: c for c in found}
         members = [Member(c.name, bases.of(c.name), Weight(c.values, c.promised)) for c in found]
-        planner = Planner.of(model.opset, Names(bases, graph))
+        planner = Planner.of(max(model.opset, LEAST_OPSET), Names(bases, graph))
         planned = planner.plan(members, None if self.form == AUTO else self.form)
         for one in planned:
             store_as(model, {name: weights[name] for name in one.program.outputs}, one.program)

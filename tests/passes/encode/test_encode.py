@@ -207,3 +207,22 @@ def test_speed():
         started = time.process_time()
         encode(model)
         assert values.size * 4e-6 / (time.process_time() - started) > 20
+
+
+@pytest.mark.parametrize("ceiling", [None, 12])
+def test_an_old_model_is_raised_where_that_pays(ceiling):
+    head = '<ir_version: 5, opset_import: ["" : 9]>'
+    model = from_text(THREE.replace(HEAD, head))
+    item = registry.find("encode")()
+    assert item.run(model, context(item, model, model.clone())) == 0
+    assert model.opset == 9
+    for constant in list(model.constants()):
+        edit.replace_values(model, constant, sparse_ones(0))
+    plain = model.clone()
+    ctx = context(item, model, model.clone())
+    ctx.opset = ceiling
+    assert item.run(model, ctx) == (3 if ceiling is None else 0)
+    assert model.opset == (13 if ceiling is None else 9)
+    assert [skip.why.partition(", and ")[2] for skip in ctx.skips] == (["opset 12 is the ceiling"] if ceiling else [])
+    feeds = feeds_for(plain)
+    assert np.array_equal(run(model, feeds)[0], run(plain, feeds)[0])
