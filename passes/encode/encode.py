@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx_compress.compiler.ir.graph import Constant, Graph
@@ -12,7 +14,7 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.storage.choose import FORMS, LEAST_SAVING, dense_bytes
 from onnx_compress.compiler.storage.sparse import sparse_tensor
-from onnx_compress.compiler.storage.stack import Member
+from onnx_compress.compiler.storage.stack import LARGEST, Member
 from onnx_compress.compiler.storage.weight import Weight
 from onnx_compress.passes.encode._candidates import candidates, is_sparse, stored
 from onnx_compress.passes.encode._names import Bases, Names
@@ -86,9 +88,17 @@ class Encode(Pass):
         found = [c for c in candidates(graph, ctx) if c not in kept]
         if self.form == SPARSE:
             return sum(_to_sparse(model, constant) for constant in found)
+        names = Names(bases, graph)
+        large = [constant for constant in found if math.prod(constant.shape) > LARGEST]
+        small = [constant for constant in found if math.prod(constant.shape) <= LARGEST]
+        # One by one where they are large, so that what is computed on the way is never there for all of them.
+        groups = [*([constant] for constant in sorted(large, key=lambda c: -c.nbytes)), small]
+        return sum(self._store_group(model, group, names, bases) for group in groups)
+
+    def _store_group(self, model: Model, found: Sequence[Constant], names: Names, bases: Bases) -> int:
         weights = {c.name: c for c in found}
         members = [Member(c.name, bases.of(c.name), Weight(c.values, c.promised)) for c in found]
-        planner = Planner.of(max(model.opset, LEAST_OPSET), Names(bases, graph))
+        planner = Planner.of(max(model.opset, LEAST_OPSET), names)
         planned = planner.plan(members, None if self.form == AUTO else self.form)
         for one in planned:
             store_as(model, {name: weights[name] for name in one.program.outputs}, one.program)
