@@ -35,7 +35,7 @@ def export_graph(
     weights = Lowered(graph.initializers) if is_dense else lowered(graph)
     proto.node.extend(weights.nodes)
     for node in graph.nodes:
-        _export_node(node, proto.node.add(), store)
+        _export_node(node, proto.node.add(), store, is_dense)
     for constant in weights.constants:
         if isinstance(constant.stored, LazyTensor) and constant.stored.sparse is not None:
             _rename_into(proto.sparse_initializer.add(), constant.stored.sparse, constant.name)
@@ -170,7 +170,7 @@ def _is_worth_declaring(tensor: Tensor, info: onnx.ValueInfoProto) -> bool:
     return tensor.dtype is not None or _is_not_tensor(info) or tensor.imported == (None, tensor.shape)
 
 
-def _export_node(node: Node, proto: onnx.NodeProto, store: Store) -> None:
+def _export_node(node: Node, proto: onnx.NodeProto, store: Store, is_dense: bool) -> None:
     if node.header is not None:
         proto.CopyFrom(node.header)
     proto.op_type = node.op
@@ -181,13 +181,13 @@ def _export_node(node: Node, proto: onnx.NodeProto, store: Store) -> None:
     if node.domain is not None:
         proto.domain = node.domain
     for name, value in node.attrs.items():
-        proto.attribute.append(_export_attribute(node, name, value, store))
+        proto.attribute.append(_export_attribute(node, name, value, store, is_dense))
 
 
-def _export_attribute(node: Node, name: str, value: Any, store: Store) -> onnx.AttributeProto:
+def _export_attribute(node: Node, name: str, value: Any, store: Store, is_dense: bool) -> onnx.AttributeProto:
     before, file = node.known.get(name, (None, None))
     if isinstance(value, Graph) or (isinstance(value, tuple) and value and isinstance(value[0], Graph)):
-        return _export_bodies(name, value, file, store)
+        return _export_bodies(name, value, file, store, is_dense)
     is_known = file is not None and before is token(value)
     if isinstance(value, Constant) and (store is not embedded or not is_known or _has_external_data(value)):
         proto = onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=store(value))
@@ -203,17 +203,19 @@ def _export_attribute(node: Node, name: str, value: Any, store: Store) -> onnx.A
     return onnx.helper.make_attribute(name, value, attr_type=_kind_of_empty(file, value))
 
 
-def _export_bodies(name: str, value: Any, file: onnx.AttributeProto | None, store: Store) -> onnx.AttributeProto:
+def _export_bodies(
+    name: str, value: Any, file: onnx.AttributeProto | None, store: Store, is_dense: bool
+) -> onnx.AttributeProto:
     proto = onnx.AttributeProto(name=name)
     if file is not None and file.HasField("doc_string"):
         proto.doc_string = file.doc_string
     if isinstance(value, Graph):
         proto.type = onnx.AttributeProto.GRAPH
-        export_graph(value, store, proto.g)
+        export_graph(value, store, proto.g, is_dense=is_dense)
     else:
         proto.type = onnx.AttributeProto.GRAPHS
         for body in value:
-            export_graph(body, store, proto.graphs.add())
+            export_graph(body, store, proto.graphs.add(), is_dense=is_dense)
     return proto
 
 

@@ -122,9 +122,12 @@ class Model:
             raise ModelError("the weights exceed 2 GiB and do not fit one message: save the model to a file instead")
         return self._export(embedded)
 
-    def skeleton(self, limit: int = PLACEHOLDER_LIMIT) -> onnx.ModelProto:
-        """The model with weights above `limit` bytes left out, for shape inference and the like."""
-        return self._export(lambda constant: placeholder(constant, limit))
+    def skeleton(self, limit: int = PLACEHOLDER_LIMIT, *, is_dense: bool = False) -> onnx.ModelProto:
+        """The model with weights above `limit` bytes left out, for shape inference and the like.
+
+        With `is_dense` it has the nodes of the graph and no others: weights stored in other forms stand as plain ones.
+        """
+        return self._export(lambda constant: placeholder(constant, limit), is_dense=is_dense)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the model to `path`, atomically; above 2 GiB the weights go into `path` + `.data`.
@@ -141,16 +144,17 @@ class Model:
         twin.version = self.version
         return twin
 
-    def _export(self, store: Store) -> onnx.ModelProto:
+    def _export(self, store: Store, *, is_dense: bool = False) -> onnx.ModelProto:
         proto = onnx.ModelProto()
         proto.CopyFrom(self.header)
         try:
-            export_graph(self.graph, store, proto.graph)
+            export_graph(self.graph, store, proto.graph, is_dense=is_dense)
         except UnicodeDecodeError:  # a doc_string, at which nobody looked before
             raise ModelError("a text in the model is no UTF-8: the file is damaged") from None
         if proto.ir_version < LEAST_IR_OF_DEFAULTS:
             listed = {info.name for info in proto.graph.input}
-            proto.graph.input.extend(export_info(c) for c in lowered(self.graph).constants if c.name not in listed)
+            written = self.graph.initializers if is_dense else lowered(self.graph).constants
+            proto.graph.input.extend(export_info(c) for c in written if c.name not in listed)
         return proto
 
 

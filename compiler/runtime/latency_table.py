@@ -100,7 +100,7 @@ def keys_of(models: Mapping[str, Model], feeds: Mapping[str, np.ndarray], thread
 
 
 def _structure(model: Model) -> str:
-    return hashlib.sha256(model.skeleton(SMALL).SerializeToString(deterministic=True)).hexdigest()
+    return hashlib.sha256(model.skeleton(SMALL, is_dense=True).SerializeToString(deterministic=True)).hexdigest()
 
 
 def machine() -> str:

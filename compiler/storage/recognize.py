@@ -16,8 +16,10 @@ import onnx
 
 from onnx_compress.compiler.storage.program import Part, Program, Step
 
-MOST_STEPS = 24
-"""Nodes of the longest form."""
+MOST_VISITS = 100
+"""Nodes of the longest expression, those that are read twice counted twice: a graph could make it endless."""
+MOST_ROUNDS = 8
+"""Times that the loss of one stored weight may take others with it."""
 
 _TABLE = "Mod(Transpose(Div(Range(#,#,#),#)),#)"
 _DIVIDED = r"Mod\(Div\(#,#\),#\)"
@@ -123,6 +125,7 @@ class _Search:
         self.producer: dict[str, int] = {}
         self.readers: dict[str, list[int]] = {}
         self.candidates: list[int] = []
+        self.visits = 0
         known = set(self.order)
         for i, node in enumerate(graph.node):
             for name in node.input:
@@ -137,12 +140,13 @@ class _Search:
         chosen = set(self.candidates)
         results = [name for i in self.candidates for name in self.graph.node[i].output if self._is_result(name, chosen)]
         found = list(self._joined([one for one in map(self._expression, results) if one is not None]))
-        while True:
+        for _ in range(MOST_ROUNDS):
             taken = {i for one in found for i in one.nodes}
             kept = [one for one in found if self._is_closed(one, taken)]
             if len(kept) == len(found):
                 return sorted(found, key=lambda one: min(self.order[name] for name in one.parts))
             found = kept
+        return []
 
     def _joined(self, found: list[Found]) -> Iterator[Found]:
         """Those that are cut from the same symbols as one, if nobody else has a piece of these."""
@@ -166,7 +170,8 @@ class _Search:
     def _expression(self, result: str) -> Found | None:
         parts: dict[str, None] = {}
         nodes: dict[int, int] = {}
-        text = self._text(result, parts, nodes, MOST_STEPS)
+        self.visits = 0
+        text = self._text(result, parts, nodes)
         if text is None:
             return None
         text = text.replace(_TABLE, "T")
@@ -178,15 +183,20 @@ class _Search:
         form = form.removeprefix("stacked ")
         return Found(form, (result,), ordered, tuple(sorted(nodes)), split, 0 if split is None else nodes[split])
 
-    def _text(self, name: str, parts: dict[str, None], nodes: dict[int, int], depth: int) -> str | None:
+    def _text(self, name: str, parts: dict[str, None], nodes: dict[int, int]) -> str | None:
         if name in self.order and _NAMES.fullmatch(name):
             parts[name] = None
             return "#"
         i = self.producer.get(name)
-        if i is None or depth == 0 or (len(self.graph.node[i].output) != 1 and self.graph.node[i].op_type != "Split"):
+        self.visits += 1
+        if (
+            i is None
+            or self.visits > MOST_VISITS
+            or (len(self.graph.node[i].output) != 1 and self.graph.node[i].op_type != "Split")
+        ):
             return None
         nodes[i] = list(self.graph.node[i].output).index(name)
-        inputs = [self._text(n, parts, nodes, depth - 1) for n in self.graph.node[i].input]
+        inputs = [self._text(n, parts, nodes) for n in self.graph.node[i].input]
         return None if None in inputs else f"{self.graph.node[i].op_type}({','.join(i or '' for i in inputs)})"
 
     def _is_closed(self, one: Found, taken: set[int]) -> bool:

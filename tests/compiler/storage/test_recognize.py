@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import pytest
@@ -163,6 +165,16 @@ def test_a_stack_that_somebody_else_has_a_piece_of_stays():
     file.graph.output.append(helper.make_empty_tensor_value_info("z"))
     model = Model.from_proto(file)
     assert not any(isinstance(constant.stored, EncodedTensor) for constant in model.constants())
+
+
+def test_an_expression_without_end_is_left_alone():
+    names = ["b.c", *(f"v{i}" for i in range(60))]
+    nodes = [helper.make_node("Mul", [a, a], [b]) for a, b in pairwise(names)]
+    output = helper.make_tensor_value_info(names[-1], 1, [2])
+    constant = numpy_helper.from_array(np.ones(2, np.float32), "b.c")
+    graph = helper.make_graph([*nodes, helper.make_node("Neg", [names[-1]], ["y"])], "g", [], [output], [constant])
+    model = Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    assert sum(1 for _ in model.nodes()) == 61
 
 
 @pytest.mark.parametrize(

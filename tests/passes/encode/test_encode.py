@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+import onnx_compress
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.encoded import EncodedTensor
@@ -15,6 +16,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.opset import raise_opset
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.pipeline import registry
+from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.storage.structure import Structure
 from tests.golden_run import context, feeds_for, run
@@ -226,3 +228,25 @@ def test_an_old_model_is_raised_where_that_pays(ceiling):
     assert [skip.why.partition(", and ")[2] for skip in ctx.skips] == (["opset 12 is the ceiling"] if ceiling else [])
     feeds = feeds_for(plain)
     assert np.array_equal(run(model, feeds)[0], run(plain, feeds)[0])
+
+
+def test_simplify_leaves_stored_weights_stored():
+    model = three()
+    encode(model)
+    loaded = Model.from_proto(model.proto())
+    item = registry.find("simplify")()
+    assert item.run(loaded, context(item, loaded, loaded.clone())) == 0
+    assert loaded.proto().SerializeToString() == model.proto().SerializeToString()
+
+
+def test_every_pipeline_ends_with_it(tmp_path):
+    model = small_model("clustered")
+    result = onnx_compress.compress(model, "simplify")
+    last = result.report.passes[-1]
+    assert (last.name, last.kept, last.changed) == ("encode", True, 3)
+    result.save(tmp_path / "small.onnx")
+    assert result.report.output.bytes == (tmp_path / "small.onnx").stat().st_size < 0.3 * model.file_bytes()
+    raw = onnx_compress.compress(model, "simplify", settings=Settings(raw=True))
+    assert [one.name for one in raw.report.passes] == ["simplify"]
+    again = onnx_compress.compress(tmp_path / "small.onnx", "simplify")
+    assert [one.changed for one in again.report.passes] == [0, 0]
