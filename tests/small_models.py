@@ -117,13 +117,14 @@ g (float[N,8,4,4] x) => (float[N,16,8,8] y)
 }
 
 
-MODELS = (*TEXTS, "dead_channels")
+MODELS = (*TEXTS, "dead_channels", "clustered")
 """The names of all of them."""
 
 
 @cache
 def _original(name: str) -> Model:
-    return _with_dead_channels() if name == "dead_channels" else from_text(_HEAD + TEXTS[name])
+    made = {"dead_channels": _with_dead_channels, "clustered": _clustered}
+    return made[name]() if name in made else from_text(_HEAD + TEXTS[name])
 
 
 def _with_dead_channels() -> Model:
@@ -135,6 +136,17 @@ def _with_dead_channels() -> Model:
         np.moveaxis(values, axis, 0)[: 10 - axis] = 0
         values[:, :, : values.shape[2] // 3] = 0
         edit.replace_values(model, weights[name], values)
+    return model
+
+
+def _clustered() -> Model:
+    """The residual net, some of whose weights have few distinct values, few non-zeros, or repeat themselves."""
+    model = from_text(_HEAD + TEXTS["residual"])
+    weights = {constant.name: constant for constant in model.constants()}
+    w2, w3, fc = (weights[name].values for name in ("w2", "w3", "fc"))
+    edit.replace_values(model, weights["w2"], np.clip(np.rint(w2 * 40), -7, 8).astype(np.float32) / 40)
+    edit.replace_values(model, weights["w3"], np.where(abs(w3) > 1.6 * w3.std(), w3, 0))
+    edit.replace_values(model, weights["fc"], np.tile(fc[:2], (5, 1)))
     return model
 
 

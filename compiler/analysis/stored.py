@@ -62,8 +62,8 @@ class StoredWeight:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all parts as plain initializers."""
-        return sum(part.nbytes for part in self.parts)
+        """Bytes of all parts in the forms in which they are stored."""
+        return sum(part.stored_bytes for part in self.parts)
 
     def nonzero(self) -> int:
         """Elements that do not stand for zero."""

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--groups", is_flag=True, help="Channel groups: what can be pruned together, and why something can't.")
+@click.option("--weights", is_flag=True, help="How each weight is stored, and the entropy of its values.")
 @click.option("--data", metavar="DATA", help="One sample of these gives dimensions that vary their sizes.")
 @click.option("--packed", is_flag=True, help="Also say how small 'pack' would make it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(*, path: Path, groups: bool, data: str | None, packed: bool, as_json: bool) -> None:
+def inspect(*, path: Path, groups: bool, weights: bool, data: str | None, packed: bool, as_json: bool) -> None:
     """Show inputs, outputs, opset, metadata, and the parameters, bytes and MACs of each layer of MODEL.
 
     MACs are for batch 1. Where inputs have other dimensions that vary, the sizes are those of a sample of
@@ -31,6 +32,7 @@ def inspect(*, path: Path, groups: bool, data: str | None, packed: bool, as_json
 
     from onnx_compress.compiler.analysis.channels import ChannelGroups
     from onnx_compress.compiler.analysis.cost import Cost
+    from onnx_compress.compiler.analysis.storage import stored_forms
     from onnx_compress.compiler.ir.model import Model
     from onnx_compress.compiler.ir.packed import packed_bytes
     from onnx_compress.compiler.report.anatomy import document, show
@@ -40,12 +42,14 @@ def inspect(*, path: Path, groups: bool, data: str | None, packed: bool, as_json
     sizes = _sizes(model, data)
     cost = Cost.of(model, sizes)
     found = ChannelGroups.of(model) if groups else None
+    stored = stored_forms(model) if weights else None
     size = packed_bytes(path) if packed else None
     if as_json:
-        click.echo(json.dumps(document(model, cost, sizes, found, size), indent=2, ensure_ascii=False))
+        content = document(model, cost, sizes, groups=found, weights=stored, packed=size)
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
     console = Console(highlight=False)
-    written(console, lambda: show(model, cost, sizes, found, console, size))
+    written(console, lambda: show(model, cost, sizes, console, groups=found, weights=stored, packed=size))
 
 
 def _sizes(model: Model, data: str | None) -> Mapping[str, Sequence[int]]:

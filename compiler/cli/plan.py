@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.manager import with_simplify
+from onnx_compress.compiler.pipeline.manager import whole
 from onnx_compress.compiler.pipeline.recipe import Recipe, Step, check_globs
 from onnx_compress.compiler.pipeline.spec import render_one
 
@@ -28,7 +28,7 @@ def show(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | N
     """Print the passes in the order they will run, the layers that each glob matches, the budget and the samples."""
     console = Console(highlight=False)
     said = _samples(model, pipeline, settings, data)
-    steps = with_simplify(pipeline.steps, settings)
+    steps = [step for part in whole(pipeline.steps, settings) for step in part]
     for number, step in enumerate(steps, 1):
         console.print(Text(f"{number}. {render_one(step.item)}", style="bold").append(_remark(step), style="not bold"))
         for rule in step.layers:

@@ -68,4 +68,5 @@ def _variable(variable: Variable) -> Variable:
 def _constant(constant: Constant) -> Constant:
     copied = Constant(constant.name, constant.stored)
     copied.info, copied.imported, copied.origin = constant.info, constant.imported, constant.origin
+    copied.share_structure(constant)
     return copied

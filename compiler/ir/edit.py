@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Origin, Tensor, Variable
-from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Origin, Stored, Tensor, Variable
+from onnx_compress.compiler.ir.lower import program_names, stored_tensors
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import input_constant
+from onnx_compress.compiler.storage.structure import Structure
 
 
 def touch(model: Model) -> None:
@@ -45,6 +46,8 @@ def names(model: Model) -> set[str]:
     found: set[str] = set()
     for graph in model.graph.graphs():
         found.update(tensor.name for tensor in (*graph.inputs, *graph.outputs, *graph.initializers))
+        for _, stored in stored_tensors(graph):
+            found.update(program_names(stored.encoding.program))
         for node in graph.nodes:
             found.add(node.name)
             found.update(out.name for out in node.outputs)
@@ -59,9 +62,11 @@ def add_constant(
     *,
     graph: Graph | None = None,
     origin: Origin | None = None,
+    structure: Structure | None = None,
 ) -> Constant:
-    """A new initializer named `base.suffix` in `graph` (default: the main one)."""
+    """A new initializer named `base.suffix` in `graph` (default: the main one), with what is known of its values."""
     constant = Constant(fresh_name(model, base, suffix), _plain(values))
+    constant.structure = structure
     if origin is not None:
         constant.origin = origin
     (graph or model.graph).initializers.append(constant)
@@ -109,12 +114,21 @@ def position(node: Node) -> int:
     return node.graph.nodes.index(node)  # a node equals itself alone
 
 
-def set_weight(model: Model, node: Node, slot: int, values: np.ndarray, *, tied: bool = False) -> Constant:
+def set_weight(
+    model: Model,
+    node: Node,
+    slot: int,
+    values: np.ndarray,
+    *,
+    tied: bool = False,
+    structure: Structure | None = None,
+) -> Constant:
     """Let `node` read `values` at input `slot`, whatever it read before.
 
     A constant that other nodes read too is copied for this one, unless `tied`: then all see the new values.
     One that hides behind Identity or a Constant node becomes an initializer. Type and shape may change; where
-    the file lists its weights among the inputs, as old ones do, the declaration there follows.
+    the file lists its weights among the inputs, as old ones do, the declaration there follows. For `structure` see
+    `replace_values`.
     """
     old = input_constant(node, slot)
     if old is None:
@@ -123,10 +137,12 @@ def set_weight(model: Model, node: Node, slot: int, values: np.ndarray, *, tied:
     assert node.graph is not None
     alone = len(uses(model, direct)) == 1 and not is_output(model, direct)
     if isinstance(direct, Constant) and (alone or tied):
-        replace_values(model, direct, values)
+        replace_values(model, direct, values, structure)
         return direct
     home = direct.inputs[0].graph if tied and direct.inputs else node.graph
-    new = add_constant(model, direct.name, node.name or node.op, values, graph=home, origin=old.origin)
+    known = old.structure if structure is None else structure
+    name = node.name or node.op
+    new = add_constant(model, direct.name, name, values, graph=home, origin=old.origin, structure=known)
     if tied:
         replace_uses(model, direct, new)
     else:
@@ -135,9 +151,15 @@ def set_weight(model: Model, node: Node, slot: int, values: np.ndarray, *, tied:
     return new
 
 
-def replace_values(model: Model, constant: Constant, values: np.ndarray) -> None:
-    """Give a constant other values, for all its readers; its declaration in the file follows."""
+def replace_values(model: Model, constant: Constant, values: np.ndarray, structure: Structure | None = None) -> None:
+    """Give a constant other values, for all its readers; its declaration in the file follows.
+
+    `structure` is what the caller promises of the new values (default: what was known of the old ones); a promise that
+    they break is dropped.
+    """
+    known = constant.structure if structure is None else structure
     constant.values_set(_plain(values))
+    constant.structure = known
     touch(model)
 
 
@@ -148,7 +170,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
     return native.reshape(array.shape)
 
 
-def freeze(model: Model, variable: Variable, values: np.ndarray | LazyTensor) -> Constant:
+def freeze(model: Model, variable: Variable, values: Stored) -> Constant:
     """Let `variable`, which is no output of a graph, be a constant of its graph from now on, under its own name.
 
     The node that computed it is left without that output; `sweep` removes it when nothing else is needed of it.

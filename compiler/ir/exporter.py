@@ -13,23 +13,30 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Stored, Tensor
 from onnx_compress.compiler.ir.importer import token
 from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.ir.lower import Lowered, PartConstant, lowered
+from onnx_compress.compiler.storage.program import tensor
 
 Store: TypeAlias = Callable[[Constant], onnx.TensorProto]
 
 
-def export_graph(graph: Graph, store: Store, into: onnx.GraphProto | None = None) -> onnx.GraphProto:
+def export_graph(
+    graph: Graph, store: Store, into: onnx.GraphProto | None = None, *, is_dense: bool = False
+) -> onnx.GraphProto:
     """The GraphProto of `graph`: nodes, initializers and declarations in the order of the file, new ones behind.
 
+    Weights that are stored in another form are written in it, unless `is_dense`.
     `into` is an empty message to fill, for a graph inside a larger one: weights are then copied only once.
     """
     proto = onnx.GraphProto() if into is None else into
     proto.CopyFrom(graph.header)
+    weights = Lowered(graph.initializers) if is_dense else lowered(graph)
+    proto.node.extend(weights.nodes)
     for node in graph.nodes:
-        _export_node(node, proto.node.add(), store)
-    for constant in graph.initializers:
+        _export_node(node, proto.node.add(), store, is_dense)
+    for constant in weights.constants:
         if isinstance(constant.stored, LazyTensor) and constant.stored.sparse is not None:
             _rename_into(proto.sparse_initializer.add(), constant.stored.sparse, constant.name)
         else:
@@ -49,6 +56,8 @@ def _rename_into(target: onnx.SparseTensorProto, source: onnx.SparseTensorProto,
 def embedded(constant: Constant) -> onnx.TensorProto:
     """The tensor with its data in it: the file's own where nothing changed it."""
     stored = constant.stored
+    if isinstance(constant, PartConstant):
+        return tensor(constant.name, constant.values)
     if isinstance(stored, LazyTensor) and not stored.is_sparse and stored.external is None:
         if stored.tensor.name == constant.name:
             return stored.tensor
@@ -61,7 +70,7 @@ def embedded(constant: Constant) -> onnx.TensorProto:
     return proto
 
 
-def _keep_notes(stored: np.ndarray | LazyTensor, proto: onnx.TensorProto) -> None:
+def _keep_notes(stored: Stored, proto: onnx.TensorProto) -> None:
     """What a tensor says beside its data (documentation, metadata) goes with it into another form."""
     if isinstance(stored, LazyTensor):
         if stored.tensor.HasField("doc_string"):
@@ -161,7 +170,7 @@ def _is_worth_declaring(tensor: Tensor, info: onnx.ValueInfoProto) -> bool:
     return tensor.dtype is not None or _is_not_tensor(info) or tensor.imported == (None, tensor.shape)
 
 
-def _export_node(node: Node, proto: onnx.NodeProto, store: Store) -> None:
+def _export_node(node: Node, proto: onnx.NodeProto, store: Store, is_dense: bool) -> None:
     if node.header is not None:
         proto.CopyFrom(node.header)
     proto.op_type = node.op
@@ -172,13 +181,13 @@ def _export_node(node: Node, proto: onnx.NodeProto, store: Store) -> None:
     if node.domain is not None:
         proto.domain = node.domain
     for name, value in node.attrs.items():
-        proto.attribute.append(_export_attribute(node, name, value, store))
+        proto.attribute.append(_export_attribute(node, name, value, store, is_dense))
 
 
-def _export_attribute(node: Node, name: str, value: Any, store: Store) -> onnx.AttributeProto:
+def _export_attribute(node: Node, name: str, value: Any, store: Store, is_dense: bool) -> onnx.AttributeProto:
     before, file = node.known.get(name, (None, None))
     if isinstance(value, Graph) or (isinstance(value, tuple) and value and isinstance(value[0], Graph)):
-        return _export_bodies(name, value, file, store)
+        return _export_bodies(name, value, file, store, is_dense)
     is_known = file is not None and before is token(value)
     if isinstance(value, Constant) and (store is not embedded or not is_known or _has_external_data(value)):
         proto = onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=store(value))
@@ -194,17 +203,19 @@ def _export_attribute(node: Node, name: str, value: Any, store: Store) -> onnx.A
     return onnx.helper.make_attribute(name, value, attr_type=_kind_of_empty(file, value))
 
 
-def _export_bodies(name: str, value: Any, file: onnx.AttributeProto | None, store: Store) -> onnx.AttributeProto:
+def _export_bodies(
+    name: str, value: Any, file: onnx.AttributeProto | None, store: Store, is_dense: bool
+) -> onnx.AttributeProto:
     proto = onnx.AttributeProto(name=name)
     if file is not None and file.HasField("doc_string"):
         proto.doc_string = file.doc_string
     if isinstance(value, Graph):
         proto.type = onnx.AttributeProto.GRAPH
-        export_graph(value, store, proto.g)
+        export_graph(value, store, proto.g, is_dense=is_dense)
     else:
         proto.type = onnx.AttributeProto.GRAPHS
         for body in value:
-            export_graph(body, store, proto.graphs.add())
+            export_graph(body, store, proto.graphs.add(), is_dense=is_dense)
     return proto
 
 

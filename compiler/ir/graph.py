@@ -16,10 +16,15 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_compress.compiler.ir.encoded import EncodedTensor
 from onnx_compress.compiler.ir.lazy import LazyTensor, size_in_bytes
+from onnx_compress.compiler.storage.structure import Structure, inferred
 
 Dim: TypeAlias = int | str | None
 Shape: TypeAlias = tuple[Dim, ...]
+_UNREAD = "unread"
+"""In place of a structure: the values come from a file, and nobody has looked at them."""
+Stored: TypeAlias = np.ndarray | LazyTensor | EncodedTensor
 
 
 @dataclass(frozen=True)
@@ -72,21 +77,26 @@ class Constant(gs.Constant):
     inputs: list[Node]
     outputs: list[Node]
 
-    def __init__(self, name: str, stored: np.ndarray | LazyTensor) -> None:
+    def __init__(self, name: str, stored: Stored) -> None:
         super().__init__(name, stored)
         self.info: onnx.ValueInfoProto | None = None
         self.imported: tuple[Any, Any] | None = None
         self.origin = Origin(name)
+        self._structure: Structure | str | None = None if isinstance(stored, np.ndarray) else _UNREAD
+
+    def share_structure(self, other: Constant) -> None:
+        """Know what is known of the values of `other`, which are the same."""
+        self._structure = other._structure
 
     @property
-    def stored(self) -> np.ndarray | LazyTensor:
-        """The array or the lazy tensor as it is, without reading it."""
+    def stored(self) -> Stored:
+        """The array, the lazy or the encoded tensor as it is, without reading it."""
         return self._values
 
     @property
     def values(self) -> np.ndarray:
         """The array, read-only; a lazy tensor is read but not kept, so memory stays bounded."""
-        if isinstance(self._values, LazyTensor):
+        if isinstance(self._values, (LazyTensor, EncodedTensor)):
             return self._values.load()
         view = self._values.view()
         view.flags.writeable = False
@@ -95,6 +105,32 @@ class Constant(gs.Constant):
     def values_set(self, values: np.ndarray) -> None:
         """Replace the array; only `edit.replace_values` calls this."""
         self._values = values
+
+    def store_as(self, stored: Stored) -> None:
+        """Keep the same values in another form; only `edit` calls this."""
+        self._values = stored
+
+    @property
+    def promised(self) -> Structure | None:
+        """What a pass said of the values, without looking for more."""
+        return None if isinstance(self._structure, str) else self._structure
+
+    @property
+    def structure(self) -> Structure | None:
+        """What is known of the values; of those of a file, what their repetition tells, found when first asked for."""
+        if isinstance(self._structure, str):
+            self._structure = inferred(self.values)
+        return self._structure
+
+    @structure.setter
+    def structure(self, known: Structure | None) -> None:
+        # A promise is checked against the values at once: a broken one would bend every later pass.
+        self._structure = None if known is None else known.true_for(self.values)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the file that stand for it in the form in which it is stored."""
+        return self._values.stored_bytes if isinstance(self._values, EncodedTensor) else self.nbytes
 
     @property
     def nbytes(self) -> int:

@@ -13,6 +13,8 @@ from typing import Any
 import onnx
 
 from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.ir.decode import Decoded, decoded
+from onnx_compress.compiler.ir.encoded import EncodedTensor
 from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.lazy import LazyTensor, numpy_dtype, size_in_bytes
@@ -42,10 +44,13 @@ def import_graph(
     graph.parent = parent
     graph.header = _graph_header(proto)
     scope: Scope = ChainMap({}) if outer is None else outer.new_child()
-    _import_initializers(graph, proto, folder, scope)
+    weights = decoded(proto, folder)
+    _import_initializers(graph, proto, folder, scope, weights)
     _import_inputs(graph, proto, scope)
     declared = {info.name: info for info in (*proto.value_info, *proto.output)}
     for node in sorted_nodes(proto, set(scope)):
+        if node.output and node.output[0] in weights.outputs:
+            continue
         graph.nodes.append(_import_node(node, graph, scope, declared, folder, depth))
     _import_outputs(graph, proto, scope)
     _import_declarations(graph, proto, scope)
@@ -62,8 +67,14 @@ def _graph_header(proto: onnx.GraphProto) -> onnx.GraphProto:
     return header
 
 
-def _import_initializers(graph: Graph, proto: onnx.GraphProto, folder: DataFolder, scope: Scope) -> None:
-    lazy = [(tensor.name, lazy_tensor(tensor, folder)) for tensor in proto.initializer]
+def _import_initializers(
+    graph: Graph, proto: onnx.GraphProto, folder: DataFolder, scope: Scope, weights: Decoded
+) -> None:
+    lazy: list[tuple[str, LazyTensor | EncodedTensor]] = []
+    for tensor in proto.initializer:
+        lazy += weights.tensors.get(tensor.name, ())
+        if tensor.name not in weights.constants:
+            lazy.append((tensor.name, lazy_tensor(tensor, folder)))
     lazy += [(sparse.values.name, LazyTensor(sparse)) for sparse in proto.sparse_initializer]
     check_text(*(name for name, _ in lazy), *(info.name for info in proto.input))
     for name, stored in lazy:
@@ -80,7 +91,7 @@ def check_text(*names: str | bytes) -> None:
         raise ModelError(f"the name {wrong!r} in it is no UTF-8 text: the file is damaged")
 
 
-def _constant(name: str, stored: LazyTensor) -> Constant:
+def _constant(name: str, stored: LazyTensor | EncodedTensor) -> Constant:
     constant = Constant(name, stored)
     constant.imported = (constant.dtype, constant.shape)
     return constant

@@ -16,6 +16,7 @@ from onnx_compress.compiler.ir.external import DataFolder
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.importer import check_text, import_graph
 from onnx_compress.compiler.ir.inline import inlined
+from onnx_compress.compiler.ir.lower import lowered
 from onnx_compress.compiler.ir.stream import MESSAGE_LIMIT
 
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
@@ -108,9 +109,10 @@ class Model:
         return list(self.graph.outputs)
 
     def weight_bytes(self) -> int:
-        """Bytes of all initializers and tensor attributes as plain tensors."""
+        """Bytes of all initializers and tensor attributes in the forms in which they are stored."""
         attributes = (v for node in self.nodes() for v in node.attrs.values() if isinstance(v, Constant))
-        return int(sum(c.nbytes for c in self.constants()) + sum(c.nbytes for c in attributes))
+        written = (c for graph in self.graphs() for c in lowered(graph).constants)
+        return int(sum(c.nbytes for c in written) + sum(c.nbytes for c in attributes))
 
     def file_bytes(self) -> int:
         """Bytes that `save` would write, all files together, without writing them."""
@@ -123,9 +125,12 @@ class Model:
             raise ModelError("the weights exceed 2 GiB and do not fit one message: save the model to a file instead")
         return self._export(embedded)
 
-    def skeleton(self, limit: int = PLACEHOLDER_LIMIT) -> onnx.ModelProto:
-        """The model with weights above `limit` bytes left out, for shape inference and the like."""
-        return self._export(lambda constant: placeholder(constant, limit))
+    def skeleton(self, limit: int = PLACEHOLDER_LIMIT, *, is_dense: bool = False) -> onnx.ModelProto:
+        """The model with weights above `limit` bytes left out, for shape inference and the like.
+
+        With `is_dense` it has the nodes of the graph and no others: weights stored in other forms stand as plain ones.
+        """
+        return self._export(lambda constant: placeholder(constant, limit), is_dense=is_dense)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the model to `path`, atomically; above 2 GiB the weights go into `path` + `.data`.
@@ -142,16 +147,17 @@ class Model:
         twin.version = self.version
         return twin
 
-    def _export(self, store: Store) -> onnx.ModelProto:
+    def _export(self, store: Store, *, is_dense: bool = False) -> onnx.ModelProto:
         proto = onnx.ModelProto()
         proto.CopyFrom(self.header)
         try:
-            export_graph(self.graph, store, proto.graph)
+            export_graph(self.graph, store, proto.graph, is_dense=is_dense)
         except UnicodeDecodeError:  # a doc_string, at which nobody looked before
             raise ModelError("a text in the model is no UTF-8: the file is damaged") from None
         if proto.ir_version < LEAST_IR_OF_DEFAULTS:
             listed = {info.name for info in proto.graph.input}
-            proto.graph.input.extend(export_info(c) for c in self.graph.initializers if c.name not in listed)
+            written = self.graph.initializers if is_dense else lowered(self.graph).constants
+            proto.graph.input.extend(export_info(c) for c in written if c.name not in listed)
         return proto
 
 

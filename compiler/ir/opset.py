@@ -50,7 +50,7 @@ def _light(model: Model) -> onnx.ModelProto:
     proto.CopyFrom(model.header)
     # Below 4 the converter knows only initializers that are inputs too, and those that passes add are not.
     proto.ir_version = max(proto.ir_version, 4)
-    graph = export_graph(model.graph, lambda c: placeholder(c, PLACEHOLDER_LIMIT))
+    graph = export_graph(model.graph, lambda c: placeholder(c, PLACEHOLDER_LIMIT), is_dense=True)
     declared = {info.name for info in graph.input}
     heavy = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     light = [t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
@@ -70,6 +70,7 @@ def _give_weights_back(model: Model, result: Model) -> None:
         stand_in = stand_ins.get(constant.name)
         if _is_heavy(constant) and isinstance(stand_in, Variable):
             twin = Constant(constant.name, constant.stored)
+            twin.share_structure(constant)
             edit.replace_uses(result, stand_in, twin)
             result.graph.initializers.append(twin)
             result.graph.inputs = [twin if t is stand_in else t for t in result.graph.inputs]

@@ -58,6 +58,7 @@ def _restore(tensor: Tensor, old: Tensor | None) -> None:
     elif isinstance(old, Constant):
         tensor.info, tensor.imported = old.info, old.imported
         if np.array_equal(tensor.values, old.values):
-            tensor.values_set(old.stored)
+            tensor.store_as(old.stored)
+            tensor.share_structure(old)
     if old is not None:
         tensor.origin = old.origin

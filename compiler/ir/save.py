@@ -17,6 +17,7 @@ from onnx_compress.compiler.ir import external
 from onnx_compress.compiler.ir.exporter import embedded, external_entry
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.ir.lower import lowered
 from onnx_compress.compiler.ir.stream import Export, serialized
 
 
@@ -106,7 +107,7 @@ def _write_data(graph: Graph, out: BinaryIO, location: str) -> dict[Constant, on
 def _weights(graph: Graph) -> Iterator[Constant]:
     """Every initializer and every tensor that stands in an attribute, bodies included."""
     for body in graph.graphs():
-        yield from body.initializers
+        yield from lowered(body).constants
         for node in body.nodes:
             yield from (value for value in node.attrs.values() if isinstance(value, Constant))
 

@@ -16,6 +16,7 @@ from onnx_compress.compiler.errors import OutputError
 from onnx_compress.compiler.ir.exporter import Store
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.ir.lower import lowered
 
 MESSAGE_LIMIT = (1 << 31) - 1
 """Bytes that one protobuf message can have."""
@@ -32,7 +33,7 @@ def serialized(graph: Graph, export: Export, store: Store) -> Iterator[bytes]:
 
     Raises OutputError before the first piece when they exceed 2 GiB.
     """
-    dense = [constant for constant in graph.initializers if not _is_sparse(constant)]
+    dense = [constant for constant in lowered(graph).constants if not _is_sparse(constant)]
     streamed = set(dense)
     model = export(lambda constant: onnx.TensorProto() if constant in streamed else store(constant))
     del model.graph.initializer[:]

@@ -84,6 +84,8 @@ class Context:
     pass_name: str
     exclude: tuple[str, ...] = ()
     overrides: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    opset: int | None = None
+    """The newest opset that the user allows; None: any."""
     skips: list[Skip] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     """What the pass wants to say in the report beside the figures (rankings, tables), as plain JSON values."""

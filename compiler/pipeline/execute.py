@@ -73,6 +73,7 @@ class Executor:
             pass_name=step.item.name,
             exclude=self.settings.exclude,
             overrides=tuple((rule.match, rule.options) for rule in step.layers),
+            opset=self.settings.opset,
             bars=self.bars,
         )
         context.run_spec = lambda text: self._run_inner(text, context)

@@ -1,6 +1,6 @@
 """The pass manager: runs a pipeline, judges every step, takes back what breaks the budget, records it all.
 
-The order is: `simplify`; the passes asked for; equal initializers merged. Lossy passes are judged at
+The order is: `simplify`; the passes asked for; equal initializers merged; `encode`. Lossy passes are judged at
 checkpoints: each by itself, or a run of them together with the repairing pass (refit, retraining) that ends
 it. What breaks the budget goes back to the checkpoint before. A strength that the user gave is kept and
 reported, unless the user set the budget too.
@@ -79,8 +79,11 @@ def compress(
     judge = HeldOut.of(model, held_out, settings)
     run = _Run(Executor(model, data, judge, settings, bars), judge, settings, model)
     try:
-        _run_all(run, with_simplify(steps, settings))
+        first, last = whole(steps, settings)
+        _run_all(run, first)
         _merge(run)
+        for step in last:
+            _run_exact(run, step)
     except PassError as error:
         error.last_good = run.model
         raise
@@ -88,11 +91,18 @@ def compress(
     return Outcome(run.model, report)
 
 
-def with_simplify(steps: Sequence[Step], settings: Settings) -> list[Step]:
-    """The steps as they will run: `simplify` in front, unless `raw` or it is there already."""
-    if settings.raw or (steps and steps[0].item.name == "simplify"):
-        return list(steps)
-    return [Step(registry.find("simplify")()), *steps]
+def whole(steps: Sequence[Step], settings: Settings) -> tuple[list[Step], list[Step]]:
+    """The steps as they will run: `simplify` in front and `encode` behind, unless `raw` or they are there already.
+
+    `encode` stands apart, because equal weights are merged before it, and no strength is searched with it applied.
+    """
+    first = list(steps)
+    last = [first.pop()] if first and first[-1].item.name == "encode" else []
+    if settings.raw:
+        return first, last
+    if not first or first[0].item.name != "simplify":
+        first = [Step(registry.find("simplify")()), *first]
+    return first, last or [Step(registry.find("encode")())]
 
 
 def segments(steps: Sequence[Step]) -> list[list[Step]]:

@@ -17,8 +17,6 @@ from onnx_compress.compiler.repair.windows import Windows
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOST_UNKNOWNS = 5120
 """Inputs of one output up to which the normal equations are solved: 200 MB each."""
-DISTINCT, REPEATS = 256, 16
-"""A weight of at most so many distinct values, each repeated so often on average, has a codebook."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def _free_weight(node: Node, slot: int) -> Constant | None:
     """The weight, if it is a plain constant whose values carry nothing that new ones would lose."""
     direct = node.inputs[slot]
     constant = constant_of(direct)
-    if constant is None or len(direct.outputs) > 1 or len(constant.outputs) > 1 or _has_codebook(constant):
+    if constant is None or len(direct.outputs) > 1 or len(constant.outputs) > 1 or _is_tied(constant):
         return None
     return constant
 
@@ -154,12 +152,10 @@ def _is_row(constant: Constant | None) -> bool:
     return constant is not None and all(size == 1 for size in constant.shape[:-1])
 
 
-def _has_codebook(constant: Constant) -> bool:
-    values = constant.values.reshape(-1)
-    some = values[: DISTINCT * REPEATS]
-    if len(np.unique(some)) > DISTINCT:
-        return False
-    return len(np.unique(values)) <= min(DISTINCT, values.size // REPEATS)
+def _is_tied(constant: Constant) -> bool:
+    """Whether elements are known to have values in common, which a solution of their own would part."""
+    known = constant.structure
+    return known is not None and any(promise is not None for promise in (known.codebook, known.period, known.scale))
 
 
 def _shift(

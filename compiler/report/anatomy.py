@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.cost import Cost, Layer
+from onnx_compress.compiler.analysis.storage import DENSE, StoredForm, bytes_by_form
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.report import channels, quantities
@@ -25,13 +27,26 @@ SMALL = 16
 
 
 def show(
-    model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None, console: Console, packed: int | None = None
+    model: Model,
+    cost: Cost,
+    sizes: Sizes,
+    console: Console,
+    *,
+    groups: ChannelGroups | None = None,
+    weights: Sequence[StoredForm] | None = None,
+    packed: int | None = None,
 ) -> None:
-    """Print it; `sizes` are the shapes of the inputs that MACs are for, `packed` the bytes of the packed file."""
+    """Print it: the layers, or the channel groups, or the weights.
+
+    `sizes` are the shapes of the inputs that MACs are for, `packed` the bytes of the packed file.
+    """
     console.print(_head(model, cost, sizes, packed))
     console.print()
+    if weights is not None:
+        console.print(_weights(weights))
     if groups is not None:
         channels.show(groups, console)
+    if weights is not None or groups is not None:
         return
     console.print(_layers(cost))
     for note in _notes(cost):
@@ -77,6 +92,9 @@ def _facts(model: Model, cost: Cost, sizes: Sizes) -> Iterator[tuple[str, str]]:
     share = f", {100 * zeros / cost.parameters:.0f} % of them zero" if 200 * zeros > cost.parameters else ""
     yield "parameters", f"{cost.parameters:,}{share}"
     yield "weights", ", ".join(f"{quantities.size(count)} {kind}" for kind, count in _bytes_by_type(model).items())
+    forms = bytes_by_form(model)
+    if set(forms) != {DENSE}:
+        yield "stored as", ", ".join(f"{form} {quantities.size(count)}" for form, count in forms.items())
     yield "MACs", quantities.amount(cost.macs) + _conditions(signature.inputs, sizes)
 
 
@@ -141,8 +159,30 @@ def _layer_cells(layer: Layer) -> list[str]:
     return [*cells, quantities.short(layer.parameters), quantities.size(layer.bytes), quantities.short(layer.macs)]
 
 
+def _weights(weights: Sequence[StoredForm]) -> Table:
+    grid = table()
+    grid.add_column("weight", overflow="fold")
+    grid.add_column("shape", no_wrap=True)
+    grid.add_column("stored as", no_wrap=True)
+    for heading in ("bytes", "non-zero", "values", "bits", "entropy"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for one in weights:
+        shape = "×".join(map(str, one.shape))
+        counts = quantities.short(one.nonzero), quantities.short(one.distinct)
+        grid.add_row(
+            one.name, shape, one.form, quantities.size(one.bytes), *counts, f"{one.bits:.2f}", f"{one.entropy:.2f}"
+        )
+    return grid
+
+
 def document(
-    model: Model, cost: Cost, sizes: Sizes, groups: ChannelGroups | None, packed: int | None = None
+    model: Model,
+    cost: Cost,
+    sizes: Sizes,
+    *,
+    groups: ChannelGroups | None = None,
+    weights: Sequence[StoredForm] | None = None,
+    packed: int | None = None,
 ) -> dict[str, Any]:
     """The same as plain JSON values."""
     signature = specs(model)
@@ -156,6 +196,7 @@ def document(
         "nonzero": cost.nonzero,
         "bytes": cost.bytes,
         "bytes_by_type": _bytes_by_type(model),
+        "bytes_by_form": bytes_by_form(model),
         "macs": cost.macs,
         "sizes": {name: list(shape) for name, shape in sizes.items()},
         "notes": list(cost.notes),
@@ -165,6 +206,8 @@ def document(
         found["packed_bytes"] = packed
     if groups is not None:
         found["groups"] = [channels.document(group) for group in groups.groups]
+    if weights is not None:
+        found["weights"] = [{**asdict(one), "shape": list(one.shape), "bits": one.bits} for one in weights]
     return found
 
 

@@ -18,6 +18,7 @@ from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.exporter import embedded, export_graph, placeholder
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.ir.lower import PartConstant, lowered
 from onnx_compress.compiler.ir.model import PLACEHOLDER_LIMIT, Model
 from onnx_compress.compiler.runtime.specs import ModelLike, as_model
 
@@ -52,7 +53,7 @@ def hand_over(model: ModelLike, outputs: Sequence[str] = ()) -> Handover:
 
 
 def _by_reference(model: Model, outputs: Sequence[str]) -> Handover:
-    heavy = {c: c.name for c in model.graph.initializers if _is_shareable(c)}
+    heavy = {c: c.name for c in lowered(model.graph).constants if _is_shareable(c)}
     proto = onnx.ModelProto()
     proto.CopyFrom(model.header)
     proto.graph.CopyFrom(export_graph(model.graph, lambda c: placeholder(c, 0) if c in heavy else embedded(c)))
@@ -66,7 +67,7 @@ def _is_shareable(constant: Constant) -> bool:
     stored = constant.stored
     if isinstance(stored, LazyTensor) and stored.is_sparse:
         return False
-    if not constant.outputs:
+    if not constant.outputs and not isinstance(constant, PartConstant):
         return False  # onnxruntime drops what nothing reads, and then refuses a reference for it
     return constant.nbytes > PLACEHOLDER_LIMIT and np.dtype(stored.dtype).char in _SHAREABLE
 

@@ -138,7 +138,7 @@ def setting_of(feeds: Mapping[str, np.ndarray], threads: int, where: str | None 
 
 def structure_of(model: Model) -> str:
     """A digest of operators, attributes and shapes; of weights only the type and shape count."""
-    return hashlib.sha256(model.skeleton(SMALL).SerializeToString(deterministic=True)).hexdigest()
+    return hashlib.sha256(model.skeleton(SMALL, is_dense=True).SerializeToString(deterministic=True)).hexdigest()
 
 
 def _is_table(content: object) -> bool:

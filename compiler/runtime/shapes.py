@@ -131,7 +131,7 @@ def _without_weights(model: Model) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.header)
     proto.graph.CopyFrom(
-        export_graph(model.graph, lambda c: placeholder(c, 0) if c in top or c in held else embedded(c))
+        export_graph(model.graph, lambda c: placeholder(c, 0) if c in top or c in held else embedded(c), is_dense=True)
     )
     _free(proto.graph)
     return proto

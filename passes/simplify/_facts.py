@@ -110,7 +110,7 @@ def has_input(node: Node, slot: int) -> bool:
 
 def _inferred(model: Model) -> onnx.GraphProto:
     """The graph with the types and shapes that ONNX's own inference derives from inputs and weights."""
-    proto = model.skeleton()
+    proto = model.skeleton(is_dense=True)
     _forget_declared(proto.graph)
     inputs = {info.name for info in proto.graph.input if proto.ir_version >= LEAST_IR_OF_DEFAULTS}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name not in inputs]

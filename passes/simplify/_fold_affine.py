@@ -19,14 +19,13 @@ from onnx_compress.compiler.ir.graph import Constant, Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.storage.structure import inferred
 from onnx_compress.passes.simplify._affine import Affine
 from onnx_compress.passes.simplify._affine_plans import PLANS, Factor
 from onnx_compress.passes.simplify._facts import LARGE, Facts, has_input
 
 COPYABLE = 1 << 14
 """Bytes up to which a weight that other layers read too is copied for a fold."""
-CLUSTERED = 256
-"""Distinct values up to which a weight of at least 16 times as many elements is taken for a clustered one."""
 
 
 def fold_into_producer(model: Model, ctx: Context, facts: Facts, node: Node, affine: Affine) -> str:
@@ -86,11 +85,8 @@ def _scaled(values: np.ndarray, factor: Factor, name: str) -> np.ndarray | str:
 
 
 def is_clustered(values: np.ndarray) -> bool:
-    """Whether a weight of rank ≥ 2 has at most CLUSTERED distinct values and 16 times as many elements."""
-    if values.ndim < 2 or np.unique(values.reshape(-1)[: 16 * CLUSTERED]).size > CLUSTERED:
-        return False
-    distinct = np.unique(values).size
-    return distinct <= CLUSTERED and values.size >= 16 * distinct
+    """Whether a weight has so few distinct values for its elements that it must have a codebook."""
+    return inferred(values) is not None
 
 
 def _refusal(facts: Facts, constant: Constant, readers: int) -> str:

@@ -167,6 +167,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(capsys):
         "1. simplify  exact\n"
         "2. quantize-int8  lossy\n"
         "   per_channel=False for 'conv*' (2): conv2, conv3\n"
+        "3. encode  exact\n"
         "left alone: 'fc' (1): fc\n"
         "left alone: 'stem' (1): stem\n"
         "budget: 0.5 points of the metric that fits\n"

@@ -7,7 +7,7 @@ import pytest
 from onnx_compress.compiler.errors import ModelError, PassError, UsageError
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline import manager
+from onnx_compress.compiler.pipeline import manager, registry
 from onnx_compress.compiler.pipeline.base import Pass
 from onnx_compress.compiler.pipeline.inputs import datasets
 from onnx_compress.compiler.pipeline.recipe import LayerRule, Step
@@ -138,10 +138,16 @@ def test_a_glob_that_matches_no_layer_is_an_error():
         run(Step(Blur(ratio=0.1), (LayerRule("gc", {"ratio": 0.2}),)))
 
 
-def test_simplify_runs_first_unless_raw():
+def test_simplify_runs_first_and_encode_last_unless_raw():
+    def names(steps, settings):
+        return tuple([step.item.name for step in part] for part in manager.whole(steps, settings))
+
     steps = [Step(Idle())]
-    assert [s.item.name for s in manager.with_simplify(steps, Settings())] == ["simplify", "idle"]
-    assert [s.item.name for s in manager.with_simplify(steps, RAW)] == ["idle"]
+    own = [*steps, Step(registry.find("encode")(form="sparse"))]
+    assert names(own, Settings()) == names(steps, Settings())
+    assert manager.whole(own, RAW)[1] == own[1:]
+    assert names(steps, Settings()) == (["simplify", "idle"], ["encode"])
+    assert names(steps, RAW) == (["idle"], [])
 
 
 def test_an_opset_ceiling_is_held():

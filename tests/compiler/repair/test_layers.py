@@ -14,6 +14,7 @@ from onnx_compress.compiler.repair.recognize import Seen, View, recognize
 from onnx_compress.compiler.runtime.capture import Capture
 from onnx_compress.compiler.runtime.data import load
 from onnx_compress.compiler.runtime.specs import specs
+from onnx_compress.compiler.storage.structure import Structure
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 
@@ -203,7 +204,8 @@ def test_a_codebook_stays():
 
     layer, _, model = recognized("g (float[N,64] x) => (float[N,32] y) <float[64,32] w> { y = Gemm (x, w) }")
     assert layer.free == "weights"
-    edit.set_weight(model, layer.node, 1, np.sign(layer.weights()[0]).astype(np.float32))
+    signs = np.sign(layer.weights()[0]).astype(np.float32)
+    edit.set_weight(model, layer.node, 1, signs, structure=Structure.tied(signs))
     arrays = values_of(model)
     seen = {name: Seen(array.shape, array.dtype) for name, array in arrays.items()}
     again = recognize(layer.node, View(model, static_values(model), seen))

@@ -1,0 +1,100 @@
+"""A weight's values as the forms look at them; each view is computed once, when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from onnx_compress.compiler.storage.structure import Structure, bits_of, positive_zero
+
+MOST_DISTINCT = 256
+SAMPLE = 1 << 14
+"""Elements whose distinct values decide quickly that a weight has too many for a codebook."""
+
+FAR = 1 << 22
+"""Distances below this are counted in a table, which is faster than sorting them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """Values of any shape and numeric type, and what is known of them."""
+
+    values: np.ndarray
+    structure: Structure | None = None
+
+    @cached_property
+    def flat(self) -> np.ndarray:
+        """[n] in row-major order, -0.0 as +0.0."""
+        return positive_zero(np.ascontiguousarray(self.values).reshape(-1))
+
+    @property
+    def size(self) -> int:
+        """Elements, n."""
+        return int(self.values.size)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element, s."""
+        return int(self.values.dtype.itemsize)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents."""
+        return tuple(self.values.shape)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Where the values are not zero, int64 ascending."""
+        return np.flatnonzero(self.flat)
+
+    @cached_property
+    def distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distances that occur between non-zeros, the first one's from the beginning, and how often each does."""
+        raw = np.diff(self.positions, prepend=0)
+        if raw.max(initial=0) >= FAR:
+            found, times = np.unique(raw, return_counts=True)
+            return found, times
+        counts = np.bincount(raw)
+        found = np.flatnonzero(counts)
+        return found, counts[found]
+
+    @cached_property
+    def _coded(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The distinct values and the places of all elements in them, None beyond 256."""
+        bits = bits_of(self.flat)
+        # A step that is odd and spread over the whole: neighbours alone may all be equal.
+        some = np.unique(bits[:: max(1, bits.size // SAMPLE) | 1])
+        if not 0 < len(some) <= MOST_DISTINCT:
+            return None
+        places = np.searchsorted(some, bits)
+        missed = some[np.minimum(places, len(some) - 1)] != bits
+        if missed.any():
+            some = np.union1d(some, bits[missed])
+            if len(some) > MOST_DISTINCT:
+                return None
+            places = np.searchsorted(some, bits)
+        return some.view(self.values.dtype), places.astype(np.uint8)
+
+    @property
+    def codebook(self) -> np.ndarray | None:
+        """The distinct values, zero first where it is there, the others ascending by their bits; None beyond 256."""
+        return None if self._coded is None else self._coded[0]
+
+    @property
+    def symbols(self) -> np.ndarray:
+        """Places of the values in the codebook, uint8 [n]."""
+        assert self._coded is not None
+        return self._coded[1]
+
+    @cached_property
+    def with_zero(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """A codebook that begins with zero, and the symbols of the elements that are not zero; None beyond 256."""
+        codebook = self.codebook
+        if codebook is None:
+            return None
+        symbols = self.symbols[self.positions]
+        if bits_of(codebook)[0] != 0:
+            codebook, symbols = np.concatenate([np.zeros(1, codebook.dtype), codebook]), symbols.astype(np.uint16) + 1
+        return (codebook, symbols) if len(codebook) <= MOST_DISTINCT else None

@@ -1,0 +1,150 @@
+"""Every form gives back every weight, bit by bit, in NumPy and in onnxruntime, and says truly what it costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnx_compress.compiler.storage import choose, interpret, stack
+from onnx_compress.compiler.storage.choose import FORMS, cheapest, dense_bytes, written
+from onnx_compress.compiler.storage.gaps import GAPS
+from onnx_compress.compiler.storage.packed import PACKED
+from onnx_compress.compiler.storage.scaled import SCALED
+from onnx_compress.compiler.storage.sparse import sparse_tensor
+from onnx_compress.compiler.storage.stack import Member
+from onnx_compress.compiler.storage.structure import Structure, positive_zero
+from onnx_compress.compiler.storage.tile import TILE
+from onnx_compress.compiler.storage.weight import Weight
+from tests.compiler.storage.weights import model_of, run_in_onnxruntime, same, weights
+
+opsets = st.sampled_from((11, 13, 21))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@given(values=weights(), opset=opsets)
+@settings(max_examples=60, deadline=None)
+def test_a_form_gives_the_weight_back(form, values, opset):
+    weight = Weight(values)
+    least = form.least(weight, opset)
+    if least is None:
+        return
+    program = written(form, weight, "w", "b", opset)
+    expected = positive_zero(values)
+    assert same(interpret.run(program)["w"], expected)
+    assert same(run_in_onnxruntime(program, opset)[0], expected)
+    assert least <= program.nbytes()
+
+
+@pytest.mark.parametrize("form", [GAPS, PACKED], ids=lambda form: form.name)
+@given(arrays=st.lists(weights(), min_size=2, max_size=4), opset=opsets)
+@settings(max_examples=60, deadline=None)
+def test_a_stack_gives_all_weights_back(form, arrays, opset):
+    members = [Member(f"w{i}", f"b{i}", Weight(values)) for i, values in enumerate(arrays)]
+    if opset < stack.LEAST_OPSET or not all(stack.can_join(member.weight, form.name) for member in members):
+        return
+    if form is GAPS and sum(np.count_nonzero(a) for a in arrays) > 0.75 * sum(a.size for a in arrays):
+        return
+    program = stack.stacked(members, form.name, opset)
+    expected = [positive_zero(values) for values in arrays]
+    assert all(map(same, interpret.run(program).values(), expected))
+    assert all(map(same, run_in_onnxruntime(program, opset), expected))
+
+
+@given(
+    codes=st.lists(st.integers(-7, 7), min_size=24, max_size=24),
+    scale=st.lists(st.floats(2**-10, 1000, width=32), min_size=4, max_size=4),
+    opset=opsets,
+)
+@settings(max_examples=60, deadline=None)
+def test_scaled_weights_come_back(codes, scale, opset):
+    scales = np.array(scale, np.float32).reshape(4, 1, 1)
+    values = np.array(codes, np.float32).reshape(4, 2, 3) * scales
+    structure = Structure(scale=scales).true_for(values)
+    assert structure is not None
+    program = written(SCALED, Weight(values, structure), "w", "b", opset)
+    assert same(interpret.run(program)["w"], positive_zero(values))
+    assert same(run_in_onnxruntime(program, opset)[0], positive_zero(values))
+
+
+def test_a_scale_over_a_codebook():
+    rng = np.random.default_rng(0)
+    scales = rng.uniform(0.5, 2, (64, 1)).astype(np.float32)
+    codebook = np.sort(rng.standard_normal(16)).astype(np.float32)
+    values = rng.choice(codebook, (64, 64)) * scales
+    structure = Structure(codebook=codebook, scale=scales).true_for(values)
+    program = cheapest(Weight(values, structure), "w", "b", 17)
+    assert program is not None
+    assert program.form == "scaled"
+    assert program.nbytes() < 64 * 64 / 2 + 64 * 4 + 16 * 4 + 400
+    assert same(run_in_onnxruntime(program, 17)[0], values)
+    assert cheapest(Weight(values), "w", "b", 17) is None
+
+
+@pytest.mark.parametrize(
+    ("density", "values", "form"),
+    [(1, 2, "packed"), (1, 16, "packed"), (1, 200, "codebook"), (0.08, 16, "gaps"), (0.1, 0, "gaps"), (1, 0, None)],
+)
+def test_the_cheapest_form(density, values, form):
+    rng = np.random.default_rng(0)
+    shape = (64, 32, 3, 3)
+    array = rng.choice(rng.standard_normal(values), shape) if values else rng.standard_normal(shape)
+    weight = Weight((array * (rng.random(shape) < density)).astype(np.float32))
+    program = cheapest(weight, "w", "b", 17)
+    assert (None if program is None else program.form) == form
+    if program is not None:
+        others = [written(f, weight, "w", "b", 17).nbytes() for f in FORMS if f.least(weight, 17) is not None]
+        assert program.nbytes() == min(others)
+
+
+def test_the_size_that_is_told_is_the_size_in_the_file():
+    weight = Weight((np.arange(4096).reshape(64, 64) % 5).astype(np.float32))
+    for form in FORMS:
+        if form.least(weight, 17) is None:
+            continue
+        program = written(form, weight, "w", "b", 17)
+        with_it, without = model_of(program, 17).graph, onnx.GraphProto(name="g")
+        without.output.extend(with_it.output)
+        assert program.nbytes() == with_it.ByteSize() - without.ByteSize()
+
+
+def test_a_kernel_of_deep_compression():
+    """8 % of 128×64×3×3 weights in 16 values: a thirty-fifth of the dense one."""
+    rng = np.random.default_rng(0)
+    shape = (128, 64, 3, 3)
+    values = rng.choice(rng.standard_normal(15), shape) * (rng.random(shape) < 0.08)
+    program = cheapest(Weight(values.astype(np.float32)), "w", "b", 17)
+    assert program is not None
+    assert values.size * 4 / program.nbytes() > 34
+
+
+def test_little_is_not_worth_it():
+    small = Weight(np.zeros((9, 8), np.float32))
+    assert dense_bytes(small, "w") < 2 * choose.LEAST_SAVING
+    assert cheapest(small, "w", "b", 17) is None
+
+
+def test_a_bitmask_only_where_it_saves_a_fifth_of_all_else():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((64, 64, 3, 3)).astype(np.float32)
+    for density in (0.9, 0.5, 0.2):
+        program = cheapest(Weight(np.where(rng.random(values.shape) < density, values, 0)), "w", "b", 17)
+        assert program is None or program.form != "bitmask"
+
+
+def test_float16_is_not_tiled():
+    """onnxruntime has no such kernel."""
+    assert TILE.least(Weight(np.ones((8, 100), np.float16)), 17) is None
+    assert TILE.least(Weight(np.ones((8, 100), np.float32)), 17) == 400
+
+
+@given(values=weights())
+@settings(max_examples=40, deadline=None)
+def test_sparse_tensors(values):
+    sparse = sparse_tensor(Weight(values), "w")
+    onnx.checker.check_sparse_tensor(sparse)
+    dense = np.zeros(values.size, values.dtype)
+    dense[onnx.numpy_helper.to_array(sparse.indices)] = onnx.numpy_helper.to_array(sparse.values)
+    assert same(dense.reshape(values.shape), positive_zero(values))
