@@ -36,13 +36,21 @@ class Row:
     options: str
 
 
+RECIPES = Path(__file__).parent / "recipes"
 CIFAR = ("cifar10", ("train", 512), ("test", 10000))
+MANY = ("cifar10", ("train", 2048), ("test", 10000))
 MNIST = ("mnist", ("train10k", 10000), ("t10k", 10000))  # sorted by class: a part of it would lack some
 ROWS = {
     "resnet20-quantize": Row("resnet20_cifar10", *CIFAR, "-p quantize"),
     "resnet20-prune-quantize": Row("resnet20_cifar10", *CIFAR, "-p prune,quantize"),
     "resnet20-prune30-quantize": Row("resnet20_cifar10", *CIFAR, "-p prune:ratio=0.3,quantize"),
     "vgg-quantize": Row("vgg_cifar10", *CIFAR, "-p quantize"),
+    "resnet20-prune30": Row("resnet20_cifar10", *MANY, "-p prune:ratio=0.3"),
+    "resnet20-prune50": Row("resnet20_cifar10", *MANY, "-p prune:ratio=0.5"),
+    "resnet20-blocks30": Row("resnet20_cifar10", *MANY, "-p prune-blocks:ratio=0.3"),
+    "vgg-prune50": Row("vgg_cifar10", *MANY, "-p prune:ratio=0.5"),
+    "vgg-latency50": Row("vgg_cifar10", *MANY, "-p prune:latency=0.5"),
+    "lenet5-prune60": Row("lenet5", *MNIST, f"--recipe {RECIPES / 'lenet5-prune60.toml'}"),
     "vgg-prune-quantize": Row("vgg_cifar10", *CIFAR, "-p prune,quantize"),
     "lenet5-prune-quantize": Row("lenet5", *MNIST, "-p prune,quantize"),
 }
@@ -86,6 +94,7 @@ def run(name: str, row: Row, folder: Path, into: Path) -> None:
     print(f"  accuracy {before:.2%} -> {after:.2%} on {row.test[1]} test samples")
     print(f"  file {out.stat().st_size / model.stat().st_size:.3f}x ({out.stat().st_size:,} bytes)")
     print(f"  latency {times['after'].median_ms / times['before'].median_ms:.3f}x ({times['after'].median_ms:.3f} ms)")
+    print(f"  parameters {told['output']['parameters'] / told['input']['parameters']:.3f}x")
     print(f"  MACs {told['output']['macs'] / told['input']['macs']:.3f}x")
     print(f"  held-out {told['metric']['name']}: {told['metric']['before']:.2f} -> {told['metric']['after']:.2f}")
     for entry in told["passes"]:

@@ -24,8 +24,10 @@ from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.repair.equations import Solver
 from onnx_compress.compiler.repair.recognize import View
 
-ROUNDS = 16
-"""Rounds of least squares at most."""
+ROUNDS, LEAST_ROUNDS = 16, 2
+"""Rounds of least squares at most, and of layers whose rounds take long."""
+MOST_PRODUCTS = 1 << 36
+"""Multiplications that all rounds of a layer may take."""
 LENGTHS = (1.0, 2.0, 4.0)
 """Multiples of a round's step that are tried: the bound is loose, so that single steps are short."""
 ENOUGH = 3e-3
@@ -109,7 +111,7 @@ class Rectified:
         judges = self.checked or self.fitted
         outputs = [part.outputs(weights, shift) for part in self.fitted]
         error, least, best = _total(self.fitted, outputs), _error(judges, weights, shift), None
-        for _ in range(ROUNDS):
+        for _ in range(self._rounds(weights)):
             aims = [part.aims(values) for part, values in zip(self.fitted, outputs)]
             better = solver.solve(*self._against(aims))
             step = better[0] - weights, better[1] - shift
@@ -127,11 +129,18 @@ class Rectified:
                 break
         return best
 
+    def _rounds(self, weights: np.ndarray) -> int:
+        each = 2 * weights.size * sum(part.rows.shape[1] for part in self.fitted)
+        return int(min(ROUNDS, max(LEAST_ROUNDS, MOST_PRODUCTS // max(1, each))))
+
     def _against(self, aims: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Σ xᵀt' [groups, K, M] and Σ t' [groups, M]."""
-        pairs = list(zip(self.fitted, aims))
-        cross = np.sum([(part.rows.transpose(0, 2, 1) @ aim).astype(np.float64) for part, aim in pairs], axis=0)
-        return cross, np.sum([aim.sum(axis=1, dtype=np.float64) for _, aim in pairs], axis=0)
+        groups, _, unknowns = self.fitted[0].rows.shape
+        cross, totals = np.zeros((groups, unknowns, aims[0].shape[2])), np.zeros((groups, aims[0].shape[2]))
+        for part, aim in zip(self.fitted, aims):
+            cross += part.rows.transpose(0, 2, 1) @ aim
+            totals += aim.sum(axis=1, dtype=np.float64)
+        return cross, totals
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,13 @@ import numpy as np
 from onnx_compress.compiler.repair.layers import Convolution, Layer, others, sampled
 from onnx_compress.compiler.repair.plan import Step
 from onnx_compress.compiler.repair.reference import Rows
-from onnx_compress.compiler.repair.together import Sample
+from onnx_compress.compiler.repair.together import ROUNDS, Sample
 from onnx_compress.compiler.runtime.outputs import Arrays
 
 MOST_OUTPUTS, MOST_BYTES = 1 << 14, 1 << 28
 """Outputs of a second layer that two layers are fitted on, and bytes of the first one's rows under them."""
+MOST_PRODUCTS = 1 << 37
+"""Multiplications that all rounds of a pair may take."""
 CHECKED = 8
 """One output in so many is not fitted."""
 
@@ -47,8 +49,9 @@ def joined(layer: Layer) -> np.ndarray:
 
 def sample_size(layer: Layer, first: Layer) -> int:
     """How many outputs of `layer`, which reads what `first` gives, to take."""
-    bytes_each = 4 * _taps(layer) * (first.weights().shape[1] + 1)
-    return int(min(MOST_OUTPUTS, MOST_BYTES // bytes_each))
+    inputs = _taps(layer) * (first.weights().shape[1] + 1)
+    products = 2 * ROUNDS * inputs * first.weights().shape[2]
+    return int(min(MOST_OUTPUTS, MOST_BYTES // (4 * inputs), MOST_PRODUCTS // products))
 
 
 def _taps(layer: Layer) -> int:

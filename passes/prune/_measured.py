@@ -16,7 +16,7 @@ from onnx_compress.passes.prune._obs import Ordering
 from onnx_compress.passes.prune._tables import CHECKED, Table, Wish, measured_at, tables
 from onnx_compress.passes.prune._widths import Choice, Macs, Widths, choose, reaching
 
-MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
+MOST_MACS, LEAST_SAMPLES = 1 << 42, 32
 """Multiply-accumulates that all measurements may take: some minutes. Large models are measured on fewer samples."""
 
 
