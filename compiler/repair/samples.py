@@ -10,7 +10,7 @@ import numpy as np
 from onnx_compress.compiler.repair.layers import Convolution, Layer, others, sampled
 from onnx_compress.compiler.repair.plan import Step
 from onnx_compress.compiler.repair.reference import Rows
-from onnx_compress.compiler.repair.together import ROUNDS, Sample
+from onnx_compress.compiler.repair.together import ROUNDS, SOLVED, Sample
 from onnx_compress.compiler.runtime.outputs import Arrays
 
 MOST_OUTPUTS, MOST_BYTES = 1 << 14, 1 << 28
@@ -50,7 +50,8 @@ def joined(layer: Layer) -> np.ndarray:
 def sample_size(layer: Layer, first: Layer) -> int:
     """How many outputs of `layer`, which reads what `first` gives, to take."""
     inputs = _taps(layer) * (first.weights().shape[1] + 1)
-    products = 2 * ROUNDS * inputs * first.weights().shape[2]
+    width = first.weights().shape[2]
+    products = ROUNDS * (2 * inputs * width + (_taps(layer) * width) ** 2 // SOLVED)
     return int(min(MOST_OUTPUTS, MOST_BYTES // (4 * inputs), MOST_PRODUCTS // products))
 
 

@@ -8,7 +8,7 @@ is lowered by steps of V along
 
 Gauss and Newton's step with the curvature taken as a product over inputs and outputs (Martens and Grosse, "Optimizing
 Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015, arXiv:1503.05671); how far is searched.
-After each step W is solved for anew. Rows that are not fitted say when to stop.
+Every few steps W is solved for anew. Rows that are not fitted say when to stop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 
 from onnx_compress.compiler.repair.rectified import Bounds
 
-ROUNDS = 24
+ROUNDS, SOLVED = 24, 4
+"""Steps of the first layer, and after how many the second one is solved for anew."""
 LENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Multiples of a step that are tried."""
 RIDGE = 1e-3
@@ -69,10 +70,11 @@ class Pair:
         """First weights [K + 1, C] with which the second layer comes nearer to its aim; None where none are found."""
         best, found, failed = _error(self.checked, self.first, self.second, self.between), None, 0
         inverse = _inverse(sum(np.float64(1) * (x := _flat(s)).T @ x for s in self.fitted))
-        for _ in range(ROUNDS):
+        for done in range(ROUNDS):
             if not self._step(inverse):
                 break
-            self._solve_second()
+            if done % SOLVED == 0:
+                self._solve_second()
             error = _error(self.checked, self.first, self.second, self.between)
             failed = 0 if error < (1 - GAIN) * best else failed + 1
             if error < best:
