@@ -71,7 +71,7 @@ class Cost:
         return cls(
             parameters=sum(w.elements for w in walk.weights.values()),
             nonzero=sum(walk.nonzero.values()),
-            bytes=model.weight_bytes(),
+            bytes=model.stored_bytes(),
             macs=total if is_known else None,
             layers=tuple(layers),
             notes=tuple(walk.notes),

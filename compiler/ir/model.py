@@ -109,19 +109,26 @@ class Model:
         return list(self.graph.outputs)
 
     def weight_bytes(self) -> int:
-        """Bytes of all initializers and tensor attributes in the forms in which they are stored."""
-        attributes = (v for node in self.nodes() for v in node.attrs.values() if isinstance(v, Constant))
+        """Bytes of all initializers and tensor attributes as plain tensors, as they are in memory."""
+        return int(sum(c.nbytes for c in self.constants())) + self._attribute_bytes()
+
+    def stored_bytes(self) -> int:
+        """Bytes of the same in the forms in which they are stored, without the nodes that decode them."""
         written = (c for graph in self.graphs() for c in lowered(graph).constants)
-        return int(sum(c.nbytes for c in written) + sum(c.nbytes for c in attributes))
+        return int(sum(c.nbytes for c in written)) + self._attribute_bytes()
+
+    def _attribute_bytes(self) -> int:
+        attributes = (v for node in self.nodes() for v in node.attrs.values() if isinstance(v, Constant))
+        return int(sum(constant.nbytes for constant in attributes))
 
     def file_bytes(self) -> int:
         """Bytes that `save` would write, all files together, without writing them."""
-        weights = self.weight_bytes()
+        weights = self.stored_bytes()
         return int(self.skeleton(0).ByteSize() + weights if weights > PROTO_LIMIT else self.proto().ByteSize())
 
     def proto(self) -> onnx.ModelProto:
         """The model as one message with all weights in it. Raises ModelError above 2 GiB: save it instead."""
-        if self.weight_bytes() > PROTO_LIMIT:
+        if self.stored_bytes() > PROTO_LIMIT:
             raise ModelError("the weights exceed 2 GiB and do not fit one message: save the model to a file instead")
         return self._export(embedded)
 
@@ -137,7 +144,7 @@ class Model:
 
         Raises OutputError when a file is there already (unless `force`) or can't be written.
         """
-        save.write(self.graph, self._export, Path(path), force=force, apart=self.weight_bytes() > PROTO_LIMIT)
+        save.write(self.graph, self._export, Path(path), force=force, apart=self.stored_bytes() > PROTO_LIMIT)
 
     def clone(self) -> Model:
         """An independent copy that shares the weights' arrays, which nothing ever writes to."""

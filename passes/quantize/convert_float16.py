@@ -14,7 +14,7 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.probe import survives
 from onnx_compress.passes.quantize import _casts
-from onnx_compress.passes.quantize._bytes import stored_bytes
+from onnx_compress.passes.quantize._bytes import plain_bytes
 from onnx_compress.passes.quantize._half import loss
 from onnx_compress.passes.quantize._half_plan import HalfPlan
 
@@ -50,7 +50,7 @@ class ConvertFloat16(Pass):
         """See the class."""
         trial = model.clone()
         changed = self._store(trial, ctx) if self.kind == "storage" else self._compute(trial, ctx)
-        if changed and stored_bytes(trial) >= stored_bytes(model):
+        if changed and plain_bytes(trial) >= plain_bytes(model):
             ctx.skip("model", "its weights are too few: the Casts would take more bytes than they save")
             return 0
         if changed:

@@ -16,7 +16,7 @@ from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.quantize import _floats, _ranges
-from onnx_compress.passes.quantize._bytes import stored_bytes
+from onnx_compress.passes.quantize._bytes import plain_bytes
 from onnx_compress.passes.quantize._calibrate import observe
 from onnx_compress.passes.quantize._histogram import Histogram
 from onnx_compress.passes.quantize._insert import Inserter, Types
@@ -122,7 +122,7 @@ class QuantizeInt8(Pass):
         self, model: Model, build: partial[Model], left: list[str], layers: list[str], ctx: Context
     ) -> list[str]:
         """Layers to leave in float because the nodes around them take more bytes than their weights give back."""
-        if stored_bytes(build(left)) < stored_bytes(model):
+        if plain_bytes(build(left)) < plain_bytes(model):
             return []
         found = []
         for node in self._layers(model, ctx):
@@ -132,7 +132,7 @@ class QuantizeInt8(Pass):
                 ctx.skip(
                     node, f"left in float: int8 saves less than its {weight.nbytes} bytes of weights cost around it"
                 )
-        if stored_bytes(build([*left, *found])) < stored_bytes(model):
+        if plain_bytes(build([*left, *found])) < plain_bytes(model):
             return found
         return [layer for layer in layers if layer not in left]
 

@@ -250,3 +250,18 @@ def test_every_pipeline_ends_with_it(tmp_path):
     assert [one.name for one in raw.report.passes] == ["simplify"]
     again = onnx_compress.compress(tmp_path / "small.onnx", "simplify")
     assert [one.changed for one in again.report.passes] == [0, 0]
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "encode"])
+def test_a_pass_does_with_stored_weights_what_it_does_with_plain_ones(name):
+    plain = small_model("clustered")
+    stored = plain.clone()
+    assert encode(stored) == 3
+    stored = Model.from_proto(stored.proto())
+    assert len(forms(stored)) == 3
+    item = registry.find(name)()
+    item = item.with_options(**{item.strength: 0.5}) if item.is_open() and item.strength else item
+    changed = [item.run(model, context(item, model, small_model("clustered"))) for model in (plain, stored)]
+    assert changed[0] == changed[1]
+    feeds = feeds_for(plain)
+    assert all(map(np.array_equal, run(plain, feeds), run(stored, feeds)))
