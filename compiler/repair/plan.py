@@ -106,7 +106,8 @@ def _first(layer: Layer | Normalization, last: Layer | Normalization | None, vie
     if between is None or bounds is None or view.sole_reader(between.outputs[0]) is not layer.node:
         return None
     is_plain = all(len(one.weights()) == 1 and one.bias is not None and _is_straight(one) for one in (last, layer))
-    return (last, bounds) if is_plain and layer.source is between.outputs[0] else None
+    is_dense = bool((last.weights() != 0).all())  # zeros are to stay zero
+    return (last, bounds) if is_plain and is_dense and layer.source is between.outputs[0] else None
 
 
 def _is_straight(layer: Convolution | Product) -> bool:

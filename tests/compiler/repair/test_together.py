@@ -13,7 +13,7 @@ from onnx_compress.compiler.repair.rectified import Bounds
 from onnx_compress.compiler.repair.reference import Reference
 from onnx_compress.compiler.repair.together import Pair, Sample
 from onnx_compress.compiler.repair.windows import Windows
-from tests.compiler.repair.test_sequential import data_for, distance, mended, parsed, without_second_half
+from tests.compiler.repair.test_sequential import data_for, distance, mended, parsed, set_weight, without_second_half
 
 RELU = Bounds(0.0, np.inf)
 CONVS = """
@@ -78,10 +78,19 @@ def test_a_pair_has_nothing_between_but_its_bounds(change, is_pair):
     assert [step.first is not None for step in steps] == [False, is_pair]
 
 
+def test_zeros_of_the_first_layer_stay_zero():
+    original = parsed(CONVS)
+    model = without_second_half(original)
+    set_weight(model, "a", lambda w: np.where(np.arange(w.size).reshape(w.shape) % 3, w, 0))
+    data = data_for(original, 200)
+    report = mended(model, original, data)
+    assert report.layers[-1].is_changed
+    values = next(n for n in model.graph.nodes if n.name == "a").inputs[1].values
+    assert not values[np.arange(values.size).reshape(values.shape) % 3 == 0].any()
+
+
 def changed(original):
     """A copy whose first layer differs."""
-    from tests.compiler.repair.test_sequential import set_weight
-
     model = original.clone()
     set_weight(model, "a", lambda w: w * 1.5)
     return model
