@@ -104,7 +104,7 @@ def _view(model):
 
 
 def test_rounds_stop_at_what_they_may_take():
-    x, _, _, equations, rectified = problem(Bounds(-1.0, 1.0))
+    _, _, _, equations, rectified = problem(Bounds(-1.0, 1.0))
     start, shift = np.zeros((1, 6, 3)), np.zeros((1, 3))
     solver = equations.solver(start, shift, Free(1e-9)).repeated()
     linear = equations.solve(start, shift, Free(1e-9))
