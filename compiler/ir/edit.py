@@ -111,7 +111,7 @@ def add_node(
 def position(node: Node) -> int:
     """Index of `node` in its graph."""
     assert node.graph is not None
-    return next(i for i, other in enumerate(node.graph.nodes) if other is node)
+    return node.graph.nodes.index(node)  # a node equals itself alone
 
 
 def set_weight(

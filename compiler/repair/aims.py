@@ -11,6 +11,7 @@ from onnx_compress.compiler.ir.extract import ancestors
 from onnx_compress.compiler.ir.graph import Node, Variable
 from onnx_compress.compiler.repair.layers import Layer
 from onnx_compress.compiler.repair.recognize import Seen, View
+from onnx_compress.compiler.repair.rectified import Bounds, bounds_behind
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,7 @@ class Aim:
     """The value `name` of the original, of which the channels `kept` (None: all) along `axis` are left.
 
     Values of the compressed model in `beside` are added to the layer's output to make `value`, its counterpart there.
+    `bounds` are those beyond which nothing that reads `value` sees a difference.
     """
 
     name: str
@@ -25,10 +27,16 @@ class Aim:
     kept: np.ndarray | None
     value: Variable
     beside: tuple[Variable, ...] = ()
+    bounds: Bounds | None = None
 
     def channels(self, values: np.ndarray) -> np.ndarray:
         """Of values [rows, channels] of the original those that are left."""
         return values if self.kept is None else values[:, self.kept]
+
+    def seen(self, values: np.ndarray) -> np.ndarray:
+        """What the readers see of them."""
+        mine = self.channels(values)
+        return mine if self.bounds is None else self.bounds.clip(mine)
 
 
 def aim_of(layer: Layer, view: View, names: Collection[str], order: Mapping[Node, int]) -> Aim | str:
@@ -55,7 +63,7 @@ def value_aim(
     kept = {cut % rank: indices for cut, indices in origin.kept.items()}
     if any(cut != axis % rank for cut in kept):
         return f"more than channels is cut of '{value.name}'"
-    return Aim(origin.name, axis, kept.get(axis % rank), value, beside)
+    return Aim(origin.name, axis, kept.get(axis % rank), value, beside, bounds_behind(value, view))
 
 
 def _sum(layer: Layer, view: View, order: Mapping[Node, int]) -> tuple[Variable, tuple[Variable, ...]] | None:

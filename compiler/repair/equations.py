@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -64,17 +64,14 @@ class Equations:
 
         Raises np.linalg.LinAlgError where the equations are singular, as they can be without ridge.
         """
-        gram, cross = self.gram[:, :-1, :-1], self.cross[:, :-1]
-        sums = self.gram[:, -1, :-1]
+        return self.solver(present, shift, free).solve(self.cross[:, :-1], self.cross[:, -1])
+
+    def solver(self, present: np.ndarray, shift: np.ndarray, free: Free) -> Solver:
+        """The same for any targets over these rows."""
+        gram, sums = self.gram[:, :-1, :-1], self.gram[:, -1, :-1]
         if free.shift:
             gram = gram - sums[:, :, None] * sums[:, None] / self.count
-            cross = cross - sums[:, :, None] * self.cross[:, -1:] / self.count
-        else:
-            cross = cross - sums[:, :, None] * shift[:, None]
-        weights = present + _corrections(gram, cross - gram @ present, free)
-        if free.shift:
-            shift = (self.cross[:, -1] - np.einsum("gk,gkm->gm", sums, weights)) / self.count
-        return weights, shift
+        return Solver(gram, sums, self.count, present, shift, free)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,23 +83,50 @@ class Free:
     support: np.ndarray | None = None
 
 
-def _corrections(gram: np.ndarray, rest: np.ndarray, free: Free) -> np.ndarray:
-    """Solve (gram + λ) D = rest for each group, D zero outside the support."""
-    found = np.zeros_like(rest)
-    size = gram.shape[1]
-    if size == 0:
-        return found
-    for group, (matrix, right) in enumerate(zip(gram, rest)):
-        held = matrix + free.ridge * max(np.trace(matrix) / size, np.finfo(np.float64).tiny) * np.eye(size)
-        support = None if free.support is None else free.support[group]
-        found[group] = _on_support(held, right, support)
-    return found
+@dataclass(frozen=True, eq=False)
+class Solver:
+    """Equations without their right-hand side: `gram` [groups, K, K] and `sums` [groups, K] over `count` rows."""
+
+    gram: np.ndarray
+    sums: np.ndarray
+    count: int
+    present: np.ndarray
+    shift: np.ndarray
+    free: Free
+    inverse: np.ndarray | None = None
+
+    def repeated(self) -> Solver:
+        """The same, prepared for many right-hand sides."""
+        return self if self.free.support is not None else replace(self, inverse=np.linalg.inv(self._held))
+
+    def solve(self, cross: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and shift of least error for targets with Σ xᵀy = `cross` [groups, K, M], Σ y = `totals`."""
+        if not self.free.shift:
+            right = cross - self.sums[:, :, None] * self.shift[:, None]
+            return self.present + self._corrections(right - self.gram @ self.present), self.shift
+        right = cross - self.sums[:, :, None] * totals[:, None] / self.count
+        weights = self.present + self._corrections(right - self.gram @ self.present)
+        return weights, (totals - np.einsum("gk,gkm->gm", self.sums, weights)) / self.count
+
+    def _corrections(self, rest: np.ndarray) -> np.ndarray:
+        """Solve (gram + λ) D = rest for each group, D zero outside the support."""
+        if self.inverse is not None:
+            return np.asarray(self.inverse @ rest)
+        if self.free.support is None:
+            return np.linalg.solve(self._held, rest)
+        return np.stack([_on_support(*each) for each in zip(self._held, rest, self.free.support)])
+
+    @property
+    def _held(self) -> np.ndarray:
+        """The matrices with their ridge."""
+        size = self.gram.shape[1]
+        levels = np.trace(self.gram, axis1=1, axis2=2) / max(1, size)
+        levels = self.free.ridge * np.maximum(levels, np.finfo(np.float64).tiny)
+        return np.asarray(self.gram + levels[:, None, None] * np.eye(size))
 
 
-def _on_support(matrix: np.ndarray, right: np.ndarray, support: np.ndarray | None) -> np.ndarray:
+def _on_support(matrix: np.ndarray, right: np.ndarray, support: np.ndarray) -> np.ndarray:
     """Solve for each column on its own support; columns that share one are solved together."""
-    if support is None or support.all():
-        return np.linalg.solve(matrix, right)
     found = np.zeros_like(right)
     patterns, owners = np.unique(np.packbits(support, axis=0).T, axis=0, return_inverse=True)
     for pattern in range(len(patterns)):

@@ -8,6 +8,7 @@ from math import sqrt
 import numpy as np
 
 from onnx_compress.compiler.repair.equations import Equations, Free
+from onnx_compress.compiler.repair.rectified import Rectified
 
 RIDGES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean diagonal to choose from."""
@@ -38,6 +39,7 @@ class Task:
     """One layer to be solved for: its `weights` and `shift` as they are, which of them are free, how they are stored.
 
     `spread` is that of the layer's aim. `ridge` None: the one that does best on rows that were not fitted.
+    `rectified` are all rows where bounds follow the layer.
     """
 
     weights: np.ndarray
@@ -47,6 +49,7 @@ class Task:
     dtype: np.dtype
     spread: float
     ridge: float | None = None
+    rectified: Rectified | None = None
 
     def free(self, ridge: float) -> Free:
         """What may change, with this ridge."""
@@ -57,27 +60,34 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     """The weights of least error, or why the present ones stay.
 
     `fit` and `check` are sums over different rows. The ridge is the one that does best on `check` when solved for on
-    `fit`; the weights are then solved for on all rows.
+    `fit`; the weights are then solved for on all rows, and where bounds follow the layer refined behind them.
     """
     together = fit + check
     if not together.is_finite:
         return Solution(0.0, 0.0, reason="its activations are not finite")
-    present = together.error(task.weights, task.shift)
+    measure = together if task.rectified is None else task.rectified
+    present = measure.error(task.weights, task.shift)
     before = sqrt(present / task.spread)
     if before <= EXACT:
         return Solution(before, before)
     ridge, gain = _ridge(task, fit, check)
     if gain < GAIN:
         return Solution(before, before, reason="the best weights are no better on rows that were not fitted")
-    weights, shift = (
-        _stored(array, task.dtype) for array in together.solve(task.weights, task.shift, task.free(ridge))
-    )
+    weights, shift = (_stored(array, task.dtype) for array in _best(task, together, ridge))
     if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
         return Solution(before, before, reason="the best weights are not finite")
-    after = together.error(weights, shift)
+    after = measure.error(weights, shift)
     if after >= present:
         return Solution(before, before, reason="the best weights are no better once they are rounded")
     return Solution(before, sqrt(after / task.spread), ridge, weights, shift)
+
+
+def _best(task: Task, together: Equations, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    solver = together.solver(task.weights, task.shift, task.free(ridge))
+    weights, shift = together.solve(task.weights, task.shift, task.free(ridge))
+    if task.rectified is None:
+        return weights, shift
+    return task.rectified.refine(solver.repeated(), weights, shift)
 
 
 def _ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layers import Layer, sampled
 from onnx_compress.compiler.repair.plan import Choice, Refusal, Step, plan
 from onnx_compress.compiler.repair.prefix import Prefix
+from onnx_compress.compiler.repair.rectified import Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
 from onnx_compress.compiler.runtime.data import Dataset
@@ -138,11 +139,15 @@ class _Fitter:
         layer, weights, shift = step.layer, step.layer.weights(), step.layer.shift()
         fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
         spread = Spread(np.zeros(weights.shape[0] * weights.shape[2]))
+        rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds)
         for arrays, rows in self.pairs(step):
-            spread.add(step.aim.channels(rows.values))
+            spread.add(step.aim.seen(rows.values))
             for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
-                y = _grouped(_rest(part, step, arrays), len(weights))
+                rest = _rest(part, step, arrays)
+                y = _grouped(rest, len(weights))
+                if rectified is not None:
+                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)))
                 held = len(part.places) // CHECKED
                 # Positions are sorted, so that the last ones are other samples than the first.
                 last = len(part.places) - held
@@ -152,7 +157,9 @@ class _Fitter:
         support = weights != 0
         is_dense = bool(support.all())
         free_shift = layer.bias is not None
-        task = Task(weights, shift, free_shift, None if is_dense else support, layer.dtype, spread.total, self.ridge)
+        task = Task(
+            weights, shift, free_shift, None if is_dense else support, layer.dtype, spread.total, self.ridge, rectified
+        )
         solution = solve(task, fit, check)
         if solution.weights is not None:
             layer.store(self.model, solution.weights, solution.shift if free_shift else None)

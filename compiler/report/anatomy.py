@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
+from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.cost import Cost, Layer
 from onnx_compress.compiler.analysis.storage import DENSE, StoredForm, bytes_by_form
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.report import quantities
+from onnx_compress.compiler.report import channels, quantities
 from onnx_compress.compiler.report.plain import hanging, table
 from onnx_compress.compiler.runtime.specs import specs
 
@@ -24,7 +24,6 @@ Sizes: TypeAlias = Mapping[str, Sequence[int]]
 LONGEST_VALUE = 60
 SMALL = 16
 """Parameters from which a layer without MACs is worth a line."""
-FEW_NAMES = 2
 
 
 def show(
@@ -42,7 +41,7 @@ def show(
     if weights is not None:
         console.print(_weights(weights))
     if groups is not None:
-        console.print(_groups(groups))
+        channels.show(groups, console)
     if weights is not None or groups is not None:
         return
     console.print(_layers(cost))
@@ -170,31 +169,6 @@ def _weights(weights: Sequence[StoredForm]) -> Table:
     return grid
 
 
-def _groups(groups: ChannelGroups) -> Table:
-    grid = table()
-    grid.add_column("channels of", overflow="fold")
-    grid.add_column("to choose", justify="right", no_wrap=True)
-    grid.add_column("read by", overflow="fold")
-    grid.add_column("prunable", overflow="fold")
-    for group in groups.groups:
-        why = Text("yes", style="green") if group.is_prunable else Text(f"no: {reason(group)}", style="dim")
-        if group.is_prunable and group.why_coupled:
-            why.append(f", but {group.why_coupled}")
-        origin = _names(group.producers) or f"what {_names(group.consumers) or group.label} reads"
-        grid.add_row(origin, str(group.size), _names(group.consumers), why)
-    return grid
-
-
-def reason(group: Group) -> str:
-    """Why a group can't be pruned."""
-    return group.why_fixed or "there is only one to choose"
-
-
-def _names(nodes: Sequence[Any]) -> str:
-    more = f" and {len(nodes) - FEW_NAMES} more" if len(nodes) > FEW_NAMES else ""
-    return ", ".join(node.name or node.label() for node in nodes[:FEW_NAMES]) + more
-
-
 def document(
     model: Model,
     cost: Cost,
@@ -222,7 +196,7 @@ def document(
         "layers": [_layer_document(layer) for layer in cost.layers],
     }
     if groups is not None:
-        found["groups"] = [_group_document(group) for group in groups.groups]
+        found["groups"] = [channels.document(group) for group in groups.groups]
     if weights is not None:
         found["weights"] = [{**asdict(one), "shape": list(one.shape), "bits": one.bits} for one in weights]
     return found
@@ -244,15 +218,4 @@ def _layer_document(layer: Layer) -> dict[str, Any]:
         "macs": layer.macs,
         "note": layer.note,
         "is_counted": layer.is_counted,
-    }
-
-
-def _group_document(group: Group) -> dict[str, Any]:
-    return {
-        "producers": [node.name or node.label() for node in group.producers],
-        "consumers": [node.name or node.label() for node in group.consumers],
-        "size": group.size,
-        "prunable": group.is_prunable,
-        "reason": None if group.is_prunable else reason(group),
-        "coupled": group.why_coupled,
     }

@@ -45,19 +45,24 @@ class FusedAttention(nn.Module):
     those of each window.
     """
 
-    def __init__(self, width: int, tokens: int = 0) -> None:
+    def __init__(self, width: int, tokens: int = 0, head: int = HEAD) -> None:
         super().__init__()
+        self.head = head
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.heads = width // HEAD
+        self.heads = width // head
         self.bias = nn.Parameter(torch.zeros(self.heads, tokens, tokens)) if tokens else None
+
+    def added(self) -> Tensor | None:
+        return self.bias
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         n, tokens, width = x.shape
-        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, HEAD).permute(2, 0, 3, 1, 4).unbind(0)
-        scores = (q * HEAD**-0.5) @ k.transpose(-2, -1)
-        if self.bias is not None:
-            scores = scores + self.bias
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, self.head).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (q * self.head**-0.5) @ k.transpose(-2, -1)
+        bias = self.added()
+        if bias is not None:
+            scores = scores + bias
         if mask is not None:
             scores = scores.view(-1, mask.shape[0], self.heads, tokens, tokens) + mask[:, None]
             scores = scores.view(-1, self.heads, tokens, tokens)
@@ -130,16 +135,18 @@ class Builtin(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches by a strided convolution, a class token, positions, two layers, norm, head."""
+    """Patches by a strided convolution, a class token, positions, `depth` layers, norm, head."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(
+        self, width: int, *, patch: int = 4, patches: int = 16, depth: int = 2, head: int = HEAD, classes: int = 10
+    ) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.patches = nn.Conv2d(3, width, patch, patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position = nn.Parameter(torch.zeros(1, 17, width))
-        self.layers = nn.Sequential(*(Layer(FusedAttention(width), width) for _ in range(2)))
+        self.position = nn.Parameter(torch.zeros(1, patches + 1, width))
+        self.layers = nn.Sequential(*(Layer(FusedAttention(width, head=head), width) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 10)
+        self.head = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
@@ -148,13 +155,14 @@ class VisionTransformer(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Attention inside 4×4 windows of an NHWC map, which is rolled by half a window first when `shifted`."""
+    """Attention inside square windows of an NHWC map, which is rolled by half a window first when `shifted`."""
 
-    side = 4
-
-    def __init__(self, width: int, size: int, *, shifted: bool) -> None:
+    def __init__(
+        self, width: int, size: int, *, shifted: bool, side: int = 4, attention: FusedAttention | None = None
+    ) -> None:
         super().__init__()
-        self.attention = FusedAttention(width, self.side**2)
+        self.side = side
+        self.attention = attention or FusedAttention(width, side**2)
         self.shift = self.side // 2 if shifted else 0
         self.register_buffer("mask", self._mask(size) if shifted else None)
 

@@ -13,12 +13,13 @@ from models.nets.residual import conv_bn
 class DenseLayer(nn.Module):
     """BN, ReLU, 1×1, BN, ReLU, 3×3; the result is appended to the input's channels."""
 
-    def __init__(self, c_in: int, growth: int) -> None:
+    def __init__(self, c_in: int, growth: int, inner: int | None = None) -> None:
         super().__init__()
+        inner = inner or 2 * growth
         self.norm1 = nn.BatchNorm2d(c_in)
-        self.conv1 = nn.Conv2d(c_in, 2 * growth, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(2 * growth)
-        self.conv2 = nn.Conv2d(2 * growth, growth, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(c_in, inner, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.relu(self.norm1(x)))

@@ -36,7 +36,21 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Net:
+class Signature:
+    """What callers of a net see: its name, inputs and outputs."""
+
+    name: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...] = ("logits",)
+
+    def feeds(self, batch: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+        """Seeded inputs by name."""
+        rng = np.random.default_rng([seed, batch])
+        return {i.name: i.sample(batch, rng) for i in self.inputs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net(Signature):
     """A small net.
 
     `make(shrink)` gives the module with every inner width divided by `shrink`; the outputs' shapes do not
@@ -45,16 +59,8 @@ class Net:
     then shares among layers through Identity nodes.
     """
 
-    name: str
     make: Callable[[int], nn.Module]
-    inputs: tuple[Input, ...]
-    outputs: tuple[str, ...] = ("logits",)
     fresh: bool = False
-
-    def feeds(self, batch: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
-        """Seeded inputs by name."""
-        rng = np.random.default_rng([seed, batch])
-        return {i.name: i.sample(batch, rng) for i in self.inputs}
 
     def parameters(self, shrink: int = 1) -> int:
         """Trained elements, shared ones once; running statistics are not counted."""

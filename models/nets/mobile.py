@@ -11,15 +11,17 @@ from models.nets.residual import SqueezeExcite, conv_bn
 
 
 class InvertedResidual(nn.Module):
-    """1×1 expansion, depthwise 3×3, optional gate, linear 1×1; a shortcut where the shape allows it."""
+    """1×1 expansion (none where `inner` is `c_in`), depthwise, optional gate, linear 1×1; a shortcut where it fits."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int, act: type[nn.Module], gate: nn.Module | None) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, stride: int, act: type[nn.Module], *, inner: int, kernel: int = 3,
+        gate: nn.Module | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        inner = 3 * c_in
-        depthwise = conv_bn(inner, inner, stride=stride, groups=inner)
-        layers = [conv_bn(c_in, inner, 1), act(), depthwise, act()]
+        expand = [] if inner == c_in else [conv_bn(c_in, inner, 1), act()]
+        layers = [*expand, conv_bn(inner, inner, kernel, stride=stride, groups=inner), act()]
         if gate is not None:
-            layers.append(SqueezeExcite(inner, inner // 4, gate))
+            layers.append(gate)
         self.layers = nn.Sequential(*layers, conv_bn(inner, c_out, 1))
         self.residual = stride == 1 and c_in == c_out
 
@@ -35,10 +37,16 @@ class MobileNet(nn.Module):
         a, b, c = 32 // shrink, 64 // shrink, 128 // shrink
         self.stem = nn.Sequential(conv_bn(3, a, stride=2), act())
         plan = ((a, a, 1), (a, b, 2), (b, b, 1), (b, b, 1))
-        self.blocks = nn.Sequential(*(InvertedResidual(*p, act, gate) for p in plan))
+        self.blocks = nn.Sequential(*(self._block(*p, act, gate) for p in plan))
         self.last = nn.Sequential(conv_bn(b, c, 1), act())
         hidden = [nn.Linear(c, c), act()] if gate is not None else []
         self.head = nn.Sequential(*hidden, nn.Linear(c, 10))
+
+    @staticmethod
+    def _block(c_in: int, c_out: int, stride: int, act: type[nn.Module], gate: nn.Module | None) -> InvertedResidual:
+        inner = 3 * c_in
+        gated = None if gate is None else SqueezeExcite(inner, inner // 4, gate)
+        return InvertedResidual(c_in, c_out, stride, act, inner=inner, gate=gated)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.last(self.blocks(self.stem(x)))
@@ -55,10 +63,11 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 class ShuffleUnit(nn.Module):
     """ShuffleNet v2's unit: half of the channels pass by, both halves are convolved when striding."""
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, stride: int, c_in: int | None = None) -> None:
         super().__init__()
         self.stride = stride
-        c_in = half = channels // 2
+        half = channels // 2
+        c_in = c_in or half
         self.side = self._depthwise(c_in, half, stride) if stride > 1 else None
         self.main = nn.Sequential(conv_bn(c_in, half, 1), nn.ReLU(), self._depthwise(half, half, stride))
 

@@ -14,23 +14,29 @@ BlockMaker = Callable[[int, int, int], nn.Module]
 """From input channels, output channels and stride."""
 
 
+Activation = Callable[[Tensor], Tensor]
+
+
 def conv_bn(c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out))
 
 
 class SqueezeExcite(nn.Module):
-    """x · gate(W₂ relu(W₁ mean(x))), as 1×1 convolutions on the pooled map."""
+    """x · gate(W₂ act(W₁ mean(x))), as 1×1 convolutions on the pooled map."""
 
-    def __init__(self, channels: int, squeezed: int, gate: nn.Module | None = None) -> None:
+    def __init__(
+        self, channels: int, squeezed: int, gate: nn.Module | None = None, *, act: Activation = F.relu
+    ) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Conv2d(channels, squeezed, 1)
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
         self.gate = gate or nn.Sigmoid()
+        self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.fc2(F.relu(self.fc1(self.pool(x)))))
+        return x * self.gate(self.fc2(self.act(self.fc1(self.pool(x)))))
 
 
 class Block(nn.Module):
@@ -57,8 +63,10 @@ def squeeze_excite(c_in: int, c_out: int, stride: int) -> Block:
     return Block(body, c_in, c_out, stride)
 
 
-def bottleneck(c_in: int, c_out: int, stride: int, groups: int = 1, gated: bool = False) -> Block:
-    inner = c_out // 2
+def bottleneck(
+    c_in: int, c_out: int, stride: int, groups: int = 1, gated: bool = False, inner: int | None = None
+) -> Block:
+    inner = inner or c_out // 2
     body = [conv_bn(c_in, inner, 1), nn.ReLU(), conv_bn(inner, inner, stride=stride, groups=groups), nn.ReLU()]
     if gated:
         body.append(SqueezeExcite(inner, inner // 4))

@@ -11,7 +11,7 @@ from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.budget.allocate import Problem, allocate
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.prune._tables import CHECKED, Wish, tables
+from onnx_compress.passes.prune._tables import CHECKED, Wish, measured_at, tables
 from onnx_compress.passes.prune._widths import Macs, Widths, choose, reaching
 
 MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
@@ -38,7 +38,7 @@ class Measured:
         """
         step = reaching(widths, macs, target, step)
         every = widths.candidates(step) if scope == "global" else [np.array([count]) for count in widths.full()]
-        checked = _samples(sum(len(kept) - 1 for kept in every) * macs(widths.full()))
+        checked = _samples(sum(len(measured_at(kept)) - 1 for kept in every) * macs(widths.full()))
         wish = Wish(every, self.scores, self.second_order, checked)
         found = tables(self.model, self.groups, wish, self.ctx)
         orders = [table.order for table in found]

@@ -28,6 +28,8 @@ from onnx_compress.passes.prune._systems import Reader, layers_of, measured, row
 
 FITTED, CHECKED = 768, 256
 """Samples at most that statistics are taken of, and others that the effect is measured on."""
+MEASURED_WIDTHS = 9
+"""Widths of a group that are measured; what a wider group loses between them is taken from the straight line."""
 GRAM_BYTES = 1 << 29
 """Bytes of sums that are in memory at once; beyond, the data are run once more."""
 RUN_BYTES = 1 << 27
@@ -92,7 +94,7 @@ def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> 
     parts = _parts([_read(group, layers) for group in groups.prunable])
     runs = -(-len(data) // data.layout.run_size(batch)) * len(parts)
     found: list[Table] = []
-    with ctx.progress("losses", runs + sum(len(kept) - 1 for kept in wish.kept)) as advance:
+    with ctx.progress("losses", runs + sum(len(measured_at(kept)) - 1 for kept in wish.kept)) as advance:
         for part in parts:
             read = list(dict.fromkeys(layer for i in part for layer in _read(groups.prunable[i], layers)))
             readers = measured(model, read, data, batch, ctx.rng, advance)
@@ -102,6 +104,11 @@ def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> 
                 order = trial.order(wish.scores[i], wish.second_order)
                 found.append(Table(order, wish.kept[i], trial.losses(order, wish.kept[i], advance)))
     return found
+
+
+def measured_at(kept: np.ndarray) -> np.ndarray:
+    """Which of a group's widths are measured: all of a few, of many the ends and some between them."""
+    return np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MEASURED_WIDTHS)).astype(np.int64))
 
 
 def _read(group: Group, layers: Mapping[Node, Layer]) -> list[Layer]:
@@ -145,15 +152,16 @@ class _Trial:
         return [(reader, rows) for reader, rows in pairs if rows is not None]
 
     def losses(self, order: np.ndarray, kept: np.ndarray, advance: Progress) -> np.ndarray:
-        """The effect of keeping so many sets."""
+        """The effect of keeping so many sets; measured at some widths, on the straight line between them at others."""
+        at = measured_at(kept)
         found = []
-        for count in kept:
+        for count in kept[at]:
             gone = order[: self.group.size - int(count)]
             is_open = len(gone) > 0 and len(kept) > 1
             found.append(self.effect.of(self.without(gone)) if is_open else 0.0)
             if is_open:
                 advance()
-        return np.array(found)
+        return np.interp(np.arange(len(kept)), at, found)
 
     def without(self, gone: np.ndarray) -> Model:
         """The model in which nothing reads these sets any more: as good as without them."""

@@ -14,6 +14,7 @@ from onnx_compress.compiler.analysis.channels.rules import RULES
 from onnx_compress.compiler.analysis.channels.walk import Place, Walk
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.runtime.shapes import Shapes, infer
 
 ENOUGH = 4
@@ -59,6 +60,11 @@ class Group:
         """How many channels of a layer one set removes: the least over the products it takes part in."""
         products = [count for place, count in self.places if place.role in ("out", "in")]
         return min(products, default=1)
+
+    @cached_property
+    def elements(self) -> int:
+        """Elements of constants that all of it together holds, as often as they are read."""
+        return sum(count * self.size * _slice_size(place) for place, count in self.places)
 
     @property
     def label(self) -> str:
@@ -185,12 +191,12 @@ def _reach(groups: ChannelGroups, parts: np.ndarray, nodes: int) -> np.ndarray:
         part = parts[group.roots[0]]
         if part >= nodes:
             continue
-        elements = sum(count * group.size * _slice_size(place) for place, count in group.places)
         share = min(1.0, (group.size - 1) / (ENOUGH - 1))
-        reach[part] += elements * share * (0.5 if group.why_coupled else 1.0)
+        reach[part] += group.elements * share * (0.5 if group.why_coupled else 1.0)
     return reach
 
 
 def _slice_size(place: Place) -> int:
-    shape = place.node.inputs[place.slot].shape or ()
-    return int(np.prod([size for i, size in enumerate(shape) if i != place.axis and isinstance(size, int)]))
+    constant = constant_of(place.node.inputs[place.slot])
+    assert constant is not None
+    return int(np.prod([size for i, size in enumerate(constant.stored.shape) if i != place.axis]))

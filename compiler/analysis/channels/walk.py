@@ -111,26 +111,32 @@ class Walk:
         self._learned: dict[Tensor, tuple[Dim, ...]] = {}
         self._constants: dict[tuple[Node, int], list[Axis]] = {}
         self._defaults: set[Tensor] = set()
+        self._rules: Mapping[str, Rule] = {}
 
     def run(self, model: Model, rules: Mapping[str, Rule]) -> None:
-        """Walk over the graph and the bodies in it; a body sees what is around it as fixed."""
+        """Walk over the graph, and over the bodies in it where their nodes stand."""
+        self._rules = rules
         self._defaults = {tensor for tensor in model.graph.inputs if model.header.ir_version >= WITH_DEFAULTS}
-        for graph in model.graph.graphs():
-            for tensor in graph.inputs:
-                self._outside(tensor, f"graph input '{tensor.name}'")
-            for node in graph.nodes:
-                self._node(node, rules)
-            for tensor in graph.outputs:
-                self.fix_tensor(self.axes.get(tensor), f"graph output '{tensor.name}'")
+        self._closed(model.graph, "graph")
         self._tie()
 
-    def _outside(self, tensor: Tensor, why: str) -> None:
-        if isinstance(tensor, Variable):
-            self.forget(tensor, why)
+    def enter(self, body: Graph) -> None:
+        """Walk over the nodes of a graph whose inputs are known."""
+        for node in body.nodes:
+            self._node(node)
 
-    def _node(self, node: Node, rules: Mapping[str, Rule]) -> None:
+    def _closed(self, graph: Graph, kind: str) -> None:
+        """Walk over a graph whose inputs and outputs are fixed."""
+        for tensor in graph.inputs:
+            if isinstance(tensor, Variable):
+                self.forget(tensor, f"{kind} input '{tensor.name}'")
+        self.enter(graph)
+        for tensor in graph.outputs:
+            self.fix_tensor(self.axes.get(tensor), f"{kind} output '{tensor.name}'")
+
+    def _node(self, node: Node) -> None:
         self.integers.follow(node)
-        rule = rules.get(node.op) if node.is_standard else None
+        rule = self._rules.get(node.op) if node.is_standard else None
         if node.is_op("Constant") or (node.is_op("Identity") and constant_of(node.inputs[0]) is not None):
             return  # whoever reads the result sees the constant itself
         if rule is None:
@@ -167,7 +173,8 @@ class Walk:
             if (node, slot) in self._constants or (tensor.name and constant_of(tensor) is None):
                 self.fix_tensor(self.read(node, slot), f"{why} ({node.label()})")
         for body in node.bodies():
-            self._fix_captured(body, node)
+            self.freeze(body, f"it is read inside a body ({node.label()})")
+            self._closed(body, "body")
         for out in node.outputs:
             self.forget(out, f"{why} ({node.label()})")
 
@@ -178,11 +185,13 @@ class Walk:
         if shape is None and tensor.name:
             self._unranked.add(tensor)
 
-    def _fix_captured(self, body: Graph, owner: Node) -> None:
-        for inner in body.walk():
-            for tensor in inner.inputs:
-                if tensor in self.axes:
-                    self.fix_tensor(self.axes[tensor], f"it is read inside a body ({owner.label()})")
+    def freeze(self, body: Graph, why: str) -> None:
+        """Fix what a body reads and computes, as far as the walk has come."""
+        for node in body.walk():
+            for slot, tensor in enumerate(node.inputs):
+                self.fix_tensor(self._constants.get((node, slot), self.axes.get(tensor)), why)
+            for out in node.outputs:
+                self.fix_tensor(self.axes.get(out), why)
 
     def shape(self, tensor: Tensor) -> tuple[Dim, ...] | None:
         """The tensor's shape as far as it is known; None when not even its rank is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnx_compress.compiler.analysis.channels.rules import (
     attention,
+    control,
     elementwise,
     layout,
     norms,
@@ -21,4 +22,5 @@ RULES: dict[str, Rule] = {
     **norms.RULES,
     **recurrent.RULES,
     **attention.RULES,
+    **control.RULES,
 }

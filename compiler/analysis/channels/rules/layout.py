@@ -212,12 +212,12 @@ def constant_of_shape(walk: Walk, node: Node) -> None:
     """A block of one value, whose lengths follow what it meets."""
     shape = walk.integers.of(node.inputs[0])
     if shape is None:
-        walk.forget(node.outputs[0], "its length is computed")
+        walk.forget(node.outputs[0], f"its length is computed ({node.label()})")
         return
     result: list[Axis] = []
     for position, size in enumerate(shape):
         if size in (UNKNOWN, 0, 1):
-            result.append(SINGLE if size == 1 else Fixed("its length is computed"))
+            result.append(SINGLE if size == 1 else Fixed(f"its length is computed ({node.label()})"))
             continue
         result.append(walk.atoms.new(int(size)))
         walk.mend(Count(node, 0, position, result[-1]))  # type: ignore[arg-type]

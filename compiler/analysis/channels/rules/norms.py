@@ -99,10 +99,11 @@ def neighbours(walk: Walk, node: Node) -> None:
 def pool(walk: Walk, node: Node) -> None:
     """Batch and channels stay, places change."""
     x = walk.read(node, 0)
+    spatial = Fixed(f"it is spatial in {node.label()}")
     for axis in x[2:]:
-        walk.fix(axis, f"it is spatial in {node.label()}")
+        walk.fix(axis, spatial.why)
     for out in node.outputs:
-        rest: list[Axis] = [SINGLE if walk.size(out, i) == 1 else Fixed("it is spatial") for i in range(2, len(x))]
+        rest: list[Axis] = [SINGLE if walk.size(out, i) == 1 else spatial for i in range(2, len(x))]
         walk.write(out, [*x[:2], *rest])
 
 

@@ -11,8 +11,6 @@ from onnx_compress.compiler.analysis.channels.rules.elementwise import broadcast
 from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Fixed, Rule, Walk
 from onnx_compress.compiler.ir.graph import Node, Tensor
 
-SPATIAL = Fixed("it is spatial")
-
 
 def conv(walk: Walk, node: Node) -> None:
     """Y[n, o] = Σ_i W[o, i] ∗ X[n, i] within each group."""
@@ -41,9 +39,10 @@ def _convolve(walk: Walk, node: Node, out_axis: int, in_axis: int) -> None:
         out = _grouped(walk, node, x[1], weight, groups, plain=out_axis == 0)
     if walk.has(node, 2):
         out = walk.join([out, walk.read(node, 2, ("shift",))[0]], node)
-    walk.write(node.outputs[0], [x[0], out, *[SPATIAL for _ in x[2:]]])
+    spatial = Fixed(f"it is spatial in {node.label()}")
+    walk.write(node.outputs[0], [x[0], out, *[spatial for _ in x[2:]]])
     places = node.outputs[0] if out_axis == 0 else node.inputs[0]
-    walk.work(node, [*located(weight, node.inputs[1]), *((SPATIAL, places, i) for i in range(2, len(x)))])
+    walk.work(node, [*located(weight, node.inputs[1]), *((spatial, places, i) for i in range(2, len(x)))])
 
 
 def located(axes: Sequence[Axis], tensor: Tensor) -> list[tuple[Axis, Tensor, int]]:

@@ -28,7 +28,7 @@ def concat(walk: Walk, node: Node) -> None:
 def _end_to_end(walk: Walk, node: Node, reads: list[list[Axis]], at: int) -> Axis:
     parts = [axes[at] for axes in reads]
     if not any(isinstance(part, np.ndarray) for part in parts):
-        return parts[0] if parts[0] is not SINGLE else Fixed("joined by Concat")
+        return parts[0] if parts[0] is not SINGLE else Fixed(f"joined by {node.label()}")
     sizes: list[Dim] = [sizes_of(walk, tensor, axes)[at] for tensor, axes in zip(node.inputs, reads)]
     if any(not isinstance(size, int) for size in sizes):
         why = f"{node.label()} joins it with an axis of unknown length"
@@ -210,7 +210,7 @@ def resize(walk: Walk, node: Node) -> None:
     axes = walk.read(node, 0)
     sizes = _sizes_given(walk, node)
     listed = list(node.attrs["axes"]) if "axes" in node.attrs else list(range(len(axes)))
-    result: list[Axis] = [Fixed("it is spatial")] * len(axes)
+    result: list[Axis] = [Fixed(f"it is spatial in {node.label()}")] * len(axes)
     for i, axis in enumerate(axes):
         if i in listed and isinstance(axis, np.ndarray):
             if walk.size(node.outputs[0], i) not in (len(axis), None):

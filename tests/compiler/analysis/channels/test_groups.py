@@ -152,11 +152,10 @@ BODY = """g (bool c, float[N,8] x) => (float[N,4] y)
 }"""
 
 
-def test_bodies_are_pruned_inside_and_what_crosses_their_border_is_fixed():
+def test_bodies_are_pruned_inside_and_across_their_borders():
     model = from_text(HEAD + BODY)
     groups = ChannelGroups.of(model)
-    assert sorted(group.size for group in groups.prunable) == [8, 16]
-    assert any("read inside a body" in why for _, why in reasons(groups))
+    assert sorted(group.size for group in groups.prunable) == [8, 16, 16]
     result = pruned(model)
     onnx.checker.check_model(result.proto(), full_check=True)
     for c in (True, False):
@@ -197,10 +196,10 @@ def test_a_large_graph_takes_seconds():
     outputs = [onnx.helper.make_tensor_value_info("y", 1, None)]
     graph = onnx.helper.make_graph(nodes, "large", inputs, outputs, constants)
     model = Model.from_proto(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]))
-    started = time.perf_counter()
+    started = time.process_time()
     groups = ChannelGroups.of(model)
     assert len(groups.prunable) == 1000
-    assert time.perf_counter() - started < 15
+    assert time.process_time() - started < 15
 
 
 def test_a_weight_that_callers_may_replace_is_fixed():

@@ -1,0 +1,49 @@
+"""Well-known architectures at full size, with seeded random weights, exported to ONNX.
+
+Widths, depths and the 1,000 classes are the published ones; auxiliary heads, which only training uses, are left out.
+The batch is a dynamic axis called N. Families: one module each, of the blocks of `models.nets` where these have them.
+"""
+
+from __future__ import annotations
+
+import onnx
+from torch import nn
+
+from models.architectures import branching, mobile, residual, transformers
+from models.architectures.catalog import Architecture
+from models.nets.export import Exporter, export
+from models.nets.weights import randomize
+
+FAMILIES = (residual, mobile, branching, transformers)
+ARCHITECTURES: dict[str, Architecture] = {found.name: found for family in FAMILIES for found in family.ARCHITECTURES}
+
+
+def names() -> list[str]:
+    """All architectures, family by family."""
+    return list(ARCHITECTURES)
+
+
+def get(name: str) -> Architecture:
+    """The architecture's description.
+
+    Raises:
+        KeyError: none is called that.
+    """
+    if name not in ARCHITECTURES:
+        raise KeyError(f"no architecture is called {name!r}; there are {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+def module(name: str, seed: int = 0) -> nn.Module:
+    """The torch module in eval mode."""
+    made = get(name).make()
+    randomize(made, name, seed, fresh=False)
+    return made.eval()
+
+
+def build(name: str, seed: int = 0, *, exporter: str = "torchscript-eval", opset: int = 20) -> onnx.ModelProto:
+    """The exported model; `exporter` and `opset` as in `models.nets.build`.
+
+    Made anew each time, in seconds: all of them together are a gigabyte, too much to keep in memory or a cache.
+    """
+    return export(module(name, seed), get(name), Exporter(exporter), opset)

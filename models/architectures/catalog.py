@@ -1,0 +1,36 @@
+"""What an architecture is, and how the modules of this folder put theirs together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from models.nets.catalog import Signature
+
+CLASSES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Signature):
+    """A published net: `make()` gives its module, which has `parameters` trained elements."""
+
+    make: Callable[[], nn.Module]
+    parameters: int
+
+
+def named(**parts: nn.Module) -> nn.Sequential:
+    """The parts one after another."""
+    return nn.Sequential(OrderedDict(parts))
+
+
+def pooled() -> nn.Sequential:
+    """The mean over the map: (N, C, H, W) → (N, C)."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+
+
+def head(channels: int) -> nn.Sequential:
+    """Pooled, then a linear layer to the classes."""
+    return named(pool=pooled(), classes=nn.Linear(channels, CLASSES))
