@@ -46,7 +46,7 @@ class Bounds:
 
     def clip(self, values: np.ndarray) -> np.ndarray:
         """What is passed on."""
-        return np.clip(values, self.low, self.high)
+        return np.asarray(np.clip(values, self.low, self.high))
 
 
 def bounds_behind(value: Variable, view: View) -> Bounds | None:
