@@ -56,9 +56,14 @@ class Refusal:
     reason: str
 
 
-def plan(model: Model, reference: Reference, choice: Choice | None = None) -> Iterator[Step | Refusal]:
-    """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back."""
-    changed = changed_values(model, reference.original)
+def plan(
+    model: Model, reference: Reference, choice: Choice | None = None, touched: Choice | None = None
+) -> Iterator[Step | Refusal]:
+    """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back.
+
+    Those `touched` are about to differ.
+    """
+    changed = changed_values(model, reference.original, touched)
     static = static_values(model)
     nodes = [node for node in model.graph.nodes if _is_concerned(node, changed, static)]
     nodes = [node for node in nodes if choice is None or choice(node)]

@@ -31,6 +31,38 @@ CHECKED = 8
 Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is known of one layer: sums over rows to fit and over others to check, the spread of the aim, bounds."""
+
+    fit: Equations
+    check: Equations
+    spread: float
+    rectified: Rectified | None
+
+    @property
+    def count(self) -> int:
+        """How many rows went into them."""
+        return self.fit.count + self.check.count
+
+    def task(self, layer: Layer, ridge: float | None) -> Task:
+        """Solve for what is not zero in the layer's weights as they are now."""
+        weights, support = layer.weights(), layer.weights() != 0
+        return Task(
+            weights,
+            layer.shift(),
+            layer.bias is not None,
+            None if support.all() else support,
+            layer.dtype,
+            self.spread,
+            ridge,
+            self.rectified,
+        )
+
+
+Change: TypeAlias = Callable[[Layer, Sums], tuple[np.ndarray, np.ndarray] | None]
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What became of a layer.
@@ -76,6 +108,8 @@ def refit(
     ridge: float | None = None,
     reference: Reference | None = None,
     progress: Bars | None = None,
+    touched: Choice | None = None,
+    change: Change | None = None,
 ) -> Report:
     """Solve for the weights of every layer of `model` that differs from `original`, in place.
 
@@ -92,15 +126,18 @@ def refit(
             are not fitted.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows how far it is: called with a label and the number of steps.
+        touched: layers that `change` will change, so that they and what is behind them is solved for.
+        change: called for each layer before it is solved for, with what is summed of its inputs and aim; gives the
+            weights [groups, K, M] and shift [groups, M] to start from, of which zeros stay zero, or None.
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)))
-    found = list(plan(model, reference, layers))
+    found = list(plan(model, reference, layers, touched))
     steps = [step for step in found if isinstance(step, Step)]
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
     # Sums in float64 differ in the last bit with the number of threads that share them.
     with bar as advance, threadpool_limits(1, user_api="blas"):
-        fitter = _Fitter(model, reference, ridge)
+        fitter = _Fitter(model, reference, ridge, change)
         if steps:
             fitter.prepare(steps)
             advance()
@@ -117,6 +154,7 @@ class _Fitter:
     model: Model
     reference: Reference
     ridge: float | None
+    change: Change | None
     prefix: Prefix = field(init=False)
 
     def prepare(self, steps: list[Step]) -> None:
@@ -136,34 +174,38 @@ class _Fitter:
         """Solve for one layer and write what is better."""
         if isinstance(step.layer, Normalization):
             return self.estimate(step, step.layer)
-        layer, weights, shift = step.layer, step.layer.weights(), step.layer.shift()
-        fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
-        spread = Spread(np.zeros(weights.shape[0] * weights.shape[2]))
+        layer, sums = step.layer, self.sums(step)
+        changed = None if self.change is None else self.change(layer, sums)
+        if changed is not None:
+            layer.store(self.model, changed[0], changed[1] if layer.bias is not None else None)
+        task = sums.task(layer, self.ridge)
+        solution = solve(task, sums.fit, sums.check)
+        if solution.weights is not None:
+            layer.store(self.model, solution.weights, solution.shift if task.free_shift else None)
+        return _fitted(step, solution, sums.count, task.weights.shape[1])
+
+    def sums(self, step: Step) -> Sums:
+        """Sum over what goes into a layer and what it aims at."""
+        assert isinstance(step.layer, Layer)
+        layer, shape = step.layer, step.layer.weights().shape
+        fit, check = Equations.zeros(*shape), Equations.zeros(*shape)
+        spread = Spread(np.zeros(shape[0] * shape[2]))
         rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds)
         for arrays, rows in self.pairs(step):
             spread.add(step.aim.seen(rows.values))
-            for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
+            for part in _chunks(rows, shape[0] * (shape[1] + 1)):
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
                 rest = _rest(part, step, arrays)
-                y = _grouped(rest, len(weights))
+                y = _grouped(rest, shape[0])
                 if rectified is not None:
-                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)))
+                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, shape[0]))
                 held = len(part.places) // CHECKED
                 # Positions are sorted, so that the last ones are other samples than the first.
                 last = len(part.places) - held
                 fit.add(x[:, :last], y[:, :last])
                 if held:
                     check.add(x[:, last:], y[:, last:])
-        support = weights != 0
-        is_dense = bool(support.all())
-        free_shift = layer.bias is not None
-        task = Task(
-            weights, shift, free_shift, None if is_dense else support, layer.dtype, spread.total, self.ridge, rectified
-        )
-        solution = solve(task, fit, check)
-        if solution.weights is not None:
-            layer.store(self.model, solution.weights, solution.shift if free_shift else None)
-        return _fitted(step, solution, fit.count + check.count, weights.shape[1])
+        return Sums(fit, check, spread.total, rectified)
 
     def estimate(self, step: Step, norm: Normalization) -> Fitted:
         """Estimate the statistics of one normalization and write them if they are better."""
