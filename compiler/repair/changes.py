@@ -25,7 +25,9 @@ def changed_values(model: Model, original: Model, touched: Callable[[Node], bool
     for node in model.graph.nodes:
         twin = next((producers[out.name] for out in node.outputs if out.name in producers), None)
         is_touched = touched is not None and touched(node)
-        is_same = not is_touched and twin is not None and _does_the_same(node, twin) and _reads_the_same(node, twin, same)
+        is_same = (
+            not is_touched and twin is not None and _does_the_same(node, twin) and _reads_the_same(node, twin, same)
+        )
         (same if is_same else changed).update(out for out in node.outputs if out.name)
     return changed
 
