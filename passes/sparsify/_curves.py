@@ -9,16 +9,14 @@ import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.context import Context, Progress
+from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair.equations import Equations
 from onnx_compress.compiler.repair.layers import Layer
 from onnx_compress.compiler.repair.moments import gram_bytes, input_sums, parts
-from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.sparsify._allocate import Curve
-from onnx_compress.passes.sparsify._patterns import Pattern
 from onnx_compress.passes.sparsify._rounds import Method, descend
 from onnx_compress.passes.sparsify._weights import Weight
 
@@ -28,6 +26,8 @@ PROBED = 0.1
 """The effect on the outputs is measured near this error of a layer, as a share of its output's spread."""
 FITTED, CHECKED = 768, 256
 """Samples at most that sums are taken of, and others that effects are measured on."""
+LARGE = 1e30
+"""In place of a loss that is no number."""
 RUN_BYTES = 1 << 27
 """Bytes of activations that one run may give."""
 
@@ -68,7 +68,8 @@ def by_magnitude(part: Part) -> Curve:
 
 
 def _curve(part: Part, counts: np.ndarray, losses: Sequence[float]) -> Curve:
-    return Curve(counts, np.maximum.accumulate(losses), not part.method.pattern.of)
+    finite = np.nan_to_num(np.asarray(losses), nan=LARGE, posinf=LARGE)
+    return Curve(counts, np.maximum.accumulate(finite), not part.method.pattern.of)
 
 
 def measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:

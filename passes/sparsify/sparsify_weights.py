@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -12,20 +11,17 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import refit
 from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
 from onnx_compress.compiler.repair.moments import recognized
 from onnx_compress.compiler.repair.recognize import LAYERS
-from onnx_compress.compiler.repair.sequential import Sums
-from onnx_compress.passes.sparsify._allocate import Curve, allocate
-from onnx_compress.passes.sparsify._criteria import BY_DATA, CRITERIA, comparable, shares
-from onnx_compress.passes.sparsify._curves import Part, by_magnitude, measured
+from onnx_compress.passes.sparsify._apply import Goal, sparsify
+from onnx_compress.passes.sparsify._counts import counts
+from onnx_compress.passes.sparsify._criteria import BY_DATA, CRITERIA
+from onnx_compress.passes.sparsify._curves import Part
 from onnx_compress.passes.sparsify._patterns import Pattern
-from onnx_compress.passes.sparsify._rounds import Method, descend, schedule
+from onnx_compress.passes.sparsify._rounds import Method
 from onnx_compress.passes.sparsify._weights import Weight, find_weights
 
-REFITTED = 2048
-"""Calibration samples that layers are solved for with, at most."""
 WITHOUT_DATA = "lamp"
 """The criterion where there are no real samples to look at."""
 
@@ -35,7 +31,39 @@ class SparsifyWeights(Pass):
     """Set weights to zero and solve anew for the others.
 
     Given   Y = X W + b
-    Result  the same graph, W with zeros that later passes keep: min ‖X W + 1 b − Y‖² over the support of W
+    Result  the same graph, W with zeros, min over its support and b of ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²
+
+    The zeros are noted with the weight: whatever runs later keeps them, and the file gets smaller when they are
+    stored as gaps or masks, at the end. Nothing gets faster: onnxruntime computes with dense weights. For speed
+    see prune-channels.
+
+    Layers are gone through front to back, X as the layers before now give it, Y as it was in the original. In each
+    `rounds` times the weights of lowest worth go, geometrically down to the layer's number, and the others are
+    solved for: so the next choice is made among weights that have taken over from those before. At the end all
+    layers that changed are refitted as by the pass refit, zeros staying zero.
+
+    The worth of a weight (`criterion`): 'activation' w²·(XᵀX)_kk, X centred; 'obs' w²/[(XᵀX)⁻¹]_kk over the support of
+    its output, which is what its loss costs after the others are solved anew; 'magnitude', 'std' and 'lamp' w². How
+    many go in each layer (`scope`): 'uniform' the same share; 'global' what loses least, the error of each
+    layer at some densities being weighed by what it does to the model's outputs. With 'std' one threshold s·σ holds
+    for all layers, σ the standard deviation of a layer's weights, with 'lamp' one for w² over Σ v², |v| ≥ |w|.
+
+    What goes together (`pattern`): 'unstructured' nothing; 'KxL' blocks of K outputs by L inputs; 'shape' one tap of
+    one input for all outputs; 'NofM' keeps N of each M inputs in a row, in as many layers as `sparsity` asks
+    for. In Conv the inputs of one tap of the kernel are in a row. A recipe may set `sparsity` and `pattern` for
+    single layers.
+
+    Conv, ConvTranspose, Gemm and MatMul are solved for; weights of LSTM, GRU and RNN, embeddings, shared weights
+    and those in bodies of If, Loop and Scan lose what is smallest. Without real samples nothing is solved for,
+    and LAMP decides in place of criteria that look at inputs.
+
+    Han et al., "Deep Compression", ICLR 2016 (arXiv:1510.00149); Lee et al., "Layer-adaptive Sparsity for the
+    Magnitude-based Pruning", ICLR 2021 (arXiv:2010.07611); Sun et al., "Wanda", ICLR 2024 (arXiv:2306.11695); Frantar
+    and Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXiv:2208.11580); Wen et al., "Learning Structured
+    Sparsity", NIPS 2016 (arXiv:1608.03665): shapes.
+
+    The wrong choice where latency counts, and for weights that are mostly needed: below about half zeros a file
+    hardly shrinks.
     """
 
     name = "sparsify-weights"
@@ -43,17 +71,19 @@ class SparsifyWeights(Pass):
     strength = "sparsity"
 
     sparsity: float | None = option(
-        None, "share of the weights that is zero afterwards; none: as far as the budget allows", low=0.0, high=0.99
+        None, "share of the weights that is zero afterwards; none: as far as the budget allows", low=0.0, high=0.995
     )
-    pattern: str = option("unstructured", "what goes together: unstructured, 2of4 (any NofM), 8x4 (any KxL), shape")
+    pattern: str = option(
+        "unstructured", "what goes together: unstructured, KxL (as 8x4), shape, or what stays: NofM (as 2of4)"
+    )
     criterion: str = option("activation", "what makes a weight matter", choices=CRITERIA)
     scope: str = option(
         "global", "where: what costs least, or the same share of each layer", choices=("global", "uniform")
     )
-    rounds: int = option(10, "rounds of dropping and solving anew", low=1, high=100)
+    rounds: int = option(10, "rounds of dropping and solving anew, with real samples", low=1, high=100)
 
     def __post_init__(self) -> None:
-        """Check the pattern too."""
+        """Refuse unknown patterns."""
         super().__post_init__()
         Pattern.parse(self.pattern)
 
@@ -62,15 +92,17 @@ class SparsifyWeights(Pass):
         if self.sparsity is None:
             ctx.skip(self.name, "its sparsity is open: the budget decides it, and there is none here")
             return 0
-        weights = find_weights(model, ctx.is_excluded, ctx.skip)
-        found, sample = self._parts(model, weights, ctx)
+        found, sample = self._parts(model, find_weights(model, ctx.is_excluded, ctx.skip), ctx)
         if not found:
-            ctx.skip("the model", "it has no float weights of this pattern")
+            ctx.skip("the model", "it has no weights that can be made sparse")
             return 0
-        before = [part.weight.constant.values for part in found]
-        counts = self._counts(model, found, sample, ctx)
-        self._apply(model, found, counts, ctx)
-        return sum(not np.array_equal(old, part.weight.constant.values) for old, part in zip(before, found))
+        before = {id(part): part.weight.constant.values for part in found}
+        chosen = counts(model, found, self.sparsity, self.scope, sample, ctx)
+        goals = [Goal(part, count) for part, count in zip(found, chosen) if _is_changed(part, count)]
+        if goals:
+            sparsify(model, goals, self.rounds, ctx)
+        self._report(found, ctx)
+        return sum(not np.array_equal(before[id(part)], part.weight.constant.values) for part in found)
 
     def _parts(self, model: Model, weights: Sequence[Weight], ctx: Context) -> tuple[list[Part], int]:
         """What can be made sparse, and how many bytes of values come of one sample."""
@@ -89,87 +121,24 @@ class SparsifyWeights(Pass):
                 continue
             layer = layers.get(weight.node)
             density = 1 - float(given["sparsity"]) if "sparsity" in given else None
-            is_solved = isinstance(layer, (Convolution, Product)) and len(weight.readers) == 1
-            method = Method(self._criterion(ctx), pattern, weight.channels)
-            found.append(Part(weight, layer if is_solved and isinstance(layer, Layer) else None, method, density))
+            solved = layer if isinstance(layer, (Convolution, Product)) and len(weight.readers) == 1 else None
+            found.append(Part(weight, solved, Method(self._criterion(ctx), pattern, weight.channels), density))
         return found, sample
 
     def _criterion(self, ctx: Context) -> str:
         return WITHOUT_DATA if self.criterion in BY_DATA and not ctx.data.real else self.criterion
 
-    def _counts(self, model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[int]:
-        """How many weights each part keeps."""
-        assert self.sparsity is not None
-        total = int((1 - self.sparsity) * sum(part.size for part in found) + 0.5)
-        open_parts = [part for part in found if part.density is None]
-        if self.scope == "uniform":
-            return [
-                int(
-                    part.counts()[-1]
-                    if part.density is not None or part.method.pattern.of
-                    else (1 - self.sparsity) * part.size + 0.5
-                )
-                for part in found
-            ]
-        if self._criterion(ctx) in ("std", "lamp") and not any(part.method.pattern.of for part in found):
-            rest = total - sum(int(part.counts()[-1]) for part in found if part.density is not None)
-            worths = [comparable(self._criterion(ctx), part.weight.matrices()) for part in open_parts]
-            mine = iter(shares(worths, rest))
-            return [int(next(mine)) if part.density is None else int(part.counts()[-1]) for part in found]
-        curves: Sequence[Curve]
-        curves = measured(model, found, sample, ctx) if ctx.data.real else [by_magnitude(part) for part in found]
-        counts = allocate(curves, total)
-        ctx.notes["curves"] = [(c.counts.tolist(), c.losses.tolist()) for c in curves]
-        return counts
-
-    def _apply(self, model: Model, found: Sequence[Part], counts: Sequence[int], ctx: Context) -> None:
-        solved = {part.layer.node: (part, count) for part, count in zip(found, counts) if part.layer is not None}
-        reached = set()
-
-        def change(layer: Layer, sums: Sums) -> tuple[np.ndarray, np.ndarray] | None:
-            if layer.node not in solved or not isinstance(layer, (Convolution, Product)):
-                return None
-            part, count = solved[layer.node]
-            together = sums.fit + sums.check
-            if not together.is_finite:
-                return None
-            weights, shift = layer.weights(), layer.shift()
-            steps = schedule(int(np.count_nonzero(weights)), count, self.rounds)
-            for weights, shift in descend(together, weights, shift, steps, part.method, layer.bias is not None):
-                pass
-            reached.add(layer.node)
-            return weights, shift
-
-        for part, count in zip(found, counts):
-            if part.layer is None:
-                _drop(model, part, count)
-        if ctx.data.real:
-            allowed = partial(_is_free, ctx)
-            report = refit(
-                model,
-                ctx.original,
-                ctx.data.take(REFITTED),
-                ctx.rng,
-                layers=allowed,
-                progress=ctx.progress,
-                touched=lambda node: node in solved,
-                change=change,
-            )
-            ctx.notes["refit"] = report.changed
-        for part, count in zip(found, counts):
-            _drop(model, part, count)
+    def _report(self, found: Sequence[Part], ctx: Context) -> None:
+        left = [int(np.count_nonzero(part.weight.constant.values)) for part in found]
+        total = sum(part.size for part in found)
         ctx.notes["layers"] = [
-            {"layer": part.weight.node.label(), "weights": part.size, "left": int(count)}
-            for part, count in zip(found, counts)
+            {"layer": part.weight.node.label(), "weights": part.size, "left": count} for part, count in zip(found, left)
         ]
+        ctx.notes["sparsity"] = round(1 - sum(left) / max(1, total), 4)
+        if self.sparsity is not None and sum(left) > (1 - self.sparsity + 0.01) * total:
+            ctx.skip("the model", f"its patterns leave {sum(left) / total:.0%} of the weights")
 
 
-def _drop(model: Model, part: Part, count: int) -> None:
-    """Keep so many weights of highest magnitude: all that are left where they have been chosen already."""
-    weights = part.weight.matrices()
-    kept = part.method.pattern.kept(np.square(weights), weights != 0, part.method.channels, count)
-    part.weight.clear(model, kept)
-
-
-def _is_free(ctx: Context, node: Node) -> bool:
-    return not ctx.is_excluded(node)
+def _is_changed(part: Part, count: int) -> bool:
+    """Whether any weight goes, or the pattern is not there yet."""
+    return count < int(np.count_nonzero(part.weight.constant.values))
