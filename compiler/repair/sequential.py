@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from math import sqrt
@@ -15,7 +15,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.equations import Equations, Spread
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layers import Layer, sampled
-from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal, Step, plan
+from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal, Step, is_free, plan
 from onnx_compress.compiler.repair.prefix import Prefix
 from onnx_compress.compiler.repair.rectified import Bounds, Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
@@ -31,6 +31,38 @@ CHECKED = 8
 """One row in so many is not fitted but says what the fit is worth."""
 
 Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is known of one layer: sums over rows to fit and over others to check, the spread of the aim, bounds."""
+
+    fit: Equations
+    check: Equations
+    spread: float
+    rectified: Rectified | None
+
+    @property
+    def count(self) -> int:
+        """How many rows went into them."""
+        return self.fit.count + self.check.count
+
+    def task(self, layer: Layer, ridge: float | None) -> Task:
+        """Solve for what is not zero in the layer's weights as they are now."""
+        weights, support = layer.weights(), layer.weights() != 0
+        return Task(
+            weights,
+            layer.shift(),
+            layer.bias is not None,
+            None if support.all() else support,
+            layer.dtype,
+            self.spread,
+            ridge,
+            self.rectified,
+        )
+
+
+Change: TypeAlias = Callable[[Layer, Sums], tuple[np.ndarray, np.ndarray] | None]
 
 
 @dataclass(frozen=True)
@@ -79,6 +111,8 @@ def refit(
     rows: int = ROWS_PER_UNKNOWN,
     reference: Reference | None = None,
     progress: Bars | None = None,
+    touched: Choice | None = None,
+    change: Change | None = None,
 ) -> Report:
     """Solve for the weights of every layer of `model` that differs from `original`, in place.
 
@@ -96,24 +130,22 @@ def refit(
         rows: how many to take for each unknown; a third of the usual number is enough to compare candidates.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows how far it is: called with a label and the number of steps.
+        touched: layers that `change` will change, so that they and what is behind them is solved for.
+        change: called for each layer before it is solved for, with what is summed of its inputs and aim; gives the
+            weights [groups, K, M] and shift [groups, M] to start from, of which zeros stay zero, or None.
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)))
-    found = list(plan(model, reference, layers, rows))
+    found = list(plan(model, reference, layers, rows, touched))
     steps = [step for step in found if isinstance(step, Step)]
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
     # Sums in float64 differ in the last bit with the number of threads that share them.
     with bar as advance, threadpool_limits(1, user_api="blas"):
-        fitter = _Fitter(model, reference, ridge)
+        fitter = _Fitter(model, reference, ridge, change)
         if steps:
             fitter.prepare(steps)
             advance()
-        results = []
-        for item in found:
-            results.append(fitter.refused(item) if isinstance(item, Refusal) else fitter.fit(item))
-            if isinstance(item, Step):
-                advance()
-    return Report(tuple(results))
+        return Report(tuple(fitter.results(found, advance)))
 
 
 @dataclass
@@ -121,6 +153,7 @@ class _Fitter:
     model: Model
     reference: Reference
     ridge: float | None
+    change: Change | None
     prefix: Prefix = field(init=False)
 
     def prepare(self, steps: list[Step]) -> None:
@@ -133,6 +166,13 @@ class _Fitter:
         goals = [(step.node, step.needs) for step in steps]
         self.prefix = Prefix(self.model, self.reference.data, self.reference.batch, goals)
 
+    def results(self, found: Iterable[Step | Refusal], advance: Callable[[], None]) -> Iterator[Fitted]:
+        """What becomes of one layer after another."""
+        for item in found:
+            yield self.refused(item) if isinstance(item, Refusal) else self.fit(item)
+            if isinstance(item, Step):
+                advance()
+
     def refused(self, item: Refusal) -> Fitted:
         return Fitted(_name(item), "nothing", reason=item.reason)
 
@@ -140,14 +180,14 @@ class _Fitter:
         """Solve for one layer and write what is better; then for the one before it together with it."""
         if isinstance(step.layer, Normalization):
             return self.estimate(step, step.layer)
-        alone = self.alone(step, step.layer)
-        if step.first is None or alone.after <= EXACT:
+        alone = self.alone(step, step.layer, self.change)
+        if step.first is None or alone.after <= EXACT or not is_free(step.first[0]):
             return alone
         both = step.layer, step.first[0]
         before = [(layer, layer.weights(), layer.shift()) for layer in both]
         if not self.refine_first(step, step.layer, *step.first):
             return alone
-        together = self.alone(step, step.layer)
+        together = self.alone(step, step.layer, None)
         if together.after < alone.after:
             return replace(together, before=alone.before)
         for layer, weights, shift in before:
@@ -168,36 +208,39 @@ class _Fitter:
             first.store(self.model, found[None, :-1].astype(np.float64), found[None, -1].astype(np.float64))
         return found is not None
 
-    def alone(self, step: Step, layer: Layer) -> Fitted:
-        """Solve for one layer and write what is better."""
-        weights, shift = layer.weights(), layer.shift()
-        fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
-        spread = Spread(np.zeros(weights.shape[0] * weights.shape[2]))
+    def alone(self, step: Step, layer: Layer, change: Change | None) -> Fitted:
+        """Change one layer if it is to be changed, solve for it and write what is better."""
+        sums = self.sums(step, layer)
+        changed = None if change is None else change(layer, sums)
+        if changed is not None:
+            layer.store(self.model, changed[0], changed[1] if layer.bias is not None else None)
+        task = sums.task(layer, self.ridge)
+        solution = solve(task, sums.fit, sums.check)
+        if solution.weights is not None:
+            layer.store(self.model, solution.weights, solution.shift if task.free_shift else None)
+        return _fitted(step, solution, sums.count, task.weights.shape[1])
+
+    def sums(self, step: Step, layer: Layer) -> Sums:
+        """Sum over what goes into a layer and what it aims at."""
+        shape = layer.weights().shape
+        fit, check = Equations.zeros(*shape), Equations.zeros(*shape)
+        spread = Spread(np.zeros(shape[0] * shape[2]))
         rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds)
         for arrays, rows in self.pairs(step):
             spread.add(step.aim.seen(rows.values))
-            for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
+            for part in _chunks(rows, shape[0] * (shape[1] + 1)):
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
                 rest = rest_of(part, step, arrays)
-                y = _grouped(rest, len(weights))
+                y = _grouped(rest, shape[0])
                 held = len(part.places) // CHECKED
                 # Positions are sorted, so that the last ones are other samples than the first.
                 last = len(part.places) - held
                 if rectified is not None:
-                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)), held)
+                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, shape[0]), held)
                 fit.add(x[:, :last], y[:, :last])
                 if held:
                     check.add(x[:, last:], y[:, last:])
-        support = weights != 0
-        is_dense = bool(support.all())
-        free_shift = layer.bias is not None
-        task = Task(
-            weights, shift, free_shift, None if is_dense else support, layer.dtype, spread.total, self.ridge, rectified
-        )
-        solution = solve(task, fit, check)
-        if solution.weights is not None:
-            layer.store(self.model, solution.weights, solution.shift if free_shift else None)
-        return _fitted(step, solution, fit.count + check.count, weights.shape[1])
+        return Sums(fit, check, spread.total, rectified)
 
     def estimate(self, step: Step, norm: Normalization) -> Fitted:
         """Estimate the statistics of one normalization and write them if they are better."""
