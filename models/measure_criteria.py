@@ -1,6 +1,6 @@
 """Prune the models of a folder by every criterion, and print what accuracy is left.
 
-    python models/measure_criteria.py FOLDER [MODEL:CRITERION ...]
+    python -m models.measure_criteria FOLDER [MODEL:CRITERION ...]
 
 FOLDER holds `models/*.onnx` and `tools/datasets.py NAME SPLIT COUNT OUT.npz`, as for `measure.py`. Every criterion
 calibrates on the same 1,024 training pictures; accuracy is that on 4,096 other training pictures, since the figures are
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_compress.compiler.runtime.session import create
+from models.measure import accuracy
 
 CRITERIA = ("obs", "lasso", "energy", "activation", "l1", "l2", "fpgm", "penni", "random")
 MODELS = {"resnet20_cifar10": CRITERIA, "vgg_cifar10": CRITERIA, "resnet20_cifar10_bn": ("bn", "obs")}
@@ -36,18 +36,6 @@ def data(folder: Path, into: Path) -> tuple[Path, Path]:
     for path, part in zip(paths, (slice(CALIBRATED), slice(SET_APART, None)), strict=True):
         np.savez(path, **{name: array[part] for name, array in arrays.items()})
     return paths
-
-
-def accuracy(path: Path, judge: Path) -> float:
-    """Share of the pictures that the model gets right, in percent."""
-    arrays = np.load(judge, allow_pickle=False)
-    session = create(path)
-    name = session.inputs[0].name
-    hits = 0
-    for start in range(0, len(arrays["labels"]), 256):
-        scores = next(iter(session.run({name: arrays[name][start : start + 256]}).values()))
-        hits += int((scores.argmax(-1) == arrays["labels"][start : start + 256]).sum())
-    return 100 * hits / len(arrays["labels"])
 
 
 def pruned(model: Path, options: str, calibrate: Path, out: Path) -> float:
@@ -71,7 +59,7 @@ def main(words: list[str]) -> None:
         print("|---|---|" + "---|" * (len(RATIOS) + 1))
         for model in dict.fromkeys(word.partition(":")[0] for word in words[1:] or every):
             path = folder / "models" / f"{model}.onnx"
-            print(f"| {model} | none | " + " | ".join([f"{accuracy(path, judge):.2f}"] * len(RATIOS)) + " | |")
+            print(f"| {model} | none | " + " | ".join([f"{100 * accuracy(path, judge):.2f}"] * len(RATIOS)) + " | |")
             for word in words[1:] or every:
                 if word.startswith(f"{model}:"):
                     row(path, word.partition(":")[2], calibrate, judge)
@@ -83,7 +71,7 @@ def row(path: Path, criterion: str, calibrate: Path, judge: Path) -> None:
     found, seconds = [], 0.0
     for ratio in RATIOS:
         seconds += pruned(path, f"ratio={ratio}:criterion={criterion}", calibrate, out)
-        found.append(f"{accuracy(out, judge):.2f}")
+        found.append(f"{100 * accuracy(out, judge):.2f}")
     print(f"| {path.stem} | {criterion} | " + " | ".join(found) + f" | {seconds:.0f} |", flush=True)
 
 

@@ -13,11 +13,13 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.prune._entries import Entries
 from onnx_compress.passes.prune._obs import Ordering
-from onnx_compress.passes.prune._tables import CHECKED, Table, Wish, measured_at, tables
+from onnx_compress.passes.prune._tables import CHECKED, MOST_WIDTHS, Table, Wish, measured_at, tables
 from onnx_compress.passes.prune._widths import Choice, Macs, Widths, choose, reaching
 
-MOST_MACS, LEAST_SAMPLES = 1 << 42, 32
-"""Multiply-accumulates that all measurements may take: some minutes. Large models are measured on fewer samples."""
+MOST_MACS = 1 << 41
+"""Multiply-accumulates that all measurements may take: about a minute."""
+ENOUGH_SAMPLES, LEAST_SAMPLES, LEAST_WIDTHS = 64, 32, 4
+"""Large models are measured at fewer widths of each group, and then on fewer samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +47,7 @@ class Measured:
         every = [np.array([count]) for count in widths.full()]
         if scope == "global":
             every = [*widths.candidates(step), *self.entries.candidates(step)]
-        checked = _samples(sum(len(measured_at(kept)) - 1 for kept in every) * self.whole)
-        wish = Wish(every, self.scores, self.by, checked)
+        wish = Wish(every, self.scores, self.by, *_effort(every, self.whole))
         found = tables(self.model, self.entries.among(self.ctx.get(ChannelGroups)), wish, self.ctx)
         orders = [table.order for table in found]
         if scope != "global":
@@ -82,6 +83,11 @@ def _without(table: Table, count: int) -> Table:
     return replace(table, kept=table.kept[stays], losses=table.losses[stays])
 
 
-def _samples(macs: int) -> int:
-    """On how many samples to measure, when one sample takes so many multiply-accumulates in all measurements."""
-    return min(CHECKED, max(LEAST_SAMPLES, MOST_MACS // max(1, macs)))
+def _effort(every: Sequence[np.ndarray], macs: int) -> tuple[int, int]:
+    """On how many samples, and at how many widths of each group, to measure a model of so many MACs."""
+    for widths in range(MOST_WIDTHS, LEAST_WIDTHS - 1, -1):
+        runs = sum(len(measured_at(kept, widths)) - 1 for kept in every)
+        samples = MOST_MACS // max(1, runs * macs)
+        if samples >= ENOUGH_SAMPLES:
+            break
+    return min(CHECKED, max(LEAST_SAMPLES, samples)), widths

@@ -29,8 +29,8 @@ from onnx_compress.passes.prune._systems import Reader, layers_of, measured, row
 
 FITTED, CHECKED = 768, 256
 """Samples at most that statistics are taken of, and others that the effect is measured on."""
-MEASURED_WIDTHS = 9
-"""Widths of a group that are measured; what a wider group loses between them is taken from the straight line."""
+MOST_WIDTHS = 9
+"""Widths of a group that are measured at most."""
 RUN_BYTES = 1 << 27
 """Bytes of activations that one run may give."""
 
@@ -40,13 +40,15 @@ class Wish:
     """What to measure: for each group the numbers of sets `kept`, the most first.
 
     The sets of a group with the lowest `scores` go first; with `by` those that it gives up first for the layers
-    that read them, where these can be solved for. The effect is measured on `checked` samples, at most `CHECKED`.
+    that read them, where these can be solved for. The effect is measured on `checked` samples, at most `CHECKED`, and
+    at `widths` numbers of each group, all or some of them.
     """
 
     kept: Sequence[np.ndarray]
     scores: Sequence[np.ndarray]
     by: Ordering | None
     checked: int = CHECKED
+    widths: int = MOST_WIDTHS
 
 
 _LATEST: WeakKeyDictionary[Source, tuple[str, list[Table]]] = WeakKeyDictionary()
@@ -75,7 +77,9 @@ def tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> lis
 
 def _key(model: Model, wish: Wish, ctx: Context) -> str:
     """What the tables hang on."""
-    digest = sha256(repr((_name(wish.by), wish.checked, ctx.seed, [len(kept) for kept in wish.kept])).encode())
+    digest = sha256(
+        repr((_name(wish.by), wish.checked, wish.widths, ctx.seed, [len(kept) for kept in wish.kept])).encode()
+    )
     for array in (*wish.kept, *wish.scores, ctx.data.indices):
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(to_text(model).encode())
@@ -97,7 +101,7 @@ def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> 
     taken = parts([gram_bytes(_read(group, layers)) for group in groups.prunable])
     runs = -(-len(data) // data.layout.run_size(batch)) * len(taken)
     found: list[Table] = []
-    with ctx.progress("losses", runs + sum(len(measured_at(kept)) - 1 for kept in wish.kept)) as advance:
+    with ctx.progress("losses", runs + sum(len(measured_at(kept, wish.widths)) - 1 for kept in wish.kept)) as advance:
         for part in taken:
             read = list(dict.fromkeys(layer for i in part for layer in _read(groups.prunable[i], layers)))
             readers = measured(model, read, data, batch, ctx.rng, advance)
@@ -105,13 +109,15 @@ def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> 
                 group = groups.prunable[i]
                 trial = _Trial(model, groups, group, readers, effect)
                 order = trial.order(wish.scores[i], wish.by)
-                found.append(Table(order, wish.kept[i], trial.losses(order, wish.kept[i], advance)))
+                found.append(Table(order, wish.kept[i], trial.losses(order, wish.kept[i], wish.widths, advance)))
     return found
 
 
-def measured_at(kept: np.ndarray) -> np.ndarray:
-    """Which of a group's widths are measured: all of a few, of many the ends and some between them."""
-    return np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MEASURED_WIDTHS)).astype(np.int64))
+def measured_at(kept: np.ndarray, widths: int) -> np.ndarray:
+    """Which of a group's widths are measured: all of a few, of many the ends and some between, most of them wide."""
+    if len(kept) <= widths:
+        return np.arange(len(kept))
+    return np.unique(np.rint((len(kept) - 1) * np.linspace(0, 1, widths) ** 1.5).astype(np.int64))
 
 
 def _read(group: Group, layers: Mapping[Node, Layer]) -> list[Layer]:
@@ -140,9 +146,9 @@ class _Trial:
         pairs = [(reader, rows_of(reader.layer, self.group, self.groups.sets.roots)) for reader in mine]
         return [(reader, rows) for reader, rows in pairs if rows is not None]
 
-    def losses(self, order: np.ndarray, kept: np.ndarray, advance: Progress) -> np.ndarray:
+    def losses(self, order: np.ndarray, kept: np.ndarray, widths: int, advance: Progress) -> np.ndarray:
         """The effect of keeping so many sets; measured at some widths, on the straight line between them at others."""
-        at = measured_at(kept)
+        at = measured_at(kept, widths)
         found = []
         for count in kept[at]:
             gone = order[: self.group.size - int(count)]

@@ -26,6 +26,11 @@ class Refit(Pass):
     them; XᵀX and XᵀY are summed in float64. The last layer of a residual branch aims at the original *sum* minus
     the shortcut as it now is.
 
+    Where a Relu or Clip follows, what counts is what passes it: rounds of least squares leave alone what both models
+    cut off. Two layers with nothing but a Relu or Clip between them are then fitted together for what the second one
+    aims at, by Gauss and Newton's steps, so that the channels that are left between them take over work of those that
+    are gone.
+
     Weights that are zero stay zero. Weights that are stored as integers, have a codebook or are shared by several
     layers stay as they are, and only the layer's bias is solved for. A BatchNormalization gets the mean and
     variance that give its output the mean and spread it had. A layer stays as it is where the best
@@ -33,9 +38,12 @@ class Refit(Pass):
     one that does best there.
 
     He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (arXiv:1707.06168):
-    rows, sequence and residual targets; Hubara et al., "Accelerated Sparse Neural Training", NeurIPS 2021
-    (arXiv:2102.08124), AdaPrune: fitting on the support; Frantar and Alistarh, "Optimal Brain Compression",
-    NeurIPS 2022 (arXiv:2208.11580): statistics of BatchNormalization.
+    rows, sequence and residual targets; Zhang et al., "Accelerating Very Deep Convolutional Networks for
+    Classification and Detection", PAMI 2016 (arXiv:1505.06798): fitting behind the nonlinearity; Martens and
+    Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015
+    (arXiv:1503.05671): steps of two layers; Hubara et al., "Accelerated Sparse Neural Training", NeurIPS 2021
+    (arXiv:2102.08124), AdaPrune: fitting on the support; Frantar and Alistarh, "Optimal Brain Compression", NeurIPS
+    2022 (arXiv:2208.11580): statistics of BatchNormalization.
 
     The wrong choice without real samples: weights that fit made-up inputs do worse on real ones, so that the pass
     then refuses. Below 64 samples it repairs less; for models with quantized activations it does nothing.

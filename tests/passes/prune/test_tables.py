@@ -14,6 +14,7 @@ from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune import _tables
 from onnx_compress.passes.prune._lasso import lasso
+from onnx_compress.passes.prune._measured import MOST_MACS, _effort
 from onnx_compress.passes.prune._obs import obs
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.golden_run import context, feeds_for, run
@@ -55,7 +56,9 @@ def test_a_trial_computes_what_the_narrower_model_computes(text, monkeypatch):
     """All that reads the channels is cleared of them, so that the outputs are those of the model without them."""
     model, ctx = prepared(text)
     trials = []
-    monkeypatch.setattr(_tables._Trial, "losses", lambda self, order, kept, advance: trials.append(self) or kept)
+    monkeypatch.setattr(
+        _tables._Trial, "losses", lambda self, order, kept, widths, advance: trials.append(self) or kept
+    )
     tables(model, ctx)
     moved = []
     for trial in trials:
@@ -140,3 +143,18 @@ def test_the_effect_on_other_outputs_is_their_relative_error():
     assert effect.of(other) == pytest.approx(np.mean(y**2) / y.var(), rel=1e-4)
     edit.set_weight(other, last, 1, np.full_like(input_value(last, 1), np.nan))
     assert effect.of(other) == np.inf
+
+
+@pytest.mark.parametrize(("count", "widths"), [(3, 9), (9, 9), (97, 9), (97, 4)])
+def test_the_measured_widths_reach_both_ends_and_lie_closer_where_little_is_gone(count, widths):
+    at = _tables.measured_at(np.arange(count, 0, -1), widths)
+    assert (at[0], at[-1], len(at)) == (0, count - 1, min(count, widths))
+    assert count <= widths or (np.diff(at)[0] < np.diff(at)[-1])
+
+
+@pytest.mark.parametrize(("macs", "expected"), [(10**6, (256, 9)), (1 << 33, (32, 4)), (1 << 30, (64, 5))])
+def test_large_models_are_measured_less(macs, expected):
+    samples, widths = _effort([np.arange(16, 0, -1)] * 8, macs)
+    assert widths == expected[1]
+    assert samples >= expected[0]
+    assert samples * macs * 8 * (widths - 1) <= MOST_MACS or samples == 32
