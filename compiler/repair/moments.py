@@ -48,7 +48,8 @@ def input_sums(
     advance: Callable[[], None],
 ) -> Mapping[Node, Equations]:
     """Sums over sampled rows of the inputs of some layers, without targets, all from one run over `data`."""
-    sums = {layer.node: Equations.zeros(*layer.weights().shape[:2], 0) for layer in layers}
+    shapes = {layer.node: layer.weights().shape for layer in layers}
+    sums = {node: Equations.zeros(shape[0], shape[1], 0) for node, shape in shapes.items()}
     names = list(dict.fromkeys(t.name for layer in layers for t in (layer.source, layer.result)))
     for arrays in Capture(model, names).batches(data, batch) if names else ():
         for layer in layers:

@@ -25,7 +25,7 @@ class Pattern:
     columns: np.ndarray
 
     @property
-    def block(self) -> tuple[np.ndarray, np.ndarray]:
+    def block(self) -> tuple[np.ndarray, ...]:
         """Index of this part of a right-hand side or result."""
         return np.ix_(self.rows, self.columns)
 
@@ -63,7 +63,7 @@ class OnSupport:
     def is_direct(self) -> bool:
         """Whether it is solved by elimination."""
         direct = sum(len(part.rows) ** 3 // 3 + len(part.rows) ** 2 * len(part.columns) for part in self.parts)
-        return direct <= max(QUICK, ITERATIONS * len(self.matrix) ** 2 * self.support.shape[1])
+        return direct <= max(QUICK, ITERATIONS * len(self.matrix) ** 2 * int(self.support.shape[1]))
 
     def repeated(self) -> OnSupport:
         """The same, prepared for many right-hand sides as far as memory allows."""

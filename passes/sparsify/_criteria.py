@@ -25,7 +25,7 @@ def scores(criterion: str, weights: np.ndarray, solver: Solver | None) -> np.nda
     Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXiv:2208.11580).
     """
     if criterion not in BY_DATA or solver is None:
-        return np.square(weights)
+        return np.asarray(np.square(weights))
     if criterion == "activation":
         return np.asarray(np.square(weights) * np.diagonal(solver.gram, axis1=1, axis2=2)[:, :, None])
     return np.asarray(np.square(weights) / np.stack([system.inverse_diagonal() for system in solver.systems()]))
@@ -40,7 +40,7 @@ def comparable(criterion: str, weights: np.ndarray) -> np.ndarray:
             Pruning", ICLR 2021 (arXiv:2010.07611)
     other   w² / Σ v² over the layer
     """
-    squares = np.square(weights.reshape(-1))
+    squares: np.ndarray = np.square(weights.reshape(-1))
     if criterion == "std":
         alive = weights[weights != 0]
         spread = float(np.std(alive)) if alive.size else 0.0
@@ -50,7 +50,7 @@ def comparable(criterion: str, weights: np.ndarray) -> np.ndarray:
     order = np.argsort(-squares, kind="stable")
     found = np.empty_like(squares)
     found[order] = squares[order] / np.maximum(np.cumsum(squares[order]), np.finfo(np.float64).tiny)
-    return found.reshape(weights.shape)
+    return np.asarray(found.reshape(weights.shape))
 
 
 def shares(worths: Sequence[np.ndarray], total: int) -> np.ndarray:

@@ -70,7 +70,7 @@ class Weight:
     def channels(self) -> int:
         """Inputs of each tap of a kernel; of a matrix, all inputs."""
         is_kernel = self.node.op in ("Conv", "ConvTranspose")
-        return self.places.shape[1] // (prod(self.shape[2:]) if is_kernel else 1)
+        return int(self.places.shape[1]) // (prod(self.shape[2:]) if is_kernel else 1)
 
     def matrices(self) -> np.ndarray:
         """The values [groups, K, M] in float64."""

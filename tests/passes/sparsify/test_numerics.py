@@ -7,7 +7,6 @@ import pytest
 
 from onnx_compress.compiler.errors import UsageError
 from onnx_compress.compiler.repair.equations import Equations, Free
-from onnx_compress.compiler.repair.support import OnSupport, conjugate_gradients
 from onnx_compress.passes.sparsify._allocate import Curve, allocate
 from onnx_compress.passes.sparsify._criteria import comparable, scores, shares
 from onnx_compress.passes.sparsify._patterns import Pattern
@@ -92,28 +91,6 @@ def test_rounds_do_better_than_one():
         assert np.count_nonzero(state[0]) == weights.size // 6
         errors[rounds] = found.error(*state)
     assert errors[8] < 0.9 * errors[1]
-
-
-@pytest.mark.parametrize("is_direct", [True, False])
-def test_columns_are_solved_on_their_own_supports(is_direct):
-    found, _, _ = equations(unknowns=12, outputs=4)
-    matrix, right = found.gram[0, :-1, :-1] + np.eye(12), found.cross[0, :-1]
-    support = rng().random((12, 4)) < 0.5
-    system = OnSupport.of(matrix, support)
-    got = system.solve(right) if is_direct else conjugate_gradients(matrix, right, support)
-    prepared = system.repeated().solve(right)
-    for m in range(4):
-        rows = np.flatnonzero(support[:, m])
-        expected = np.linalg.solve(matrix[np.ix_(rows, rows)], right[rows, m])
-        np.testing.assert_allclose(got[rows, m], expected, rtol=1e-4, atol=1e-8)
-        np.testing.assert_allclose(prepared[rows, m], expected, rtol=1e-8)
-    assert not got[~support].any()
-
-
-def test_large_supports_of_many_kinds_are_solved_by_conjugate_gradients():
-    support = rng().random((2000, 300)) < 0.9
-    assert not OnSupport.of(np.eye(2000), support).is_direct
-    assert OnSupport.of(np.eye(2000), np.ones((2000, 300), bool)).is_direct
 
 
 def test_lamp_and_std_against_their_definitions():
