@@ -91,6 +91,10 @@ class Rectified:
         """Σ (c(x·weights + shift) − c(t))²."""
         return self._error([part.outputs(weights, shift) for part in self.parts])
 
+    def aimed(self, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ xᵀt' [groups, K, M] and Σ t' [groups, M] of the targets that are an upper bound at these weights."""
+        return self._against([part.aims(part.outputs(weights, shift)) for part in self.parts])
+
     def refine(self, solver: Solver, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Better weights [groups, K, M] and shift [groups, M] than those given, if there are any."""
         outputs = [part.outputs(weights, shift) for part in self.parts]

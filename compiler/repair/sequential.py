@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.equations import Equations, Spread
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
@@ -19,6 +21,7 @@ from onnx_compress.compiler.repair.plan import Choice, Refusal, Step, plan
 from onnx_compress.compiler.repair.prefix import Prefix
 from onnx_compress.compiler.repair.rectified import Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
+from onnx_compress.compiler.repair.share import Start, share
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays
@@ -29,6 +32,51 @@ CHECKED = 8
 """One row in so many is not fitted but says what the fit is worth."""
 
 Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is known of one layer: sums over rows to fit and over others to check, the spread of the aim, bounds."""
+
+    fit: Equations
+    check: Equations
+    spread: float
+    rectified: Rectified | None
+
+    @property
+    def count(self) -> int:
+        """How many rows went into them."""
+        return self.fit.count + self.check.count
+
+    def task(self, layer: Layer, ridge: float | None) -> Task:
+        """Solve for what is not zero in the layer's weights as they are now."""
+        weights, support = layer.weights(), layer.weights() != 0
+        return Task(
+            weights,
+            layer.shift(),
+            layer.bias is not None,
+            None if support.all() else support,
+            layer.dtype,
+            self.spread,
+            ridge,
+            self.rectified,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Layers that a pass has just given codebooks, as a start: the `dense` weights of each before that, by its node.
+
+    `centroids` chooses the values from which the solution starts: of a node, its dense weights [n], and
+    the importance [n] of each, what an error of it costs at the layer's output.
+    """
+
+    dense: Mapping[Node, np.ndarray]
+    centroids: Callable[[Node, np.ndarray, np.ndarray], np.ndarray]
+
+    def start(self, layer: Layer) -> Start:
+        """Where to start from for one of the layers."""
+        return Start(layer.matrices(self.dense[layer.node]), partial(self.centroids, layer.node))
 
 
 @dataclass(frozen=True)
@@ -76,11 +124,13 @@ def refit(
     ridge: float | None = None,
     reference: Reference | None = None,
     progress: Bars | None = None,
+    sharing: Sharing | None = None,
 ) -> Report:
     """Solve for the weights of every layer of `model` that differs from `original`, in place.
 
     For each layer, front to back, min ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²: X are its inputs in `model`, whose earlier
-    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero.
+    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero. Where weights have
+    a codebook, its values are solved for, and which weight takes which.
 
     Args:
         model: the compressed model; the origins of its values tell what they were in the original.
@@ -92,6 +142,7 @@ def refit(
             are not fitted.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows how far it is: called with a label and the number of steps.
+        sharing: what layers that have just got a codebook were before.
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)))
@@ -100,7 +151,7 @@ def refit(
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
     # Sums in float64 differ in the last bit with the number of threads that share them.
     with bar as advance, threadpool_limits(1, user_api="blas"):
-        fitter = _Fitter(model, reference, ridge)
+        fitter = _Fitter(model, reference, ridge, sharing)
         if steps:
             fitter.prepare(steps)
             advance()
@@ -117,6 +168,7 @@ class _Fitter:
     model: Model
     reference: Reference
     ridge: float | None
+    sharing: Sharing | None
     prefix: Prefix = field(init=False)
 
     def prepare(self, steps: list[Step]) -> None:
@@ -136,34 +188,43 @@ class _Fitter:
         """Solve for one layer and write what is better."""
         if isinstance(step.layer, Normalization):
             return self.estimate(step, step.layer)
-        layer, weights, shift = step.layer, step.layer.weights(), step.layer.shift()
-        fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
-        spread = Spread(np.zeros(weights.shape[0] * weights.shape[2]))
+        layer, sums = step.layer, self.sums(step)
+        task = sums.task(layer, self.ridge)
+        solution = self.solution(layer, task, sums)
+        if solution.weights is not None:
+            layer.store(self.model, solution.weights, solution.shift if task.free_shift else None)
+        return _fitted(step, solution, sums.count, task.weights.shape[1])
+
+    def solution(self, layer: Layer, task: Task, sums: Sums) -> Solution:
+        """The best weights, with a codebook where the layer has one."""
+        if layer.structure is None or layer.structure.codebook is None:
+            return solve(task, sums.fit, sums.check)
+        is_new = self.sharing is not None and layer.node in self.sharing.dense
+        start = self.sharing.start(layer) if self.sharing is not None and is_new else Start.present(task.weights)
+        return share(task, start, sums.fit, sums.check)
+
+    def sums(self, step: Step) -> Sums:
+        """Sum over what goes into a layer and what it aims at."""
+        assert isinstance(step.layer, Layer)
+        layer, shape = step.layer, step.layer.weights().shape
+        fit, check = Equations.zeros(*shape), Equations.zeros(*shape)
+        spread = Spread(np.zeros(shape[0] * shape[2]))
         rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds)
         for arrays, rows in self.pairs(step):
             spread.add(step.aim.seen(rows.values))
-            for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
+            for part in _chunks(rows, shape[0] * (shape[1] + 1)):
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
                 rest = _rest(part, step, arrays)
-                y = _grouped(rest, len(weights))
+                y = _grouped(rest, shape[0])
                 if rectified is not None:
-                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)))
+                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, shape[0]))
                 held = len(part.places) // CHECKED
                 # Positions are sorted, so that the last ones are other samples than the first.
                 last = len(part.places) - held
                 fit.add(x[:, :last], y[:, :last])
                 if held:
                     check.add(x[:, last:], y[:, last:])
-        support = weights != 0
-        is_dense = bool(support.all())
-        free_shift = layer.bias is not None
-        task = Task(
-            weights, shift, free_shift, None if is_dense else support, layer.dtype, spread.total, self.ridge, rectified
-        )
-        solution = solve(task, fit, check)
-        if solution.weights is not None:
-            layer.store(self.model, solution.weights, solution.shift if free_shift else None)
-        return _fitted(step, solution, fit.count + check.count, weights.shape[1])
+        return Sums(fit, check, spread.total, rectified)
 
     def estimate(self, step: Step, norm: Normalization) -> Fitted:
         """Estimate the statistics of one normalization and write them if they are better."""
