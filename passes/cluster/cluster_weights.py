@@ -84,7 +84,7 @@ class ClusterWeights(Pass):
         assert self.bits is not None
         dense, size = weight.constant.nbytes, weight.constant.dtype.itemsize
         stored = dense // size * self.bits // 8 + (size << self.bits)
-        return dense - stored - NODE_BYTES - 8 * len(weight.constant.name) >= LEAST_SAVING
+        return bool(dense - stored - NODE_BYTES - 8 * len(weight.constant.name) >= LEAST_SAVING)
 
     def _cluster(self, model: Model, weight: Weight, ctx: Context) -> bool:
         """Replace the values; whether any changed."""
