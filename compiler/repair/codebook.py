@@ -24,6 +24,10 @@ ROUNDS = 12
 """Rounds of descending and solving at most."""
 ENOUGH = 1e-3
 """Share of the error that a round must take away for another one to follow."""
+STEPS, EXACT = 24, 1e-20
+"""Conjugate gradients for the values end after so many steps, or when the square of their residual is that small."""
+DEAD = 1e-6
+"""Share of the largest group's mean diagonal below which the one of a group is not taken for its level."""
 BLOCK = 64
 """Rows of weights whose changes are applied to all other rows together."""
 
@@ -120,28 +124,40 @@ class Quadratic:
         return Shared(shared.codebook, places)
 
     def solved(self, shared: Shared) -> Shared:
-        """The values of least error at the same places; those that no weight takes stay as they are."""
-        count = len(shared.codebook)
-        normal = np.zeros((count, count))
-        for matrix, places in zip(self.matrix, shared.places):
-            for column in places.T:
-                order = np.argsort(column, kind="stable")
-                taken, starts = np.unique(column[order], return_index=True)
-                rows = np.add.reduceat(matrix[order], starts, axis=0)
-                normal[np.ix_(taken, taken)] += np.add.reduceat(rows[:, order], starts, axis=1)
-        right = np.bincount(shared.places.reshape(-1), self.right.reshape(-1), count)
-        taken = np.flatnonzero(np.diagonal(normal) > 0)
-        taken = taken[taken != shared.zero]
-        codebook = shared.codebook.copy()
-        codebook[taken] = np.linalg.lstsq(normal[np.ix_(taken, taken)], right[taken], rcond=None)[0]
+        """Better values at the same places, all but zero, which stays; those that no weight takes stay too.
+
+        Conjugate gradients from the present values, preconditioned by the importance of the weights at each: every
+        step lowers the error, and after as many as there are values it would be the least.
+        """
+        codebook, places = shared.codebook.copy(), shared.places.reshape(-1)
+
+        def onto(values: np.ndarray) -> np.ndarray:
+            """The sum of what belongs to the weights at each value."""
+            sums = np.bincount(places, values.reshape(-1), len(codebook))
+            sums[shared.zero] = 0.0
+            return sums
+
+        masses = onto(np.broadcast_to(self.importance, self.right.shape))
+        scale = np.divide(1.0, masses, out=np.zeros_like(masses), where=masses > 0)
+        rest = onto(self.right - self.matrix @ shared.weights)
+        direction = scale * rest
+        size = first = float(rest @ direction)
+        for _ in range(min(STEPS, len(codebook))):
+            if size <= EXACT * first:
+                break
+            image = onto(self.matrix @ direction[shared.places])
+            step = size / float(direction @ image)
+            codebook += step * direction
+            rest -= step * image
+            before, size = size, float(rest @ (scale * rest))
+            direction = scale * rest + size / before * direction
         order = np.argsort(codebook, kind="stable")
         return Shared(codebook[order], np.argsort(order, kind="stable")[shared.places])
 
-    def improved(self, shared: Shared, rounds: int = ROUNDS) -> Shared:
+    def improved(self, shared: Shared) -> Shared:
         """Descended and solved in turns while that helps."""
-        gain = self.gain(shared.weights)
-        limit = self.gain(self.best())
-        for _ in range(rounds):
+        gain, limit = self.gain(shared.weights), self.gain(self.best())
+        for _ in range(ROUNDS):
             better = self.solved(self.descended(shared))
             reached = self.gain(better.weights)
             if not reached > gain:
@@ -153,10 +169,11 @@ class Quadratic:
 
 
 def _ridges(solver: Solver) -> tuple[np.ndarray, np.ndarray]:
-    """The matrices with their ridge, and the ridges [groups, 1, 1]."""
+    """The matrices with their ridge, and the ridges [groups, 1, 1]; a group without any input gets one too."""
     size = solver.gram.shape[1]
     levels = np.trace(solver.gram, axis1=1, axis2=2) / max(1, size)
-    ridges = (solver.free.ridge * np.maximum(levels, np.finfo(np.float64).tiny))[:, None, None]
+    top = levels.max()
+    ridges = (solver.free.ridge * np.maximum(levels, DEAD * top if top > 0 else 1.0))[:, None, None]
     return solver.gram + ridges * np.eye(size), ridges
 
 

@@ -64,9 +64,10 @@ class Layer(ABC):
         return None
 
     @property
-    def structure(self) -> Structure | None:
-        """What is known of the weights."""
-        return None if self.weight is None else self.weight.structure
+    def is_tied(self) -> bool:
+        """Whether the weights have a codebook."""
+        known = None if self.weight is None else self.weight.structure
+        return known is not None and known.codebook is not None
 
     def shift(self) -> np.ndarray:
         """The bias [groups, M] as it is."""
@@ -137,7 +138,7 @@ class Convolution(Layer):
         split = weights.reshape(self.groups, taps, -1, weights.shape[-1])
         order = (0, 2, 3, 1) if self.windows.is_transposed else (0, 3, 2, 1)
         values = split.transpose(order).reshape(old.shape).astype(old.dtype)
-        edit.set_weight(model, self.node, 1, values, structure=_tied(self.structure, values))
+        edit.set_weight(model, self.node, 1, values, structure=Structure.tied(values) if self.is_tied else None)
         self.store_shift(model, shift)
 
     def _values(self) -> np.ndarray:
@@ -187,7 +188,7 @@ class Product(Layer):
         old = self._values()
         matrix = weights[0] / self.scale
         values = (matrix.T if self._is_turned else matrix).astype(old.dtype)
-        edit.set_weight(model, self.node, self.slot, values, structure=_tied(self.structure, values))
+        edit.set_weight(model, self.node, self.slot, values, structure=Structure.tied(values) if self.is_tied else None)
         self.store_shift(model, None if shift is None else shift / self.shift_scale)
 
     @property
@@ -232,11 +233,6 @@ class Shift(Layer):
         """Add `shift` to the bias."""
         if shift is not None:
             self.store_shift(model, super().shift() + shift / self.scale)
-
-
-def _tied(known: Structure | None, values: np.ndarray) -> Structure | None:
-    """What is known of new values: equal ones stay equal where the old ones had a codebook."""
-    return Structure.tied(values) if known is not None and known.codebook is not None else None
 
 
 def sampled(values: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:

@@ -83,8 +83,9 @@ class Sharing:
 class Fitted:
     """What became of a layer.
 
-    `free` is what was solved for: weights, bias, statistics. `before` and `after` are its errors as shares of
-    the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or nothing was to mend.
+    `free` is what was solved for: weights, the values of a codebook, bias, statistics. `before` and `after` are its
+    errors as shares of the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or
+    nothing was to mend.
     """
 
     name: str
@@ -197,7 +198,7 @@ class _Fitter:
 
     def solution(self, layer: Layer, task: Task, sums: Sums) -> Solution:
         """The best weights, with a codebook where the layer has one."""
-        if layer.structure is None or layer.structure.codebook is None:
+        if not layer.is_tied:
             return solve(task, sums.fit, sums.check)
         is_new = self.sharing is not None and layer.node in self.sharing.dense
         start = self.sharing.start(layer) if self.sharing is not None and is_new else Start.present(task.weights)
@@ -284,7 +285,7 @@ def _fitted(step: Step, solution: Solution, rows: int, unknowns: int) -> Fitted:
     assert isinstance(step.layer, Layer)
     return Fitted(
         name=_name(step),
-        free=step.layer.free,
+        free="values" if step.layer.is_tied else step.layer.free,
         rows=rows,
         unknowns=unknowns,
         ridge=solution.ridge,

@@ -53,7 +53,7 @@ def share(task: Task, start: Start, fit: Equations, check: Equations) -> Solutio
     if before <= EXACT:
         return Solution(before, before)
     ridge, _ = best_ridge(replace(task, weights=start.dense, support=None), fit, check)
-    ridge = max(ridge, LEAST_RIDGE) if task.ridge is None else task.ridge
+    ridge = max(ridge, LEAST_RIDGE)
     weights, shift = _Layer(task, start, together, ridge).fitted()
     if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
         return Solution(before, before, reason="the best values are not finite")
@@ -102,7 +102,7 @@ class _Layer:
         for _ in range(ROUNDS):
             cross, totals = rectified.aimed(weights, shift)
             moved = Quadratic.of(solver, cross, totals, goal.free)
-            shared = moved.improved(shared, 1)
+            shared = moved.solved(moved.descended(shared))
             found = self.stored(solver, shared, totals)
             reached = rectified.error(*found)
             if not reached < error:

@@ -93,3 +93,16 @@ def test_a_value_that_nothing_takes_stays():
     book = np.array([-1.0, 0.0, 0.8, 50.0])
     shared = goal.solved(Shared.nearest(dense, book, goal.free))
     assert 50.0 in shared.codebook
+
+
+def test_a_group_without_inputs_keeps_its_weights():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 200, 4)) * np.array([1.0, 0.0])[:, None, None]
+    dense = rng.standard_normal((2, 4, 1))
+    sums = Equations.zeros(2, 4, 1)
+    sums.add(x, x @ dense)
+    solver = sums.solver(dense, np.zeros((2, 1)), Free(1e-4))
+    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool))
+    assert goal.best()[1] == pytest.approx(dense[1])
+    shared = goal.improved(goal.compensated(np.linspace(-3, 3, 25)))
+    assert np.abs(shared.weights - dense).max() < 0.3
