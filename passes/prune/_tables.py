@@ -19,10 +19,10 @@ from onnx_compress.compiler.ir.text import to_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.pipeline.context import Context, Progress
 from onnx_compress.compiler.repair.layers import Layer
+from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.source import Source
-from onnx_compress.passes.prune._effect import Effect
 from onnx_compress.passes.prune._obs import elimination
 from onnx_compress.passes.prune._systems import Reader, layers_of, measured, rows_of
 

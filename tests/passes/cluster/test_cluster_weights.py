@@ -23,6 +23,9 @@ g (float[N,6,9,9] x) => (float[N,6] y)
 { ["a"] h = Conv <pads = [1,1,1,1]> (x, a, ab) r = Relu (h)
   ["b"] s = Conv <group = 2, strides = [2,2]> (r, b, bb) t = Relu (s)
   p = GlobalAveragePool (t) f = Flatten (p) ["m"] z = MatMul (f, m) y = Add (z, c) }"""
+SPLIT = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[N,32] x) => (float[N,64] y) <float[32,64] loud, float[32,64] quiet, float faint>
+{ a = MatMul (x, loud) b = MatMul (x, quiet) c = Mul (b, faint) y = Add (a, c) }"""
 TIED = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,32] x) => (float[N,32] y) <float[32,32] w>
 { ["one"] a = MatMul (x, w) r = Relu (a) ["two"] y = MatMul (r, w) }"""
@@ -37,10 +40,11 @@ def data_for(model, samples=256, seed=0):
     return load({info.name: mixed.astype(np.float32)}, [info])
 
 
-def clustered(original, with_data=True, **options):
-    item = ClusterWeights(**options)
+def clustered(original, with_data=True, overrides=(), scope="uniform", **options):
+    item = ClusterWeights(scope=scope, **options)
     model = original.clone()
     ctx = context(item, model, original)
+    ctx.overrides = overrides
     if with_data:
         ctx.data = data_for(original)
     return model, item.run(model, ctx)
@@ -143,6 +147,32 @@ g (float[N,128] x) => (float[N,128] y) <float[128,128] w> { ["w"] y = MatMul (x,
         sizes[bits] = len(serialized(model))
     for bits, size in sizes.items():
         assert 16384 * bits / 8 < size < 16384 * bits / 8 + 5000 + (4 << bits)
+
+
+def bits_of(model):
+    found = {}
+    for name in ("a", "b"):
+        structure = weights_of(model)[name].structure
+        assert structure is not None
+        assert structure.codebook is not None
+        found[name] = int(np.ceil(np.log2(len(np.union1d(structure.codebook, [0])))))
+    return found
+
+
+def test_a_recipe_sets_the_bits_of_a_layer():
+    original = from_text(NET)
+    assert bits_of(clustered(original, bits=3, overrides=(("a", {"bits": 5}),))[0]) == {"a": 5, "b": 3}
+
+
+def test_bits_go_where_they_count():
+    """Of two branches one hardly counts; all bits together are no more than with the same for both."""
+    net = from_text(SPLIT)
+    edit.replace_values(net, weights_of(net)["faint"], np.float32(0.01) * weights_of(net)["faint"].values)
+    model, _ = clustered(net, bits=3, scope="global")
+    counts = {name: len(np.unique(weights_of(model)[name].values)) for name in ("loud", "quiet")}
+    assert counts["loud"] > 8 > counts["quiet"]
+    sizes = [np.ceil(np.log2(count)) for count in counts.values()]
+    assert sum(sizes) <= 6
 
 
 def test_bits_are_whole_and_between_one_and_eight():

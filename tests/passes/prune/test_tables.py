@@ -9,9 +9,9 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune import _tables
-from onnx_compress.passes.prune._effect import Effect
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.golden_run import context, feeds_for, run
 from tests.pruning import distance
