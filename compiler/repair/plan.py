@@ -109,7 +109,7 @@ def _first(layer: Layer | Normalization, last: Layer | Normalization | None, vie
     bounds = bounds_behind(last.result, view)
     if between is None or bounds is None or view.sole_reader(between.outputs[0]) is not layer.node:
         return None
-    is_plain = all(len(one.weights()) == 1 and one.bias is not None and _is_straight(one) for one in (last, layer))
+    is_plain = _is_plain(last) and _is_plain(layer)
     return (last, bounds) if is_plain and is_free(last) and layer.source is between.outputs[0] else None
 
 
@@ -118,9 +118,10 @@ def is_free(layer: Layer) -> bool:
     return bool((layer.weights() != 0).all())
 
 
-def _is_straight(layer: Convolution | Product) -> bool:
-    """Whether the rows of its input are those of its output."""
-    return isinstance(layer, Convolution) or (layer.axis == -1 and not layer.is_input_transposed)
+def _is_plain(layer: Convolution | Product) -> bool:
+    """Whether it has no groups, a bias, no codebook, and an input whose rows are those of its output."""
+    is_straight = isinstance(layer, Convolution) or (layer.axis == -1 and not layer.is_input_transposed)
+    return is_straight and len(layer.weights()) == 1 and layer.bias is not None and not layer.is_tied
 
 
 def _is_concerned(node: Node, changed: set[Tensor], static: set[Tensor]) -> bool:

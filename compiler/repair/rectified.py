@@ -103,6 +103,14 @@ class Rectified:
         """Σ (c(x·weights + shift) − c(t))² over all rows."""
         return _error(self.fitted, weights, shift) + _error(self.checked, weights, shift)
 
+    def held_error(self, weights: np.ndarray, shift: np.ndarray) -> float:
+        """The same over the rows that are not fitted to, where there are any."""
+        return _error(self.checked or self.fitted, weights, shift)
+
+    def aimed(self, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ xᵀt' [groups, K, M] and Σ t' [groups, M] over the rows that are fitted, t' as it is at these weights."""
+        return self._against([part.aims(part.outputs(weights, shift)) for part in self.fitted])
+
     def refine(self, solver: Solver, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Weights [groups, K, M] and shift [groups, M] that do better on rows not fitted to; None where none do.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.equations import Equations, Spread
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
@@ -20,6 +22,7 @@ from onnx_compress.compiler.repair.prefix import Prefix
 from onnx_compress.compiler.repair.rectified import Bounds, Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
 from onnx_compress.compiler.repair.samples import joined, rest_of, sample, sample_size, split
+from onnx_compress.compiler.repair.share import Start, share
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
 from onnx_compress.compiler.repair.together import Pair
 from onnx_compress.compiler.runtime.data import Dataset
@@ -65,12 +68,29 @@ class Sums:
 Change: TypeAlias = Callable[[Layer, Sums], tuple[np.ndarray, np.ndarray] | None]
 
 
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Layers that a pass has just given codebooks, as a start: the `dense` weights of each before that, by its node.
+
+    `centroids` chooses the values from which the solution starts: of a node, its dense weights [n], and
+    the importance [n] of each, what an error of it costs at the layer's output.
+    """
+
+    dense: Mapping[Node, np.ndarray]
+    centroids: Callable[[Node, np.ndarray, np.ndarray], np.ndarray]
+
+    def start(self, layer: Layer) -> Start:
+        """Where to start from for one of the layers."""
+        return Start(layer.matrices(self.dense[layer.node]), partial(self.centroids, layer.node))
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What became of a layer.
 
-    `free` is what was solved for: weights, bias, statistics. `before` and `after` are its errors as shares of
-    the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or nothing was to mend.
+    `free` is what was solved for: weights, the values of a codebook, bias, statistics. `before` and `after` are its
+    errors as shares of the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or
+    nothing was to mend.
     """
 
     name: str
@@ -113,11 +133,13 @@ def refit(
     progress: Bars | None = None,
     touched: Choice | None = None,
     change: Change | None = None,
+    sharing: Sharing | None = None,
 ) -> Report:
     """Solve for the weights of every layer of `model` that differs from `original`, in place.
 
     For each layer, front to back, min ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²: X are its inputs in `model`, whose earlier
-    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero.
+    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero. Where weights have
+    a codebook, its values are solved for, and which weight takes which.
 
     Args:
         model: the compressed model; the origins of its values tell what they were in the original.
@@ -133,6 +155,7 @@ def refit(
         touched: layers that `change` will change, so that they and what is behind them is solved for.
         change: called for each layer before it is solved for, with what is summed of its inputs and aim; gives the
             weights [groups, K, M] and shift [groups, M] to start from, of which zeros stay zero, or None.
+        sharing: what layers that have just got a codebook were before.
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)))
@@ -141,7 +164,7 @@ def refit(
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
     # Sums in float64 differ in the last bit with the number of threads that share them.
     with bar as advance, threadpool_limits(1, user_api="blas"):
-        fitter = _Fitter(model, reference, ridge, change)
+        fitter = _Fitter(model, reference, ridge, change, sharing)
         if steps:
             fitter.prepare(steps)
             advance()
@@ -154,6 +177,7 @@ class _Fitter:
     reference: Reference
     ridge: float | None
     change: Change | None
+    sharing: Sharing | None
     prefix: Prefix = field(init=False)
 
     def prepare(self, steps: list[Step]) -> None:
@@ -215,10 +239,18 @@ class _Fitter:
         if changed is not None:
             layer.store(self.model, changed[0], changed[1] if layer.bias is not None else None)
         task = sums.task(layer, self.ridge)
-        solution = solve(task, sums.fit, sums.check)
+        solution = self.solution(layer, task, sums)
         if solution.weights is not None:
             layer.store(self.model, solution.weights, solution.shift if task.free_shift else None)
         return _fitted(step, solution, sums.count, task.weights.shape[1])
+
+    def solution(self, layer: Layer, task: Task, sums: Sums) -> Solution:
+        """The best weights, with a codebook where the layer has one."""
+        if not layer.is_tied:
+            return solve(task, sums.fit, sums.check)
+        is_new = self.sharing is not None and layer.node in self.sharing.dense
+        start = self.sharing.start(layer) if self.sharing is not None and is_new else Start.present(task.weights)
+        return share(task, start, sums.fit, sums.check)
 
     def sums(self, step: Step, layer: Layer) -> Sums:
         """Sum over what goes into a layer and what it aims at."""
@@ -281,7 +313,7 @@ def _fitted(step: Step, solution: Solution, rows: int, unknowns: int) -> Fitted:
     assert isinstance(step.layer, Layer)
     return Fitted(
         name=_name(step),
-        free=step.layer.free,
+        free="values" if step.layer.is_tied else step.layer.free,
         rows=rows,
         unknowns=unknowns,
         ridge=solution.ridge,

@@ -70,7 +70,7 @@ def layers_of(model: Model, groups: ChannelGroups, data: Dataset) -> tuple[dict[
 
 
 def _is_usable(layer: Layer) -> bool:
-    if not isinstance(layer, (Convolution, Product)):
+    if not isinstance(layer, (Convolution, Product)) or layer.is_tied:
         return False
     groups, unknowns, _ = layer.weights().shape
     return groups == 1 and unknowns <= MOST_UNKNOWNS and layer.bias is not None

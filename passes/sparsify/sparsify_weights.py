@@ -121,7 +121,7 @@ class SparsifyWeights(Pass):
                 continue
             layer = layers.get(weight.node)
             density = 1 - float(given["sparsity"]) if "sparsity" in given else None
-            solved = layer if isinstance(layer, (Convolution, Product)) and len(weight.readers) == 1 else None
+            solved = layer if isinstance(layer, (Convolution, Product)) and _is_alone(layer, weight) else None
             found.append(Part(weight, solved, Method(self._criterion(ctx), pattern, weight.channels), density))
         return found, sample
 
@@ -137,6 +137,11 @@ class SparsifyWeights(Pass):
         ctx.notes["sparsity"] = round(1 - sum(left) / max(1, total), 4)
         if self.sparsity is not None and sum(left) > (1 - self.sparsity + 0.01) * total:
             ctx.skip("the model", f"its patterns leave {sum(left) / total:.0%} of the weights")
+
+
+def _is_alone(layer: Layer, weight: Weight) -> bool:
+    """Whether each of its elements may take a value of its own."""
+    return not layer.is_tied and len(weight.readers) == 1
 
 
 def _is_changed(part: Part, count: int) -> bool:
