@@ -26,8 +26,6 @@ from onnx_compress.compiler.repair.recognize import View
 
 ROUNDS, LEAST_ROUNDS = 16, 2
 """Rounds of least squares at most, and of layers whose rounds take long."""
-MOST_PRODUCTS = 1 << 36
-"""Multiplications that all rounds of a layer may take."""
 LENGTHS = (1.0, 2.0, 4.0)
 """Multiples of a round's step that are tried: the bound is loose, so that single steps are short."""
 ENOUGH = 3e-3
@@ -78,9 +76,13 @@ def _has(node: Node, slot: int) -> bool:
 
 @dataclass(eq=False)
 class Rectified:
-    """Rows that are kept, to fit a layer behind its bounds: those `fitted` to, and others to be `checked` on."""
+    """Rows that are kept, to fit a layer behind its bounds: those `fitted` to, and others to be `checked` on.
+
+    All rounds together may take so many `products`.
+    """
 
     bounds: Bounds
+    products: int
     fitted: list[_Part] = field(default_factory=list)
     checked: list[_Part] = field(default_factory=list)
 
@@ -119,7 +121,7 @@ class Rectified:
         judges = self.checked or self.fitted
         outputs = [part.outputs(weights, shift) for part in self.fitted]
         error, least, best = _total(self.fitted, outputs), _error(judges, weights, shift), None
-        for _ in range(self._rounds(weights)):
+        for _ in range(self.rounds(weights)):
             aims = [part.aims(values) for part, values in zip(self.fitted, outputs)]
             better = solver.solve(*self._against(aims))
             step = better[0] - weights, better[1] - shift
@@ -137,9 +139,10 @@ class Rectified:
                 break
         return best
 
-    def _rounds(self, weights: np.ndarray) -> int:
+    def rounds(self, weights: np.ndarray) -> int:
+        """How many of such weights the products allow."""
         each = 2 * weights.size * sum(part.rows.shape[1] for part in self.fitted)
-        return int(min(ROUNDS, max(LEAST_ROUNDS, MOST_PRODUCTS // max(1, each))))
+        return int(min(ROUNDS, max(LEAST_ROUNDS, self.products // max(1, each))))
 
     def _against(self, aims: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Σ xᵀt' [groups, K, M] and Σ t' [groups, M]."""

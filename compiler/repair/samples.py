@@ -15,8 +15,6 @@ from onnx_compress.compiler.runtime.outputs import Arrays
 
 MOST_OUTPUTS, MOST_BYTES = 1 << 14, 1 << 28
 """Outputs of a second layer that two layers are fitted on, and bytes of the first one's rows under them."""
-MOST_PRODUCTS = 1 << 37
-"""Multiplications that all rounds of a pair may take."""
 CHECKED = 8
 """One output in so many is not fitted."""
 
@@ -47,12 +45,12 @@ def joined(layer: Layer) -> np.ndarray:
     return np.concatenate([layer.weights()[0], layer.shift()]).astype(np.float32)
 
 
-def sample_size(layer: Layer, first: Layer) -> int:
-    """How many outputs of `layer`, which reads what `first` gives, to take."""
+def sample_size(layer: Layer, first: Layer, most: int) -> int:
+    """How many outputs of `layer`, which reads what `first` gives, to take, so that all rounds take `most` products."""
     inputs = _taps(layer) * (first.weights().shape[1] + 1)
     width = first.weights().shape[2]
-    products = ROUNDS * (2 * inputs * width + (_taps(layer) * width) ** 2 // SOLVED)
-    return int(min(MOST_OUTPUTS, MOST_BYTES // (4 * inputs), MOST_PRODUCTS // products))
+    each = ROUNDS * (2 * inputs * width + (_taps(layer) * width) ** 2 // SOLVED)
+    return int(min(MOST_OUTPUTS, MOST_BYTES // (4 * inputs), most // each))
 
 
 def _taps(layer: Layer) -> int:

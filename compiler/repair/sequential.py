@@ -30,6 +30,8 @@ from onnx_compress.compiler.runtime.outputs import Arrays
 
 CHUNK_BYTES = 1 << 27
 """Bytes of rows that are in memory at once."""
+MOST_PRODUCTS = 1 << 41
+"""Multiplications that the rounds of all layers together may take: less than a minute."""
 CHECKED = 8
 """One row in so many is not fitted but says what the fit is worth."""
 
@@ -179,6 +181,8 @@ class _Fitter:
     change: Change | None
     sharing: Sharing | None
     prefix: Prefix = field(init=False)
+    products: int = 0
+    """Multiplications that the rounds behind a layer's bounds, or of a pair of layers, may take."""
 
     def prepare(self, steps: list[Step]) -> None:
         """Run the original for everything that is aimed at."""
@@ -187,6 +191,7 @@ class _Fitter:
             if not wanted[step.aim.name].covers(step.wanted):
                 wanted[step.aim.name] = step.wanted
         self.reference.record(wanted)
+        self.products = MOST_PRODUCTS // len(steps)
         goals = [(step.node, step.needs) for step in steps]
         self.prefix = Prefix(self.model, self.reference.data, self.reference.batch, goals)
 
@@ -221,7 +226,7 @@ class _Fitter:
     def refine_first(self, step: Step, layer: Layer, first: Layer, between: Bounds) -> bool:
         """Better weights for the layer before `layer`, given what that one aims at; False where none were found."""
         pair = Pair(joined(first), joined(layer), between)
-        wanted = sample_size(layer, first)
+        wanted = sample_size(layer, first, self.products)
         for arrays, rows in self.pairs(step):
             size = max(1, wanted * self.reference.batch // len(self.reference.data))
             for part, into in zip(split(rows, size), (pair.fitted, pair.checked)):
@@ -257,7 +262,7 @@ class _Fitter:
         shape = layer.weights().shape
         fit, check = Equations.zeros(*shape), Equations.zeros(*shape)
         spread = Spread(np.zeros(shape[0] * shape[2]))
-        rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds)
+        rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds, self.products // 4)
         for arrays, rows in self.pairs(step):
             spread.add(step.aim.seen(rows.values))
             for part in _chunks(rows, shape[0] * (shape[1] + 1)):

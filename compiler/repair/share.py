@@ -16,8 +16,6 @@ from onnx_compress.compiler.repair.rectified import Rectified
 
 LEAST_RIDGE = 1e-4
 """Share of the mean diagonal: rounding errors go where the rows that were seen say they cost nothing."""
-ROUNDS = 16
-"""Rounds of refinement behind bounds at most."""
 ENOUGH = 3e-3
 """Share of the error that such a round must take away for another one to follow."""
 
@@ -102,7 +100,7 @@ class _Layer:
         """
         weights, shift = self.stored(solver, shared, self.sums.cross[:, -1])
         error = rectified.held_error(weights, shift)
-        for _ in range(ROUNDS):
+        for _ in range(rectified.rounds(weights)):
             cross, totals = rectified.aimed(weights, shift)
             moved = Quadratic.of(solver, cross, totals, goal.free)
             shared = moved.solved(moved.descended(shared))

@@ -24,7 +24,7 @@ def problem(bounds, seed=0, rows=400, unknowns=6, outputs=3):
     targets = np.where(targets >= bounds.high, bounds.high + beyond, targets)
     equations = Equations.zeros(1, unknowns, outputs)
     equations.add(x, targets)
-    rectified = Rectified(bounds)
+    rectified = Rectified(bounds, 1 << 30)
     rectified.add(x, targets, np.zeros_like(targets))
     return x, truth, targets, equations, rectified
 
@@ -49,7 +49,7 @@ def test_no_round_makes_it_worse():
     x, y = rng.standard_normal((2, 50, 4)), rng.standard_normal((2, 50, 3))
     equations = Equations.zeros(2, 4, 3)
     equations.add(x, y)
-    rectified = Rectified(Bounds(0.0, np.inf))
+    rectified = Rectified(Bounds(0.0, np.inf), 1 << 30)
     rectified.add(x, y, np.zeros_like(y))
     start = np.zeros((2, 4, 3)), np.zeros((2, 3))
     linear = equations.solve(*start, Free(1e-6))
@@ -58,7 +58,7 @@ def test_no_round_makes_it_worse():
 
 
 def test_what_is_added_before_the_bounds_moves_them():
-    rectified = Rectified(Bounds(0.0, np.inf))
+    rectified = Rectified(Bounds(0.0, np.inf), 1 << 30)
     x, targets, beside = np.ones((1, 2, 1)), np.array([[[1.0], [-9.0]]]), np.array([[[2.0], [4.0]]])
     rectified.add(x, targets, beside)
     # Outputs z + beside: 3 aims at 3; -5 aims at anything below 0, which z = -4 just is.
@@ -101,3 +101,14 @@ def _view(model):
     from onnx_compress.compiler.repair.recognize import View
 
     return View(model, static_values(model), {})
+
+
+def test_rounds_stop_at_what_they_may_take():
+    _, _, _, equations, rectified = problem(Bounds(-1.0, 1.0))
+    start, shift = np.zeros((1, 6, 3)), np.zeros((1, 3))
+    solver = equations.solver(start, shift, Free(1e-9)).repeated()
+    linear = equations.solve(start, shift, Free(1e-9))
+    thorough = rectified.refine(solver, *linear)
+    rectified.products = 1
+    quick = rectified.refine(solver, *linear)
+    assert rectified.error(*thorough) < rectified.error(*quick) < rectified.error(*linear)
