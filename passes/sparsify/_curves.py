@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.text import to_text
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair.equations import Equations
 from onnx_compress.compiler.repair.layers import Layer
@@ -16,6 +19,7 @@ from onnx_compress.compiler.repair.moments import gram_bytes, input_sums, parts
 from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
+from onnx_compress.compiler.runtime.source import Source
 from onnx_compress.passes.sparsify._allocate import Curve
 from onnx_compress.passes.sparsify._rounds import Method, descend
 from onnx_compress.passes.sparsify._weights import Weight
@@ -72,12 +76,34 @@ def _curve(part: Part, counts: np.ndarray, losses: Sequence[float]) -> Curve:
     return Curve(counts, np.maximum.accumulate(finite), not part.method.pattern.of)
 
 
+_LATEST: WeakKeyDictionary[Source, tuple[str, list[Curve]]] = WeakKeyDictionary()
+
+
 def measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
     """The curves of all parts, in the effect on the model's outputs; `sample` bytes of values come of one sample.
 
     A layer's error e at each density is known from sums over its inputs alone; what it does to the outputs is
     measured once and taken to grow with e, as the divergence of outputs does with the square of a small disturbance.
+    The latest result for each source of data is kept: a search for the strength asks for the same again and again.
     """
+    key = _key(model, found, ctx)
+    if _LATEST.get(ctx.data.source, ("", []))[0] != key:
+        _LATEST[ctx.data.source] = key, _measured(model, found, sample, ctx)
+    return _LATEST[ctx.data.source][1]
+
+
+def _key(model: Model, found: Sequence[Part], ctx: Context) -> str:
+    """What the curves hang on."""
+    parts_of = [(part.weight.node.name, part.layer is None, part.method, part.density) for part in found]
+    digest = sha256(repr((parts_of, ctx.seed)).encode())
+    digest.update(np.ascontiguousarray(ctx.data.indices).tobytes())
+    digest.update(to_text(model).encode())
+    for constant in model.constants():
+        digest.update(np.ascontiguousarray(constant.values).tobytes())
+    return digest.hexdigest()
+
+
+def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
     rest, held = ctx.data.split(CHECKED / (FITTED + CHECKED))
     data, check = rest.take(FITTED), held.take(CHECKED)
     batch = min(batch_size(create(model), data), max(1, RUN_BYTES // max(1, sample)))

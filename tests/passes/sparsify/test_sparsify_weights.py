@@ -10,6 +10,7 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.data import load
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.storage.structure import Structure
+from onnx_compress.passes.sparsify import _curves
 from onnx_compress.passes.sparsify.sparsify_weights import SparsifyWeights
 from tests.golden_run import context, run, serialized
 
@@ -220,3 +221,20 @@ def test_the_same_command_gives_the_same_bytes():
 
 def test_the_alias_names_it():
     assert registry.find("sparsify") is SparsifyWeights
+
+
+def test_a_search_measures_once_and_another_model_again(monkeypatch):
+    measured = []
+    inner = _curves._measured
+    monkeypatch.setattr(_curves, "_measured", lambda *given: measured.append(1) or inner(*given))
+    data = load({"x": images()}, specs(net()).inputs)
+    for sparsity, factor in ((0.3, 1), (0.5, 1), (0.5, 2)):
+        model = net()
+        node = next(n for n in model.nodes() if n.name == "two")
+        edit.set_weight(model, node, 1, np.float32(factor) * weight(model, "two"))
+        item = SparsifyWeights(sparsity=sparsity, rounds=1)
+        ctx = context(item, model, model.clone())
+        ctx.data = data
+        item.run(model, ctx)
+        assert density(model) == pytest.approx(1 - sparsity, abs=0.005)
+    assert len(measured) == 2
