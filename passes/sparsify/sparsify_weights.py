@@ -54,8 +54,8 @@ class SparsifyWeights(Pass):
     single layers.
 
     Conv, ConvTranspose, Gemm and MatMul are solved for; weights of LSTM, GRU and RNN, embeddings, shared weights,
-    those with a codebook and those in bodies of If, Loop and Scan lose what is smallest. Without real samples nothing is
-    solved for, and LAMP decides in place of criteria that look at inputs.
+    those with a codebook and those in bodies of If, Loop and Scan lose what is smallest. Without real samples nothing
+    is solved for, and LAMP decides in place of criteria that look at inputs.
 
     Han et al., "Deep Compression", ICLR 2016 (arXiv:1510.00149); Lee et al., "Layer-adaptive Sparsity for the
     Magnitude-based Pruning", ICLR 2021 (arXiv:2010.07611); Sun et al., "Wanda", ICLR 2024 (arXiv:2306.11695); Frantar
