@@ -57,8 +57,8 @@ class ClusterWeights(Pass):
     given all others, and c is solved for, until neither helps. Layers behind which small values are cut off are fitted
     behind that. All that goes for what `refit` does later with a codebook.
 
-    With data `bits` is what the weights get on average: how far clustering one layer alone moves the model's outputs is
-    measured, and bits go from layers that count less, or have many weights, to the others.
+    With `scope=global` and data `bits` is what the weights get on average: how far clustering one layer alone moves
+    the model's outputs is measured, and bits go from layers that count less, or have many weights, to the others.
 
     Han, Mao and Dally, "Deep Compression", ICLR 2016 (arXiv:1510.00149), which trains c instead; Frantar et al.,
     "GPTQ", ICLR 2023 (arXiv:2210.17323); Behdin et al., "QuantEase", 2023 (arXiv:2309.01885).
@@ -77,9 +77,9 @@ class ClusterWeights(Pass):
     )
     init: str = option("linear", "what k-means starts from; optimal: the global optimum", choices=_kmeans.INITS)
     scope: str = option(
-        "global",
-        "bits on average, more where it counts, measured if there is data; or the same for all layers",
-        choices=("global", "uniform"),
+        "uniform",
+        "the same bits for all layers; global: on average, more where measured to count, if there is data",
+        choices=("uniform", "global"),
     )
     refit: bool = option(True, "solve for values and places by the layers' outputs, if there is calibration data")
 
