@@ -18,7 +18,7 @@ from onnx_compress.compiler.repair.statistics import Normalization
 from onnx_compress.compiler.runtime.capture import Capture
 
 ROWS_PER_UNKNOWN, LEAST_ROWS = 24, 1 << 15
-MOST_PRODUCTS = 1 << 38
+MOST_PRODUCTS = 1 << 37
 """Multiplications that the normal equations of one layer may take; beyond, fewer rows are sampled."""
 
 Choice = Callable[[Node], bool]

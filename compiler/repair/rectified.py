@@ -26,6 +26,8 @@ from onnx_compress.compiler.repair.recognize import View
 
 ROUNDS, LEAST_ROUNDS = 16, 2
 """Rounds of least squares at most, and of layers whose rounds take long."""
+PER_NUMBER = 500
+"""What a round does to each number beside products, as the products that would take as long."""
 LENGTHS = (1.0, 2.0, 4.0)
 """Multiples of a round's step that are tried: the bound is loose, so that single steps are short."""
 ENOUGH = 3e-3
@@ -141,7 +143,8 @@ class Rectified:
 
     def rounds(self, weights: np.ndarray) -> int:
         """How many of such weights the products allow."""
-        each = 2 * weights.size * sum(part.rows.shape[1] for part in self.fitted)
+        groups, unknowns, width = weights.shape
+        each = groups * width * (2 * unknowns + PER_NUMBER) * sum(part.rows.shape[1] for part in self.fitted)
         return int(min(ROUNDS, max(LEAST_ROUNDS, self.products // max(1, each))))
 
     def _against(self, aims: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ from onnx_compress.compiler.runtime.outputs import Arrays
 
 MOST_OUTPUTS, MOST_BYTES = 1 << 14, 1 << 28
 """Outputs of a second layer that two layers are fitted on, and bytes of the first one's rows under them."""
+PER_NUMBER = 1000
+"""What a round does to each number beside products, as the products that would take as long."""
 CHECKED = 8
 """One output in so many is not fitted."""
 
@@ -48,8 +50,9 @@ def joined(layer: Layer) -> np.ndarray:
 def sample_size(layer: Layer, first: Layer, most: int) -> int:
     """How many outputs of `layer`, which reads what `first` gives, to take, so that all rounds take `most` products."""
     inputs = _taps(layer) * (first.weights().shape[1] + 1)
-    width = first.weights().shape[2]
-    each = ROUNDS * (2 * inputs * width + (_taps(layer) * width) ** 2 // SOLVED)
+    width, results = first.weights().shape[2], layer.weights().shape[2]
+    hidden = _taps(layer) * width
+    each = ROUNDS * (2 * inputs * width + hidden**2 // SOLVED + PER_NUMBER * (hidden + results))
     return int(min(MOST_OUTPUTS, MOST_BYTES // (4 * inputs), most // each))
 
 

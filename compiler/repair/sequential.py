@@ -30,8 +30,8 @@ from onnx_compress.compiler.runtime.outputs import Arrays
 
 CHUNK_BYTES = 1 << 27
 """Bytes of rows that are in memory at once."""
-MOST_PRODUCTS = 1 << 41
-"""Multiplications that the rounds of all layers together may take: less than a minute."""
+MOST_PRODUCTS = 1 << 40
+"""Multiplications that the rounds of all layers together may take: half a minute."""
 CHECKED = 8
 """One row in so many is not fitted but says what the fit is worth."""
 
