@@ -296,7 +296,9 @@ def test_the_whole_pipeline_times_places_and_takes_what_is_faster(tmp_path, monk
 def test_a_loss_is_measured_with_this_layer_narrow_and_all_else_as_it_is(monkeypatch):
     model, _, ctx = prepared()
     entries, trials = entries_of(model, ctx), []
-    monkeypatch.setattr(_tables._Trial, "losses", lambda self, order, kept, advance: trials.append(self) or kept)
+    monkeypatch.setattr(
+        _tables._Trial, "losses", lambda self, order, kept, widths, advance: trials.append(self) or kept
+    )
     every = entries.among(ctx.get(ChannelGroups))
     wish = Wish([np.array([g.size, 8]) for g in every.groups], [np.arange(float(g.size)) for g in every.groups], obs)
     _tables.tables(model, every, wish, ctx)
