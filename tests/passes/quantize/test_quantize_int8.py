@@ -11,7 +11,7 @@ import pytest
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime import session
-from onnx_compress.passes.quantize._bytes import stored_bytes
+from onnx_compress.passes.quantize._bytes import plain_bytes
 from onnx_compress.passes.quantize.quantize_int8 import QuantizeInt8
 
 RESIDUAL = """<ir_version: 8, opset_import: ["" : 17]>
@@ -186,9 +186,9 @@ def test_twice_gives_the_same_bytes_and_no_word_is_said(context, capfd, caplog):
 
 def test_the_file_shrinks(context):
     model = from_text(RESIDUAL)
-    before = stored_bytes(model)
+    before = plain_bytes(model)
     int8().run(model, context(model))
-    assert stored_bytes(model) < 0.5 * before
+    assert plain_bytes(model) < 0.5 * before
 
 
 def test_a_weight_read_by_an_excluded_layer_stays_float_for_it(context):
