@@ -162,7 +162,7 @@ def passes(draw: st.DrawFn) -> Pass:
     chosen: dict[str, object] = {}
     for info in kind.options():
         if info.name == kind.strength:
-            chosen[info.name] = draw(st.sampled_from([0.1, 0.4, 0.8]))
+            chosen[info.name] = draw(st.sampled_from(kind.strengths))
         elif info.choices:
             chosen[info.name] = draw(st.sampled_from(info.choices))
         elif info.type is bool:

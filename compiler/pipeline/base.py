@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.context import Context
 
 
+RATIOS = tuple(round(0.05 * k, 2) for k in range(1, 19))
+"""Ratios that a search for an open strength tries: finer steps drown in the noise of a few hundred samples."""
+
+
 class Effect(enum.Enum):
     """What a pass may do to the numbers, and therefore when it may run."""
 
@@ -121,6 +125,8 @@ class Pass:
     """The option that says how strongly to compress; none there means: as far as the budget allows."""
     other_strengths: ClassVar[tuple[str, ...]] = ()
     """Options that say it in another way: at most one of them all is given, and then nothing is left open."""
+    strengths: ClassVar[tuple[float, ...]] = RATIOS
+    """The values of that option that are tried, from the weakest to the strongest."""
     repairs: ClassVar[bool] = False
     """True for refit and retraining: the lossy passes before it are judged together with it."""
     changes_inputs: ClassVar[bool] = False

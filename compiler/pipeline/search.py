@@ -16,8 +16,6 @@ from onnx_compress.compiler.pipeline.context import Judge
 from onnx_compress.compiler.pipeline.execute import Applied, Executor
 from onnx_compress.compiler.pipeline.recipe import Step
 
-GRID = tuple(round(0.05 * k, 2) for k in range(1, 19))
-"""Strengths that are tried, 0.05 to 0.9: finer steps drown in the noise of a few hundred samples."""
 MARGIN = 1.05
 """A result counts as slower only beyond this ratio of latencies."""
 
@@ -67,10 +65,12 @@ def strongest(executor: Executor, model: Model, step: Step, rest: Sequence[Step]
         return Found(
             None, f"the other passes alone cost {base_drop:.2f} points of {budget:g}: nothing is left", {"tried": tried}
         )
-    best = _bisect(lambda strength: search.fits(strength, budget, tried))
+    grid = step.item.strengths
+    best = _bisect(grid, lambda strength: search.fits(strength, budget, tried))
     if best is None:
-        cost = tried[f"{GRID[0]:g}"]
-        return Found(None, f"even {GRID[0]:.0%} costs {cost:.2f} points of {budget:g}", {"tried": tried})
+        cost = tried[f"{grid[0]:g}"]
+        weakest = f"{step.item.strength}={grid[0]:g}"
+        return Found(None, f"even {weakest} costs {cost:.2f} points of {budget:g}", {"tried": tried})
     assert search.best is not None
     if search.best.changed == 0:
         return Found(None, "it finds nothing to remove", {"tried": tried}, harmless=True)
@@ -109,13 +109,13 @@ class _Search:
         return drop <= budget
 
 
-def _bisect(fits: Callable[[float], bool]) -> float | None:
-    """The largest strength of GRID that fits, taking fitting as monotone; the weakest is tried last if at all."""
-    low, high = -1, len(GRID)
+def _bisect(grid: Sequence[float], fits: Callable[[float], bool]) -> float | None:
+    """The strongest of `grid` that fits, taking fitting as monotone; the weakest is tried last if at all."""
+    low, high = -1, len(grid)
     while high - low > 1:
         middle = (low + high) // 2
-        if fits(GRID[middle]):
+        if fits(grid[middle]):
             low = middle
         else:
             high = middle
-    return GRID[low] if low >= 0 else None
+    return grid[low] if low >= 0 else None

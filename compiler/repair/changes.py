@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 
 
-def changed_values(model: Model, original: Model) -> set[Tensor]:
+def changed_values(model: Model, original: Model, touched: Callable[[Node], bool] | None = None) -> set[Tensor]:
     """The values of the main graph that may differ from those of the same name in `original`.
+
+    Nodes that are `touched` count as different, whatever they look like now.
 
     A value is the same where the same operator computes it from the same inputs and equal constants. Nothing is
     computed: what merely looks different counts as changed, nodes with bodies always.
@@ -20,7 +24,10 @@ def changed_values(model: Model, original: Model) -> set[Tensor]:
     changed: set[Tensor] = set()
     for node in model.graph.nodes:
         twin = next((producers[out.name] for out in node.outputs if out.name in producers), None)
-        is_same = twin is not None and _does_the_same(node, twin) and _reads_the_same(node, twin, same)
+        is_touched = touched is not None and touched(node)
+        is_same = (
+            not is_touched and twin is not None and _does_the_same(node, twin) and _reads_the_same(node, twin, same)
+        )
         (same if is_same else changed).update(out for out in node.outputs if out.name)
     return changed
 

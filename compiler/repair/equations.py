@@ -7,6 +7,8 @@ from typing import Self
 
 import numpy as np
 
+from onnx_compress.compiler.repair.support import OnSupport
+
 
 @dataclass
 class Equations:
@@ -48,6 +50,17 @@ class Equations:
     def is_finite(self) -> bool:
         """Whether no row or target was infinite or undefined."""
         return bool(np.isfinite(self.gram[:, -1]).all() and np.isfinite(self.power).all())
+
+    def answering(self, weights: np.ndarray, shift: np.ndarray) -> Equations:
+        """Equations over the same rows whose targets are what these weights [groups, K, M] and shift give."""
+        w = np.concatenate([weights, shift[:, None]], axis=1)
+        cross = self.gram @ w
+        return Equations(self.gram, cross, np.sum(w * cross, axis=1), self.count)
+
+    @property
+    def spread(self) -> float:
+        """Σ (y − mean y)²: what errors are measured by."""
+        return float(self.power.sum() - np.square(self.cross[:, -1]).sum() / max(1, self.count))
 
     def error(self, weights: np.ndarray, shift: np.ndarray) -> float:
         """Σ (x·weights + shift − y)² for weights [groups, K, M] and shift [groups, M]."""
@@ -94,10 +107,18 @@ class Solver:
     shift: np.ndarray
     free: Free
     inverse: np.ndarray | None = None
+    on_support: tuple[OnSupport, ...] = ()
 
     def repeated(self) -> Solver:
         """The same, prepared for many right-hand sides."""
-        return self if self.free.support is not None else replace(self, inverse=np.linalg.inv(self._held))
+        if self.free.support is None:
+            return replace(self, inverse=np.linalg.inv(self.held))
+        return replace(self, on_support=tuple(system.repeated() for system in self.systems()))
+
+    def systems(self) -> tuple[OnSupport, ...]:
+        """The equations of each group, where there is a support."""
+        assert self.free.support is not None
+        return self.on_support or tuple(map(OnSupport.of, self.held, self.free.support))
 
     def solve(self, cross: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights and shift of least error for targets with Σ xᵀy = `cross` [groups, K, M], Σ y = `totals`."""
@@ -113,28 +134,16 @@ class Solver:
         if self.inverse is not None:
             return np.asarray(self.inverse @ rest)
         if self.free.support is None:
-            return np.linalg.solve(self._held, rest)
-        return np.stack([_on_support(*each) for each in zip(self._held, rest, self.free.support)])
+            return np.linalg.solve(self.held, rest)
+        return np.stack([system.solve(right) for system, right in zip(self.systems(), rest)])
 
     @property
-    def _held(self) -> np.ndarray:
+    def held(self) -> np.ndarray:
         """The matrices with their ridge."""
         size = self.gram.shape[1]
         levels = np.trace(self.gram, axis1=1, axis2=2) / max(1, size)
         levels = self.free.ridge * np.maximum(levels, np.finfo(np.float64).tiny)
         return np.asarray(self.gram + levels[:, None, None] * np.eye(size))
-
-
-def _on_support(matrix: np.ndarray, right: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Solve for each column on its own support; columns that share one are solved together."""
-    found = np.zeros_like(right)
-    patterns, owners = np.unique(np.packbits(support, axis=0).T, axis=0, return_inverse=True)
-    for pattern in range(len(patterns)):
-        columns = np.flatnonzero(owners.reshape(-1) == pattern)
-        rows = np.flatnonzero(support[:, columns[0]])
-        if len(rows):
-            found[np.ix_(rows, columns)] = np.linalg.solve(matrix[np.ix_(rows, rows)], right[np.ix_(rows, columns)])
-    return found
 
 
 @dataclass

@@ -70,10 +70,10 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     before = sqrt(present / task.spread)
     if before <= EXACT:
         return Solution(before, before)
-    ridge, gain = _ridge(task, fit, check)
+    ridge, gain = best_ridge(task, fit, check)
     if gain < GAIN:
         return Solution(before, before, reason="the best weights are no better on rows that were not fitted")
-    weights, shift = (_stored(array, task.dtype) for array in _best(task, fit, check, ridge))
+    weights, shift = (as_stored(array, task.dtype) for array in _best(task, fit, check, ridge))
     if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
         return Solution(before, before, reason="the best weights are not finite")
     after = measure.error(weights, shift)
@@ -93,7 +93,7 @@ def _best(task: Task, fit: Equations, check: Equations, ridge: float) -> tuple[n
     return (fit + check).solve(task.weights, task.shift, free)
 
 
-def _ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:
+def best_ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:
     """The ridge that does best on `check`, and the share of the error there that it takes away."""
     measure = check if check.count else fit
     before = measure.error(task.weights, task.shift)
@@ -112,7 +112,7 @@ def _ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:
     return ridge, 1 - error / before
 
 
-def _stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def as_stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The numbers as they are when stored."""
     with np.errstate(over="ignore"):
         return array.astype(dtype).astype(np.float64)

@@ -15,10 +15,11 @@ from typing import ClassVar
 import numpy as np
 
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.graph import Node, Variable
+from onnx_compress.compiler.ir.graph import Constant, Node, Variable
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.weights import input_value
+from onnx_compress.compiler.ir.weights import input_constant, input_value
 from onnx_compress.compiler.repair.windows import Windows
+from onnx_compress.compiler.storage.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,21 @@ class Layer(ABC):
     @abstractmethod
     def weights(self) -> np.ndarray:
         """The matrices [groups, K, M] as they are."""
+
+    def matrices(self, values: np.ndarray) -> np.ndarray:
+        """The matrices [groups, K, M] that other `values` of the weight's shape would be."""
+        raise NotImplementedError(f"the weights of {type(self).__name__} stay as they are")
+
+    @property
+    def weight(self) -> Constant | None:
+        """The constant that holds the weights, None where they stay as they are."""
+        return None
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the weights have a codebook."""
+        known = None if self.weight is None else self.weight.structure
+        return known is not None and known.codebook is not None
 
     def shift(self) -> np.ndarray:
         """The bias [groups, M] as it is."""
@@ -98,7 +114,16 @@ class Convolution(Layer):
 
     def weights(self) -> np.ndarray:
         """See the base."""
-        kernel = self._values().astype(np.float64)
+        return self.matrices(self._values())
+
+    @property
+    def weight(self) -> Constant | None:
+        """See the base."""
+        return input_constant(self.node, 1)
+
+    def matrices(self, values: np.ndarray) -> np.ndarray:
+        """See the base."""
+        kernel = values.astype(np.float64)
         taps = prod(kernel.shape[2:])
         if self.windows.is_transposed:  # [groups · channels, M, *kernel]
             split = kernel.reshape(self.groups, -1, kernel.shape[1], taps).transpose(0, 3, 1, 2)
@@ -112,7 +137,8 @@ class Convolution(Layer):
         taps = prod(old.shape[2:])
         split = weights.reshape(self.groups, taps, -1, weights.shape[-1])
         order = (0, 2, 3, 1) if self.windows.is_transposed else (0, 3, 2, 1)
-        edit.set_weight(model, self.node, 1, split.transpose(order).reshape(old.shape).astype(old.dtype))
+        values = split.transpose(order).reshape(old.shape).astype(old.dtype)
+        edit.set_weight(model, self.node, 1, values, structure=Structure.tied(values) if self.is_tied else None)
         self.store_shift(model, shift)
 
     def _values(self) -> np.ndarray:
@@ -141,8 +167,17 @@ class Product(Layer):
 
     def weights(self) -> np.ndarray:
         """See the base."""
-        values = self._values().astype(np.float64) * self.scale
-        return (values.T if self._is_turned else values)[None]
+        return self.matrices(self._values())
+
+    @property
+    def weight(self) -> Constant | None:
+        """See the base."""
+        return input_constant(self.node, self.slot)
+
+    def matrices(self, values: np.ndarray) -> np.ndarray:
+        """See the base."""
+        scaled = values.astype(np.float64) * self.scale
+        return (scaled.T if self._is_turned else scaled)[None]
 
     def shift(self) -> np.ndarray:
         """See the base."""
@@ -152,7 +187,8 @@ class Product(Layer):
         """See the base."""
         old = self._values()
         matrix = weights[0] / self.scale
-        edit.set_weight(model, self.node, self.slot, (matrix.T if self._is_turned else matrix).astype(old.dtype))
+        values = (matrix.T if self._is_turned else matrix).astype(old.dtype)
+        edit.set_weight(model, self.node, self.slot, values, structure=Structure.tied(values) if self.is_tied else None)
         self.store_shift(model, None if shift is None else shift / self.shift_scale)
 
     @property

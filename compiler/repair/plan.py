@@ -65,13 +65,17 @@ class Refusal:
 
 
 def plan(
-    model: Model, reference: Reference, choice: Choice | None = None, rows: int = ROWS_PER_UNKNOWN
+    model: Model,
+    reference: Reference,
+    choice: Choice | None = None,
+    rows: int = ROWS_PER_UNKNOWN,
+    touched: Choice | None = None,
 ) -> Iterator[Step | Refusal]:
     """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back.
 
-    Each is to be fitted on `rows` rows for each unknown.
+    Each is to be fitted on `rows` rows for each unknown. Those `touched` are about to differ.
     """
-    changed = changed_values(model, reference.original)
+    changed = changed_values(model, reference.original, touched)
     static = static_values(model)
     nodes = [node for node in model.graph.nodes if _is_concerned(node, changed, static)]
     nodes = [node for node in nodes if choice is None or choice(node)]
@@ -105,14 +109,19 @@ def _first(layer: Layer | Normalization, last: Layer | Normalization | None, vie
     bounds = bounds_behind(last.result, view)
     if between is None or bounds is None or view.sole_reader(between.outputs[0]) is not layer.node:
         return None
-    is_plain = all(len(one.weights()) == 1 and one.bias is not None and _is_straight(one) for one in (last, layer))
-    is_dense = bool((last.weights() != 0).all())  # zeros are to stay zero
-    return (last, bounds) if is_plain and is_dense and layer.source is between.outputs[0] else None
+    is_plain = _is_plain(last) and _is_plain(layer)
+    return (last, bounds) if is_plain and is_free(last) and layer.source is between.outputs[0] else None
 
 
-def _is_straight(layer: Convolution | Product) -> bool:
-    """Whether the rows of its input are those of its output."""
-    return isinstance(layer, Convolution) or (layer.axis == -1 and not layer.is_input_transposed)
+def is_free(layer: Layer) -> bool:
+    """Whether no weight of a layer is zero, which it would have to stay."""
+    return bool((layer.weights() != 0).all())
+
+
+def _is_plain(layer: Convolution | Product) -> bool:
+    """Whether it has no groups, a bias, no codebook, and an input whose rows are those of its output."""
+    is_straight = isinstance(layer, Convolution) or (layer.axis == -1 and not layer.is_input_transposed)
+    return is_straight and len(layer.weights()) == 1 and layer.bias is not None and not layer.is_tied
 
 
 def _is_concerned(node: Node, changed: set[Tensor], static: set[Tensor]) -> bool:

@@ -153,9 +153,9 @@ def _is_row(constant: Constant | None) -> bool:
 
 
 def _is_tied(constant: Constant) -> bool:
-    """Whether elements are known to have values in common, which a solution of their own would part."""
+    """Whether more is known of the values than which are zero and which are equal, which a solution would not keep."""
     known = constant.structure
-    return known is not None and any(promise is not None for promise in (known.codebook, known.period, known.scale))
+    return known is not None and (known.period is not None or known.scale is not None)
 
 
 def _shift(

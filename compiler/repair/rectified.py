@@ -107,6 +107,14 @@ class Rectified:
         """Σ (c(x·weights + shift) − c(t))² over all rows."""
         return _error(self.fitted, weights, shift) + _error(self.checked, weights, shift)
 
+    def held_error(self, weights: np.ndarray, shift: np.ndarray) -> float:
+        """The same over the rows that are not fitted to, where there are any."""
+        return _error(self.checked or self.fitted, weights, shift)
+
+    def aimed(self, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ xᵀt' [groups, K, M] and Σ t' [groups, M] over the rows that are fitted, t' as it is at these weights."""
+        return self._against([part.aims(part.outputs(weights, shift)) for part in self.fitted])
+
     def refine(self, solver: Solver, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Weights [groups, K, M] and shift [groups, M] that do better on rows not fitted to; None where none do.
 
@@ -115,7 +123,7 @@ class Rectified:
         judges = self.checked or self.fitted
         outputs = [part.outputs(weights, shift) for part in self.fitted]
         error, least, best = _total(self.fitted, outputs), _error(judges, weights, shift), None
-        for _ in range(self._rounds(weights)):
+        for _ in range(self.rounds(weights)):
             aims = [part.aims(values) for part, values in zip(self.fitted, outputs)]
             better = solver.solve(*self._against(aims))
             step = better[0] - weights, better[1] - shift
@@ -133,7 +141,8 @@ class Rectified:
                 break
         return best
 
-    def _rounds(self, weights: np.ndarray) -> int:
+    def rounds(self, weights: np.ndarray) -> int:
+        """How many of such weights the products allow."""
         groups, unknowns, width = weights.shape
         each = groups * width * (2 * unknowns + PER_NUMBER) * sum(part.rows.shape[1] for part in self.fitted)
         return int(min(ROUNDS, max(LEAST_ROUNDS, self.products // max(1, each))))

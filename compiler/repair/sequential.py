@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.equations import Equations, Spread
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layers import Layer, sampled
-from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal, Step, plan
+from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal, Step, is_free, plan
 from onnx_compress.compiler.repair.prefix import Prefix
 from onnx_compress.compiler.repair.rectified import Bounds, Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
 from onnx_compress.compiler.repair.samples import joined, rest_of, sample, sample_size, split
+from onnx_compress.compiler.repair.share import Start, share
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
 from onnx_compress.compiler.repair.together import Pair
 from onnx_compress.compiler.runtime.data import Dataset
@@ -35,12 +38,61 @@ CHECKED = 8
 Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is known of one layer: sums over rows to fit and over others to check, the spread of the aim, bounds."""
+
+    fit: Equations
+    check: Equations
+    spread: float
+    rectified: Rectified | None
+
+    @property
+    def count(self) -> int:
+        """How many rows went into them."""
+        return self.fit.count + self.check.count
+
+    def task(self, layer: Layer, ridge: float | None) -> Task:
+        """Solve for what is not zero in the layer's weights as they are now."""
+        weights, support = layer.weights(), layer.weights() != 0
+        return Task(
+            weights,
+            layer.shift(),
+            layer.bias is not None,
+            None if support.all() else support,
+            layer.dtype,
+            self.spread,
+            ridge,
+            self.rectified,
+        )
+
+
+Change: TypeAlias = Callable[[Layer, Sums], tuple[np.ndarray, np.ndarray] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Layers that a pass has just given codebooks, as a start: the `dense` weights of each before that, by its node.
+
+    `centroids` chooses the values from which the solution starts: of a node, its dense weights [n], and
+    the importance [n] of each, what an error of it costs at the layer's output.
+    """
+
+    dense: Mapping[Node, np.ndarray]
+    centroids: Callable[[Node, np.ndarray, np.ndarray], np.ndarray]
+
+    def start(self, layer: Layer) -> Start:
+        """Where to start from for one of the layers."""
+        return Start(layer.matrices(self.dense[layer.node]), partial(self.centroids, layer.node))
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What became of a layer.
 
-    `free` is what was solved for: weights, bias, statistics. `before` and `after` are its errors as shares of
-    the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or nothing was to mend.
+    `free` is what was solved for: weights, the values of a codebook, bias, statistics. `before` and `after` are its
+    errors as shares of the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or
+    nothing was to mend.
     """
 
     name: str
@@ -81,11 +133,15 @@ def refit(
     rows: int = ROWS_PER_UNKNOWN,
     reference: Reference | None = None,
     progress: Bars | None = None,
+    touched: Choice | None = None,
+    change: Change | None = None,
+    sharing: Sharing | None = None,
 ) -> Report:
     """Solve for the weights of every layer of `model` that differs from `original`, in place.
 
     For each layer, front to back, min ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²: X are its inputs in `model`, whose earlier
-    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero.
+    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero. Where weights have
+    a codebook, its values are solved for, and which weight takes which.
 
     Args:
         model: the compressed model; the origins of its values tell what they were in the original.
@@ -98,24 +154,23 @@ def refit(
         rows: how many to take for each unknown; a third of the usual number is enough to compare candidates.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows how far it is: called with a label and the number of steps.
+        touched: layers that `change` will change, so that they and what is behind them is solved for.
+        change: called for each layer before it is solved for, with what is summed of its inputs and aim; gives the
+            weights [groups, K, M] and shift [groups, M] to start from, of which zeros stay zero, or None.
+        sharing: what layers that have just got a codebook were before.
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)))
-    found = list(plan(model, reference, layers, rows))
+    found = list(plan(model, reference, layers, rows, touched))
     steps = [step for step in found if isinstance(step, Step)]
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
     # Sums in float64 differ in the last bit with the number of threads that share them.
     with bar as advance, threadpool_limits(1, user_api="blas"):
-        fitter = _Fitter(model, reference, ridge)
+        fitter = _Fitter(model, reference, ridge, change, sharing)
         if steps:
             fitter.prepare(steps)
             advance()
-        results = []
-        for item in found:
-            results.append(fitter.refused(item) if isinstance(item, Refusal) else fitter.fit(item))
-            if isinstance(item, Step):
-                advance()
-    return Report(tuple(results))
+        return Report(tuple(fitter.results(found, advance)))
 
 
 @dataclass
@@ -123,6 +178,8 @@ class _Fitter:
     model: Model
     reference: Reference
     ridge: float | None
+    change: Change | None
+    sharing: Sharing | None
     prefix: Prefix = field(init=False)
     products: int = 0
     """Multiplications that the rounds behind a layer's bounds, or of a pair of layers, may take."""
@@ -138,6 +195,13 @@ class _Fitter:
         goals = [(step.node, step.needs) for step in steps]
         self.prefix = Prefix(self.model, self.reference.data, self.reference.batch, goals)
 
+    def results(self, found: Iterable[Step | Refusal], advance: Callable[[], None]) -> Iterator[Fitted]:
+        """What becomes of one layer after another."""
+        for item in found:
+            yield self.refused(item) if isinstance(item, Refusal) else self.fit(item)
+            if isinstance(item, Step):
+                advance()
+
     def refused(self, item: Refusal) -> Fitted:
         return Fitted(_name(item), "nothing", reason=item.reason)
 
@@ -145,14 +209,14 @@ class _Fitter:
         """Solve for one layer and write what is better; then for the one before it together with it."""
         if isinstance(step.layer, Normalization):
             return self.estimate(step, step.layer)
-        alone = self.alone(step, step.layer)
-        if step.first is None or alone.after <= EXACT:
+        alone = self.alone(step, step.layer, self.change)
+        if step.first is None or alone.after <= EXACT or not is_free(step.first[0]):
             return alone
         both = step.layer, step.first[0]
         before = [(layer, layer.weights(), layer.shift()) for layer in both]
         if not self.refine_first(step, step.layer, *step.first):
             return alone
-        together = self.alone(step, step.layer)
+        together = self.alone(step, step.layer, None)
         if together.after < alone.after:
             return replace(together, before=alone.before)
         for layer, weights, shift in before:
@@ -173,36 +237,47 @@ class _Fitter:
             first.store(self.model, found[None, :-1].astype(np.float64), found[None, -1].astype(np.float64))
         return found is not None
 
-    def alone(self, step: Step, layer: Layer) -> Fitted:
-        """Solve for one layer and write what is better."""
-        weights, shift = layer.weights(), layer.shift()
-        fit, check = Equations.zeros(*weights.shape), Equations.zeros(*weights.shape)
-        spread = Spread(np.zeros(weights.shape[0] * weights.shape[2]))
+    def alone(self, step: Step, layer: Layer, change: Change | None) -> Fitted:
+        """Change one layer if it is to be changed, solve for it and write what is better."""
+        sums = self.sums(step, layer)
+        changed = None if change is None else change(layer, sums)
+        if changed is not None:
+            layer.store(self.model, changed[0], changed[1] if layer.bias is not None else None)
+        task = sums.task(layer, self.ridge)
+        solution = self.solution(layer, task, sums)
+        if solution.weights is not None:
+            layer.store(self.model, solution.weights, solution.shift if task.free_shift else None)
+        return _fitted(step, solution, sums.count, task.weights.shape[1])
+
+    def solution(self, layer: Layer, task: Task, sums: Sums) -> Solution:
+        """The best weights, with a codebook where the layer has one."""
+        if not layer.is_tied:
+            return solve(task, sums.fit, sums.check)
+        is_new = self.sharing is not None and layer.node in self.sharing.dense
+        start = self.sharing.start(layer) if self.sharing is not None and is_new else Start.present(task.weights)
+        return share(task, start, sums.fit, sums.check)
+
+    def sums(self, step: Step, layer: Layer) -> Sums:
+        """Sum over what goes into a layer and what it aims at."""
+        shape = layer.weights().shape
+        fit, check = Equations.zeros(*shape), Equations.zeros(*shape)
+        spread = Spread(np.zeros(shape[0] * shape[2]))
         rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds, self.products // 4)
         for arrays, rows in self.pairs(step):
             spread.add(step.aim.seen(rows.values))
-            for part in _chunks(rows, weights.shape[0] * (weights.shape[1] + 1)):
+            for part in _chunks(rows, shape[0] * (shape[1] + 1)):
                 x = layer.rows(arrays[layer.source.name], part.places, part.outs)
                 rest = rest_of(part, step, arrays)
-                y = _grouped(rest, len(weights))
+                y = _grouped(rest, shape[0])
                 held = len(part.places) // CHECKED
                 # Positions are sorted, so that the last ones are other samples than the first.
                 last = len(part.places) - held
                 if rectified is not None:
-                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, len(weights)), held)
+                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, shape[0]), held)
                 fit.add(x[:, :last], y[:, :last])
                 if held:
                     check.add(x[:, last:], y[:, last:])
-        support = weights != 0
-        is_dense = bool(support.all())
-        free_shift = layer.bias is not None
-        task = Task(
-            weights, shift, free_shift, None if is_dense else support, layer.dtype, spread.total, self.ridge, rectified
-        )
-        solution = solve(task, fit, check)
-        if solution.weights is not None:
-            layer.store(self.model, solution.weights, solution.shift if free_shift else None)
-        return _fitted(step, solution, fit.count + check.count, weights.shape[1])
+        return Sums(fit, check, spread.total, rectified)
 
     def estimate(self, step: Step, norm: Normalization) -> Fitted:
         """Estimate the statistics of one normalization and write them if they are better."""
@@ -243,7 +318,7 @@ def _fitted(step: Step, solution: Solution, rows: int, unknowns: int) -> Fitted:
     assert isinstance(step.layer, Layer)
     return Fitted(
         name=_name(step),
-        free=step.layer.free,
+        free="values" if step.layer.is_tied else step.layer.free,
         rows=rows,
         unknowns=unknowns,
         ridge=solution.ridge,

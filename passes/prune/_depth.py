@@ -20,11 +20,11 @@ from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import Reference, refit
 from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.source import Source
 from onnx_compress.passes.prune._blocks import Mean, remove
-from onnx_compress.passes.prune._effect import Effect
 
 FITTED, CHECKED = 256, 256
 """Samples at most that a candidate's layers are solved for on, and others that its effect is measured on."""

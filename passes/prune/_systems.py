@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
 from onnx_compress.compiler.analysis.channels.walk import Place
-from onnx_compress.compiler.ir.graph import Node, Variable
+from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Progress
 from onnx_compress.compiler.repair.equations import Equations
-from onnx_compress.compiler.repair.layers import Convolution, Layer, Product, others
-from onnx_compress.compiler.repair.prefix import static_values
-from onnx_compress.compiler.repair.recognize import LAYERS, Seen, View, recognize
-from onnx_compress.compiler.runtime.capture import Capture
+from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
+from onnx_compress.compiler.repair.moments import input_sums, recognized
+from onnx_compress.compiler.repair.recognize import LAYERS
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.passes.prune._obs import System
 
-ROWS_PER_UNKNOWN, LEAST_ROWS = 16, 1 << 13
-MOST_PRODUCTS = 1 << 34
-"""Multiplications that the sums of one layer may take; beyond, fewer rows are sampled."""
 MOST_UNKNOWNS = 3200
 """Inputs of one output up to which a layer is solved for: its matrix has 80 MB."""
 RIDGE = 1e-3
@@ -69,27 +65,12 @@ def _indices(place: Place, group: Group, roots: np.ndarray) -> np.ndarray:
 def layers_of(model: Model, groups: ChannelGroups, data: Dataset) -> tuple[dict[Node, Layer], int]:
     """The layers of the main graph that read prunable groups and can be solved for; how many bytes one sample gives."""
     nodes = {node: None for group in groups.prunable for node in group.consumers if node.graph is model.graph}
-    wanted = [node for node in nodes if node.is_op(*LAYERS)]
-    static = static_values(model)
-    around = [tensor for node in wanted for tensor in (*node.inputs, node.outputs[0], *_added(node))]
-    names = [t.name for t in around if isinstance(t, Variable) and t.name and t not in static]
-    arrays = next(Capture(model, names).batches(data.take(1), 1)) if names else {}
-    view = View(model, static, {name: Seen(array.shape, array.dtype) for name, array in arrays.items()})
-    found = {node: recognize(node, view) for node in wanted}
-    usable: dict[Node, Layer] = {
-        n: layer for n, layer in found.items() if isinstance(layer, Layer) and _is_usable(layer)
-    }
-    return usable, sum(array.nbytes for array in arrays.values())
-
-
-def _added(node: Node) -> Iterator[Variable]:
-    for reader in node.outputs[0].outputs:
-        if reader.is_op("Add") and isinstance(reader.outputs[0], Variable):
-            yield reader.outputs[0]
+    found, sample = recognized(model, [node for node in nodes if node.is_op(*LAYERS)], data)
+    return {n: layer for n, layer in found.items() if isinstance(layer, Layer) and _is_usable(layer)}, sample
 
 
 def _is_usable(layer: Layer) -> bool:
-    if not isinstance(layer, (Convolution, Product)):
+    if not isinstance(layer, (Convolution, Product)) or layer.is_tied:
         return False
     groups, unknowns, _ = layer.weights().shape
     return groups == 1 and unknowns <= MOST_UNKNOWNS and layer.bias is not None
@@ -99,24 +80,8 @@ def measured(
     model: Model, layers: Sequence[Layer], data: Dataset, batch: int, rng: np.random.Generator, advance: Progress
 ) -> Mapping[Node, Reader]:
     """Statistics of the inputs of some layers, all from one run over `data`."""
-    sums = {layer.node: Equations.zeros(1, layer.weights().shape[1], 0) for layer in layers}
-    names = list(dict.fromkeys(t.name for layer in layers for t in (layer.source, layer.result)))
-    for arrays in Capture(model, names).batches(data, batch) if names else ():
-        for layer in layers:
-            outs = others(arrays[layer.result.name].shape, layer.axis)
-            places = _places(layer, outs, batch / len(data), rng)
-            rows = layer.rows(arrays[layer.source.name], places, outs)
-            sums[layer.node].add(rows, np.zeros((*rows.shape[:2], 0)))
-        advance()
+    sums = input_sums(model, layers, data, batch, rng, advance)
     return {layer.node: _reader(layer, sums[layer.node]) for layer in layers}
-
-
-def _places(layer: Layer, outs: tuple[int, ...], share: float, rng: np.random.Generator) -> np.ndarray:
-    """Positions to sample in one batch, so that all batches together give as many as are wanted."""
-    unknowns = layer.weights().shape[1] + 1
-    rows = min(max(LEAST_ROWS, ROWS_PER_UNKNOWN * unknowns), MOST_PRODUCTS // unknowns**2)
-    total, count = int(np.prod(outs)), max(1, int(rows * share))
-    return np.arange(total) if count >= total else np.sort(rng.choice(total, count, replace=False, shuffle=False))
 
 
 def _reader(layer: Layer, sums: Equations) -> Reader:

@@ -19,10 +19,11 @@ from onnx_compress.compiler.ir.text import to_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.pipeline.context import Context, Progress
 from onnx_compress.compiler.repair.layers import Layer
+from onnx_compress.compiler.repair.moments import gram_bytes, parts
+from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.source import Source
-from onnx_compress.passes.prune._effect import Effect
 from onnx_compress.passes.prune._obs import Ordering
 from onnx_compress.passes.prune._systems import Reader, layers_of, measured, rows_of
 
@@ -30,8 +31,6 @@ FITTED, CHECKED = 768, 256
 """Samples at most that statistics are taken of, and others that the effect is measured on."""
 MOST_WIDTHS = 9
 """Widths of a group that are measured at most."""
-GRAM_BYTES = 1 << 29
-"""Bytes of sums that are in memory at once; beyond, the data are run once more."""
 RUN_BYTES = 1 << 27
 """Bytes of activations that one run may give."""
 
@@ -99,11 +98,11 @@ def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> 
     layers, sample = layers_of(model, groups, data)
     batch = min(batch_size(create(model), data), max(1, RUN_BYTES // max(1, sample)))
     effect = Effect(model, check, batch)
-    parts = _parts([_read(group, layers) for group in groups.prunable])
-    runs = -(-len(data) // data.layout.run_size(batch)) * len(parts)
+    taken = parts([gram_bytes(_read(group, layers)) for group in groups.prunable])
+    runs = -(-len(data) // data.layout.run_size(batch)) * len(taken)
     found: list[Table] = []
     with ctx.progress("losses", runs + sum(len(measured_at(kept, wish.widths)) - 1 for kept in wish.kept)) as advance:
-        for part in parts:
+        for part in taken:
             read = list(dict.fromkeys(layer for i in part for layer in _read(groups.prunable[i], layers)))
             readers = measured(model, read, data, batch, ctx.rng, advance)
             for i in part:
@@ -123,20 +122,6 @@ def measured_at(kept: np.ndarray, widths: int) -> np.ndarray:
 
 def _read(group: Group, layers: Mapping[Node, Layer]) -> list[Layer]:
     return [layers[node] for node in group.consumers if node in layers]
-
-
-def _parts(read: Sequence[Sequence[Layer]]) -> list[list[int]]:
-    """Groups one after another, in parts whose readers' sums fit into memory together."""
-    parts: list[list[int]] = []
-    size = 0
-    for i, layers in enumerate(read):
-        mine = sum(8 * (layer.weights().shape[1] + 1) ** 2 for layer in layers)
-        if not parts or size + mine > GRAM_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(i)
-        size += mine
-    return parts
 
 
 @dataclass(frozen=True, eq=False)

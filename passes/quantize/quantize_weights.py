@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnx_compress.compiler.analysis.weights import Weight, find_weights, lifted
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
@@ -12,7 +13,6 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.quantize import _decode
 from onnx_compress.passes.quantize._grouping import Stored, blocked, per_channel
-from onnx_compress.passes.quantize._weights import Weight, find_weights, lifted
 
 LEAST_SAVING = 256
 """Bytes that a weight must save to be worth its nodes."""

@@ -31,8 +31,9 @@ class Refit(Pass):
     aims at, by Gauss and Newton's steps, so that the channels that are left between them take over work of those that
     are gone.
 
-    Weights that are zero stay zero. Weights that are stored as integers, have a codebook or are shared by several
-    layers stay as they are, and only the layer's bias is solved for. A BatchNormalization gets the mean and
+    Weights that are zero stay zero. Of weights with a codebook its values are solved for, and which weight takes which.
+    Weights that are stored as integers or shared by several layers stay as they are, and only the layer's
+    bias is solved for. A BatchNormalization gets the mean and
     variance that give its output the mean and spread it had. A layer stays as it is where the best
     weights do not do better on the eighth of the rows that is kept out of the fit; the ridge λ is the
     one that does best there.

@@ -28,17 +28,16 @@ from tests.small_models import MODELS, small_model
 
 ROOT = Path(__file__).parents[2]
 NAMES = registry.names()
-HALF = 0.5
-"""What an open strength is set to here; finding it is the manager's work."""
 
 each_pass = pytest.mark.parametrize("name", NAMES)
 each_model = pytest.mark.parametrize("model_name", MODELS)
 
 
 def configured(name: str) -> Pass:
-    """The pass with default options, its strength set where it is open."""
+    """The pass with default options, its strength set where it is open; finding it is the manager's work."""
     item = registry.find(name)()
-    return item.with_options(**{item.strength: HALF}) if item.is_open() and item.strength else item
+    middle = item.strengths[len(item.strengths) // 2]
+    return item.with_options(**{item.strength: middle}) if item.is_open() and item.strength else item
 
 
 def given(name: str, model_name: str) -> Model:

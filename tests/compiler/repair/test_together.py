@@ -7,12 +7,14 @@ from itertools import product
 import numpy as np
 import pytest
 
+from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.repair import sequential
 from onnx_compress.compiler.repair.plan import Step, plan
 from onnx_compress.compiler.repair.rectified import Bounds
 from onnx_compress.compiler.repair.reference import Reference
 from onnx_compress.compiler.repair.together import Pair, Sample
 from onnx_compress.compiler.repair.windows import Windows
+from onnx_compress.compiler.storage.structure import Structure
 from tests.compiler.repair.test_sequential import data_for, distance, mended, parsed, set_weight, without_second_half
 
 RELU = Bounds(0.0, np.inf)
@@ -87,6 +89,43 @@ def test_zeros_of_the_first_layer_stay_zero():
     assert report.layers[-1].is_changed
     values = next(n for n in model.graph.nodes if n.name == "a").inputs[1].values
     assert not values[np.arange(values.size).reshape(values.shape) % 3 == 0].any()
+
+
+def test_zeros_that_are_set_on_the_way_stay_zero():
+    original = parsed(CONVS)
+    model = without_second_half(original)
+
+    def change(layer, sums):
+        weights = layer.weights()
+        return weights * (np.arange(weights.size).reshape(weights.shape) % 3 > 0), layer.shift()
+
+    mended(model, original, data_for(original, 400), change=change)
+    for name in ("a", "b"):
+        values = next(n for n in model.graph.nodes if n.name == name).inputs[1].values
+        assert np.count_nonzero(values) <= values.size - values.size // 3
+
+
+def test_a_layer_is_changed_once_though_it_is_solved_for_twice():
+    original = parsed(CONVS)
+    names = []
+    mended(
+        without_second_half(original),
+        original,
+        data_for(original, 400),
+        change=lambda layer, sums: names.append(layer.node.name),
+    )
+    assert names == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_layers_with_a_codebook_are_no_pair(name):
+    original = parsed(CONVS)
+    model = changed(original)
+    node = next(n for n in model.graph.nodes if n.name == name)
+    signs = np.sign(node.inputs[1].values)
+    edit.set_weight(model, node, 1, signs, structure=Structure.tied(signs))
+    steps = [s for s in plan(model, Reference(original, data_for(original))) if isinstance(s, Step)]
+    assert [step.first is not None for step in steps] == [False, False]
 
 
 def changed(original):

@@ -9,8 +9,8 @@ from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.pipeline.api import compress
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.specs import specs
-from onnx_compress.passes.prune._effect import Effect
 from onnx_compress.passes.prune.prune_blocks import PruneBlocks
 from tests.golden_run import context, run, serialized
 from tests.pruning import distance

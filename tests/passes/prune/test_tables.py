@@ -8,10 +8,11 @@ from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_value
+from onnx_compress.compiler.repair import moments
 from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune import _tables
-from onnx_compress.passes.prune._effect import Effect
 from onnx_compress.passes.prune._lasso import lasso
 from onnx_compress.passes.prune._measured import MOST_MACS, _effort
 from onnx_compress.passes.prune._obs import obs
@@ -111,7 +112,7 @@ def test_tables_are_measured_once_for_each_state_of_the_model(monkeypatch):
 
 def test_parts_bound_the_memory_of_the_sums(monkeypatch):
     whole = tables(*prepared(CONV))
-    monkeypatch.setattr(_tables, "GRAM_BYTES", 1)
+    monkeypatch.setattr(moments, "GRAM_BYTES", 1)
     for one, two in zip(whole, tables(*prepared(CONV))):
         np.testing.assert_array_equal(one.order, two.order)
 

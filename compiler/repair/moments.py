@@ -1,0 +1,88 @@
+"""Second moments of what goes into layers: XᵀX of many layers from one run of the model as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from onnx_compress.compiler.ir.graph import Node, Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.repair.equations import Equations
+from onnx_compress.compiler.repair.layers import Layer, others
+from onnx_compress.compiler.repair.prefix import static_values
+from onnx_compress.compiler.repair.recognize import Seen, View, recognize
+from onnx_compress.compiler.runtime.capture import Capture
+from onnx_compress.compiler.runtime.data import Dataset
+
+ROWS_PER_UNKNOWN, LEAST_ROWS = 16, 1 << 13
+MOST_PRODUCTS = 1 << 34
+"""Multiplications that the sums of one layer may take; beyond, fewer rows are sampled."""
+GRAM_BYTES = 1 << 29
+"""Bytes of sums that are in memory at once; beyond, the data are run once more."""
+
+
+def recognized(model: Model, nodes: Sequence[Node], data: Dataset) -> tuple[dict[Node, Layer | str], int]:
+    """The layers that nodes of the main graph are, or why they can't be solved for; bytes of values of one sample."""
+    static = static_values(model)
+    around = [tensor for node in nodes for tensor in (*node.inputs, node.outputs[0], *_added(node))]
+    names = [t.name for t in around if isinstance(t, Variable) and t.name and t not in static]
+    arrays = next(Capture(model, names).batches(data.take(1), 1)) if names else {}
+    view = View(model, static, {name: Seen(array.shape, array.dtype) for name, array in arrays.items()})
+    return {node: recognize(node, view) for node in nodes}, sum(array.nbytes for array in arrays.values())
+
+
+def _added(node: Node) -> Iterator[Variable]:
+    for reader in node.outputs[0].outputs:
+        if reader.is_op("Add") and isinstance(reader.outputs[0], Variable):
+            yield reader.outputs[0]
+
+
+def input_sums(
+    model: Model,
+    layers: Sequence[Layer],
+    data: Dataset,
+    batch: int,
+    rng: np.random.Generator,
+    advance: Callable[[], None],
+) -> Mapping[Node, Equations]:
+    """Sums over sampled rows of the inputs of some layers, without targets, all from one run over `data`."""
+    shapes = {layer.node: layer.weights().shape for layer in layers}
+    sums = {node: Equations.zeros(shape[0], shape[1], 0) for node, shape in shapes.items()}
+    names = list(dict.fromkeys(t.name for layer in layers for t in (layer.source, layer.result)))
+    for arrays in Capture(model, names).batches(data, batch) if names else ():
+        for layer in layers:
+            outs = others(arrays[layer.result.name].shape, layer.axis)
+            places = _places(layer, outs, batch / len(data), rng)
+            rows = layer.rows(arrays[layer.source.name], places, outs)
+            sums[layer.node].add(rows, np.zeros((*rows.shape[:2], 0)))
+        advance()
+    return sums
+
+
+def _places(layer: Layer, outs: tuple[int, ...], share: float, rng: np.random.Generator) -> np.ndarray:
+    """Positions to sample in one batch, so that all batches together give as many as are wanted."""
+    unknowns = layer.weights().shape[1] + 1
+    rows = min(max(LEAST_ROWS, ROWS_PER_UNKNOWN * unknowns), MOST_PRODUCTS // unknowns**2)
+    total, count = prod(outs), max(1, int(rows * share))
+    return np.arange(total) if count >= total else np.sort(rng.choice(total, count, replace=False, shuffle=False))
+
+
+def gram_bytes(layers: Iterable[Layer]) -> int:
+    """Bytes of the sums of some layers."""
+    shapes = [layer.weights().shape for layer in layers]
+    return sum(8 * groups * (unknowns + 1) ** 2 for groups, unknowns, _ in shapes)
+
+
+def parts(sizes: Sequence[int]) -> list[list[int]]:
+    """Indices of things that take so many bytes, one after another, in parts that fit into memory together."""
+    found: list[list[int]] = []
+    size = 0
+    for i, mine in enumerate(sizes):
+        if not found or size + mine > GRAM_BYTES:
+            found.append([])
+            size = 0
+        found[-1].append(i)
+        size += mine
+    return found

@@ -1,0 +1,114 @@
+"""Fitting one layer whose weights have a codebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import Self
+
+import numpy as np
+
+from onnx_compress.compiler.repair.codebook import Quadratic, Shared
+from onnx_compress.compiler.repair.equations import Equations, Solver
+from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, as_stored, best_ridge
+from onnx_compress.compiler.repair.rectified import Rectified
+
+LEAST_RIDGE = 1e-4
+"""Share of the mean diagonal: rounding errors go where the rows that were seen say they cost nothing."""
+ENOUGH = 3e-3
+"""Share of the error that such a round must take away for another one to follow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The weights [groups, K, M] without a codebook, as far as they are known, and what chooses its values.
+
+    `centroids` is given weights [n] and the importance [n] of each, and returns the values, ascending, zero among them.
+    """
+
+    dense: np.ndarray
+    centroids: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    @classmethod
+    def present(cls, weights: np.ndarray) -> Self:
+        """The weights and the values that there are."""
+        return cls(weights, lambda _dense, _importance: np.union1d(weights, [0.0]))
+
+
+def share(task: Task, start: Start, fit: Equations, check: Equations) -> Solution:
+    """The values and places of least error, or why the present weights stay.
+
+    Without a codebook the best weights and the ridge that does best on `check` are found first; their k-means, each
+    weight as important as its input, is the start of `codebook.Quadratic`; behind bounds it is then refined.
+    """
+    together = fit + check
+    if not together.is_finite:
+        return Solution(0.0, 0.0, reason="its activations are not finite")
+    measure = together if task.rectified is None else task.rectified
+    present = measure.error(task.weights, task.shift)
+    before = sqrt(present / task.spread)
+    if before <= EXACT:
+        return Solution(before, before)
+    ridge, _ = best_ridge(replace(task, weights=start.dense, support=None), fit, check)
+    ridge = max(ridge, LEAST_RIDGE)
+    weights, shift = _Layer(task, start, together if task.rectified is None else fit, ridge).fitted()
+    if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
+        return Solution(before, before, reason="the best values are not finite")
+    after = measure.error(weights, shift)
+    if after >= present:
+        return Solution(before, before, reason="the best values are no better")
+    return Solution(before, sqrt(after / task.spread), ridge, weights, shift)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    task: Task
+    start: Start
+    sums: Equations
+    ridge: float
+
+    def fitted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and shift as they are stored."""
+        task = self.task
+        solver = self.sums.solver(self.start.dense, task.shift, replace(task, support=None).free(self.ridge))
+        totals = self.sums.cross[:, -1]
+        goal = Quadratic.of(solver, self.sums.cross[:, :-1], totals, self.start.dense != 0)
+        best = goal.best()
+        importance = np.broadcast_to(goal.importance, best.shape)
+        codebook = self.start.centroids(best.reshape(-1), importance.reshape(-1))
+        shared = goal.improved(goal.compensated(codebook))
+        weights, shift = self.stored(solver, shared, totals)
+        if task.rectified is None:
+            return weights, shift
+        return self.refined(solver, goal, shared, task.rectified)
+
+    def stored(self, solver: Solver, shared: Shared, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of such values and the shift that belongs to them."""
+        weights = as_stored(shared.weights, self.task.dtype)
+        shift = self.task.shift
+        if solver.free.shift:
+            shift = as_stored((totals - np.einsum("gk,gkm->gm", solver.sums, weights)) / solver.count, self.task.dtype)
+        return weights, shift
+
+    def refined(
+        self, solver: Solver, goal: Quadratic, shared: Shared, rectified: Rectified
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Better ones behind the bounds: each round aims at what least squares must reach at the present outputs.
+
+        Rows that are not fitted say whether they are.
+        """
+        weights, shift = self.stored(solver, shared, self.sums.cross[:, -1])
+        error = rectified.held_error(weights, shift)
+        for _ in range(rectified.rounds(weights)):
+            cross, totals = rectified.aimed(weights, shift)
+            moved = Quadratic.of(solver, cross, totals, goal.free)
+            shared = moved.solved(moved.descended(shared))
+            found = self.stored(solver, shared, totals)
+            reached = rectified.held_error(*found)
+            if not reached < error:
+                break
+            (weights, shift), is_enough, error = found, reached > (1 - ENOUGH) * error, reached
+            if is_enough:
+                break
+        return weights, shift

@@ -1,0 +1,74 @@
+"""Dropping the weights of all layers, front to back, each solved for with what the layers before it now give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair import refit
+from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
+from onnx_compress.compiler.repair.sequential import Sums
+from onnx_compress.passes.sparsify._curves import Part
+from onnx_compress.passes.sparsify._rounds import descend, schedule
+
+REFITTED = 2048
+"""Calibration samples that layers are solved for with, at most."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """So many weights of a part stay."""
+
+    part: Part
+    count: int
+
+
+def sparsify(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
+    """Drop weights. With real data all layers that this changes are solved for anew, the dropped ones in `rounds`."""
+    for goal in goals:
+        if goal.part.layer is None:
+            drop(model, goal)
+    if ctx.data.real:
+        solve(model, [goal for goal in goals if goal.part.layer is not None], rounds, ctx)
+    for goal in goals:
+        drop(model, goal)
+
+
+def solve(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
+    """Drop the weights of layers round by round, and refit everything that is not as it was in the original."""
+    by_node = {goal.part.layer.node: goal for goal in goals if goal.part.layer is not None}
+
+    def change(layer: Layer, sums: Sums) -> tuple[np.ndarray, np.ndarray] | None:
+        goal = by_node.get(layer.node)
+        together = sums.fit + sums.check
+        if goal is None or not isinstance(layer, (Convolution, Product)) or not together.is_finite:
+            return None
+        weights = layer.weights()
+        steps = schedule(int(np.count_nonzero(weights)), goal.count, rounds)
+        return list(descend(together, weights, layer.shift(), steps, goal.part.method, layer.bias is not None))[-1]
+
+    report = refit(
+        model,
+        ctx.original,
+        ctx.data.take(REFITTED, ctx.seed),
+        ctx.rng,
+        layers=lambda node: not ctx.is_excluded(node),
+        progress=ctx.progress,
+        touched=lambda node: node in by_node,
+        change=change,
+    )
+    ctx.notes["refit"] = report.changed
+
+
+def drop(model: Model, goal: Goal) -> None:
+    """Keep the weights of highest magnitude: all that are left where they have been chosen already."""
+    weights, method = goal.part.weight.matrices(), goal.part.method
+    alive = weights != 0
+    kept = alive
+    if int(alive.sum()) > goal.count:
+        kept = method.pattern.kept(np.square(weights), alive, method.channels, goal.count)
+    goal.part.weight.clear(model, kept)

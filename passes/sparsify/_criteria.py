@@ -1,0 +1,62 @@
+"""What a single weight is worth, and how weights of different layers compare without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnx_compress.compiler.repair.equations import Solver
+
+CRITERIA = ("activation", "obs", "magnitude", "std", "lamp")
+BY_DATA = ("activation", "obs")
+"""Criteria that look at what goes into a layer."""
+
+
+def scores(criterion: str, weights: np.ndarray, solver: Solver | None) -> np.ndarray:
+    """The worth [groups, K, M] of weights within their layer; `solver` holds the equations on their support.
+
+    magnitude, std, lamp    w²
+    activation              w² · H_kk, H = XᵀX of centred inputs: what is lost when nothing else changes
+    obs                     w² / [(H_SS)⁻¹]_kk, S the support of its output: what is lost when the rest is solved anew
+
+    activation: Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (Wanda), ICLR 2024
+    (arXiv:2306.11695). obs: Hassibi and Stork, "Second Order Derivatives for Network Pruning", NIPS 1992; Frantar and
+    Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXiv:2208.11580).
+    """
+    if criterion not in BY_DATA or solver is None:
+        return np.asarray(np.square(weights))
+    if criterion == "activation":
+        return np.asarray(np.square(weights) * np.diagonal(solver.gram, axis1=1, axis2=2)[:, :, None])
+    return np.asarray(np.square(weights) / np.stack([system.inverse_diagonal() for system in solver.systems()]))
+
+
+def comparable(criterion: str, weights: np.ndarray) -> np.ndarray:
+    """The worth of one layer's weights beside those of other layers, without data.
+
+    std     |w| / σ, σ the standard deviation of the layer's weights that are not zero: one threshold s·σ for all, as
+            in Han et al., "Learning both Weights and Connections", NIPS 2015 (arXiv:1506.02626)
+    lamp    w² / Σ v² over the layer's v with |v| ≥ |w|: Lee et al., "Layer-adaptive Sparsity for the Magnitude-based
+            Pruning", ICLR 2021 (arXiv:2010.07611)
+    other   w² / Σ v² over the layer
+    """
+    squares: np.ndarray = np.square(weights.reshape(-1))
+    if criterion == "std":
+        alive = weights[weights != 0]
+        spread = float(np.std(alive)) if alive.size else 0.0
+        return np.asarray(np.sqrt(squares) / (spread or 1.0)).reshape(weights.shape)
+    if criterion != "lamp":
+        return np.asarray(squares / (squares.sum() or 1.0)).reshape(weights.shape)
+    order = np.argsort(-squares, kind="stable")
+    found = np.empty_like(squares)
+    found[order] = squares[order] / np.maximum(np.cumsum(squares[order]), np.finfo(np.float64).tiny)
+    return np.asarray(found.reshape(weights.shape))
+
+
+def shares(worths: Sequence[np.ndarray], total: int) -> np.ndarray:
+    """How many weights [layers] stay in each layer when the `total` of highest worth over all layers do."""
+    joined = np.concatenate([worth.reshape(-1) for worth in worths])
+    owners = np.repeat(np.arange(len(worths)), [worth.size for worth in worths])
+    highest = np.argsort(-joined, kind="stable")[: max(0, total)]
+    highest = highest[joined[highest] > 0]
+    return np.bincount(owners[highest], minlength=len(worths))

@@ -1,0 +1,49 @@
+"""Dropping weights of one layer round by round, and solving for the others after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_compress.compiler.repair.equations import Equations, Free
+from onnx_compress.passes.sparsify._criteria import scores
+from onnx_compress.passes.sparsify._patterns import Pattern
+
+RIDGE = 1e-3
+"""Share of the mean diagonal that holds the weights while rounds go on; the final refit chooses its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """What goes: by which criterion, in which pattern, where kernels have so many input channels for each tap."""
+
+    criterion: str
+    pattern: Pattern
+    channels: int
+
+
+def schedule(alive: int, count: int, rounds: int) -> list[int]:
+    """Numbers of weights left after each of `rounds` rounds, falling geometrically from `alive` to `count`."""
+    ratio = max(1, count) / max(1, alive)
+    steps = [round(alive * ratio ** (k / rounds)) for k in range(1, rounds)]
+    return [*steps, count]
+
+
+def descend(
+    equations: Equations, weights: np.ndarray, shift: np.ndarray, counts: Sequence[int], method: Method, free: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The weights [groups, K, M] and shift [groups, M] with so many weights left, count after count.
+
+    Each time those of lowest score go, and the others are the best on their support:
+    min ‖X W + 1 b − Y‖² + λ‖W − W₀‖², `free` saying whether b may change. Several rounds do better than one,
+    because what is left takes over from what went before the next choice is made.
+    """
+    alive = weights != 0
+    for count in counts:
+        solver = equations.solver(weights, shift, Free(RIDGE, free, alive))
+        alive = method.pattern.kept(scores(method.criterion, weights, solver), alive, method.channels, count)
+        solver = equations.solver(weights * alive, shift, Free(RIDGE, free, alive))
+        weights, shift = solver.solve(equations.cross[:, :-1], equations.cross[:, -1])
+        yield weights, shift

@@ -1,0 +1,113 @@
+"""The weights of a model as matrices of inputs by outputs, wherever they are kept and whoever reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Constant, Node
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import input_constant
+from onnx_compress.compiler.storage.structure import Structure
+
+SLOTS: dict[str, tuple[int, ...]] = {
+    "Conv": (1,),
+    "ConvTranspose": (1,),
+    "Gemm": (1,),
+    "MatMul": (0, 1),
+    "LSTM": (1, 2),
+    "GRU": (1, 2),
+    "RNN": (1, 2),
+    "Gather": (0,),
+}
+"""Inputs that hold weights; biases, normalizations and shapes are not among them."""
+
+
+@dataclass(eq=False)
+class Weight:
+    """A constant that `readers` read, the first of them deciding what its axes are; `shape` is its own."""
+
+    shape: tuple[int, ...]
+    readers: list[tuple[Node, int]] = field(default_factory=list)
+
+    @property
+    def node(self) -> Node:
+        """Who reads it first."""
+        return self.readers[0][0]
+
+    @property
+    def constant(self) -> Constant:
+        """The constant as it is now."""
+        found = input_constant(*self.readers[0])
+        assert found is not None
+        return found
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Where in the constant, flat, each element of the matrices [groups, K, M] stands.
+
+        K are the inputs of an output, M the outputs; for convolutions K is taps · channels.
+        """
+        node, slot = self.readers[0]
+        shape = self.shape
+        every = np.arange(prod(shape)).reshape(shape)
+        if node.op in ("Conv", "ConvTranspose"):
+            groups, taps = int(node.attrs.get("group", 1)), prod(shape[2:])
+            split = every.reshape(groups, -1, shape[1], taps)
+            order = (0, 3, 1, 2) if node.op == "ConvTranspose" else (0, 3, 2, 1)
+            turned = split.transpose(order)
+            return turned.reshape(groups, -1, turned.shape[-1])
+        is_turned = node.attrs.get("transB", 0) if node.op == "Gemm" else slot == 0 or node.op != "MatMul"
+        matrices = every.reshape(-1, *shape[-2:])
+        return matrices.transpose(0, 2, 1) if is_turned else matrices
+
+    @property
+    def channels(self) -> int:
+        """Inputs of each tap of a kernel; of a matrix, all inputs."""
+        is_kernel = self.node.op in ("Conv", "ConvTranspose")
+        return int(self.places.shape[1]) // (prod(self.shape[2:]) if is_kernel else 1)
+
+    def matrices(self) -> np.ndarray:
+        """The values [groups, K, M] in float64."""
+        return np.asarray(self.constant.values.reshape(-1)[self.places].astype(np.float64))
+
+    def clear(self, model: Model, kept: np.ndarray) -> None:
+        """Set to zero what is not in `kept` [groups, K, M], for all readers, and note that it stays so."""
+        mask = np.zeros(prod(self.shape), bool)
+        mask[self.places] = kept
+        old, known = self.constant.values, self.constant.structure
+        values = np.where(mask.reshape(self.shape), old, old.dtype.type(0))
+        is_tied = known is not None and known.codebook is not None and known.scale is None
+        structure = Structure.tied(values) if is_tied else Structure.supported(values)
+        node, slot = self.readers[0]
+        edit.set_weight(model, node, slot, values, tied=True, structure=structure)
+
+
+def find_weights(
+    model: Model, is_excluded: Callable[[Node], bool], refuse: Callable[[Node, str], None]
+) -> list[Weight]:
+    """Every float weight of rank 2 or more, those in bodies included, in the order of their first readers.
+
+    Left out are weights that an excluded node reads, and those that a caller may override (an initializer that is
+    an input too), which are refused.
+    """
+    found: dict[int, Weight] = {}
+    barred = set()
+    overridable = {id(tensor) for tensor in model.graph.inputs}
+    for node in model.nodes():
+        for slot in SLOTS.get(node.op, ()) if node.is_standard else ():
+            constant = input_constant(node, slot)
+            if constant is None or constant.stored.dtype.kind != "f" or len(constant.shape) < 2:
+                continue
+            if id(constant) in overridable:
+                refuse(node, f"its weight '{constant.name}' is an input too, which a caller may override")
+                barred.add(id(constant))
+            if is_excluded(node):
+                barred.add(id(constant))
+            found.setdefault(id(constant), Weight(tuple(constant.shape))).readers.append((node, slot))
+    return [weight for key, weight in found.items() if key not in barred]

@@ -1,0 +1,149 @@
+"""sparsify-weights: weights set to zero, one by one or in patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
+from onnx_compress.compiler.repair.moments import recognized
+from onnx_compress.compiler.repair.recognize import LAYERS
+from onnx_compress.passes.sparsify._apply import Goal, sparsify
+from onnx_compress.passes.sparsify._counts import counts
+from onnx_compress.passes.sparsify._criteria import BY_DATA, CRITERIA
+from onnx_compress.passes.sparsify._curves import Part
+from onnx_compress.passes.sparsify._patterns import Pattern
+from onnx_compress.passes.sparsify._rounds import Method
+from onnx_compress.passes.sparsify._weights import Weight, find_weights
+
+WITHOUT_DATA = "lamp"
+"""The criterion where there are no real samples to look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsifyWeights(Pass):
+    """Set weights to zero and solve anew for the others.
+
+    Given   Y = X W + b
+    Result  the same graph, W with zeros, min over its support and b of ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²
+
+    The zeros are noted with the weight: whatever runs later keeps them, and the file gets smaller when they are
+    stored as gaps or masks, at the end. Nothing gets faster: onnxruntime computes with dense weights. For speed
+    see prune-channels.
+
+    Layers are gone through front to back, X as the layers before now give it, Y as it was in the original. In each
+    `rounds` times the weights of lowest worth go, geometrically down to the layer's number, and the others are
+    solved for: so the next choice is made among weights that have taken over from those before. At the end all
+    layers that changed are refitted as by the pass refit, zeros staying zero.
+
+    The worth of a weight (`criterion`): 'activation' w²·(XᵀX)_kk, X centred; 'obs' w²/[(XᵀX)⁻¹]_kk over the support of
+    its output, which is what its loss costs after the others are solved anew; 'magnitude', 'std' and 'lamp' w². How
+    many go in each layer (`scope`): 'uniform' the same share; 'global' what loses least, the error of each
+    layer at some densities being weighed by what it does to the model's outputs. With 'std' one threshold s·σ holds
+    for all layers, σ the standard deviation of a layer's weights, with 'lamp' one for w² over Σ v², |v| ≥ |w|.
+
+    What goes together (`pattern`): 'unstructured' nothing; 'KxL' blocks of K outputs by L inputs; 'shape' one tap of
+    one input for all outputs; 'NofM' keeps N of each M inputs in a row, in as many layers as `sparsity` asks
+    for. In Conv the inputs of one tap of the kernel are in a row. A recipe may set `sparsity` and `pattern` for
+    single layers.
+
+    Conv, ConvTranspose, Gemm and MatMul are solved for; weights of LSTM, GRU and RNN, embeddings, shared weights,
+    those with a codebook and those in bodies of If, Loop and Scan lose what is smallest. Without real samples nothing
+    is solved for, and LAMP decides in place of criteria that look at inputs.
+
+    Han et al., "Deep Compression", ICLR 2016 (arXiv:1510.00149); Lee et al., "Layer-adaptive Sparsity for the
+    Magnitude-based Pruning", ICLR 2021 (arXiv:2010.07611); Sun et al., "Wanda", ICLR 2024 (arXiv:2306.11695); Frantar
+    and Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXiv:2208.11580); Wen et al., "Learning Structured
+    Sparsity", NIPS 2016 (arXiv:1608.03665): shapes.
+
+    The wrong choice where latency counts, and for weights that are mostly needed: below about half zeros a file
+    hardly shrinks.
+    """
+
+    name = "sparsify-weights"
+    effect = Effect.LOSSY
+    strength = "sparsity"
+
+    sparsity: float | None = option(
+        None, "share of the weights that is zero afterwards; none: as far as the budget allows", low=0.0, high=0.995
+    )
+    pattern: str = option(
+        "unstructured", "what goes together: unstructured, KxL (as 8x4), shape, or what stays: NofM (as 2of4)"
+    )
+    criterion: str = option("activation", "what makes a weight matter", choices=CRITERIA)
+    scope: str = option(
+        "global", "where: what costs least, or the same share of each layer", choices=("global", "uniform")
+    )
+    rounds: int = option(10, "rounds of dropping and solving anew, with real samples", low=1, high=100)
+
+    def __post_init__(self) -> None:
+        """Refuse unknown patterns."""
+        super().__post_init__()
+        Pattern.parse(self.pattern)
+
+    def run(self, model: Model, ctx: Context) -> int:
+        """Set weights to zero; returns in how many tensors."""
+        if self.sparsity is None:
+            ctx.skip(self.name, "its sparsity is open: the budget decides it, and there is none here")
+            return 0
+        found, sample = self._parts(model, find_weights(model, ctx.is_excluded, ctx.skip), ctx)
+        if not found:
+            ctx.skip("the model", "it has no weights that can be made sparse")
+            return 0
+        before = {id(part): part.weight.constant.values for part in found}
+        chosen = counts(model, found, self.sparsity, self.scope, sample, ctx)
+        goals = [Goal(part, count) for part, count in zip(found, chosen) if _is_changed(part, count)]
+        if goals:
+            sparsify(model, goals, self.rounds, ctx)
+        self._report(found, ctx)
+        return sum(not np.array_equal(before[id(part)], part.weight.constant.values) for part in found)
+
+    def _parts(self, model: Model, weights: Sequence[Weight], ctx: Context) -> tuple[list[Part], int]:
+        """What can be made sparse, and how many bytes of values come of one sample."""
+        layers: dict[Node, Layer | str] = {}
+        sample = 0
+        if ctx.data.real:
+            nodes = [w.node for w in weights if w.node.graph is model.graph and w.node.is_op(*LAYERS)]
+            layers, sample = recognized(model, list(dict.fromkeys(nodes)), ctx.data)
+        found = []
+        for weight in weights:
+            given = ctx.override(weight.node)
+            pattern = Pattern.parse(str(given.get("pattern", self.pattern)))
+            obstacle = pattern.obstacle(weight.channels)
+            if obstacle is not None:
+                ctx.skip(weight.node, obstacle)
+                continue
+            layer = layers.get(weight.node)
+            density = 1 - float(given["sparsity"]) if "sparsity" in given else None
+            solved = layer if isinstance(layer, (Convolution, Product)) and _is_alone(layer, weight) else None
+            found.append(Part(weight, solved, Method(self._criterion(ctx), pattern, weight.channels), density))
+        return found, sample
+
+    def _criterion(self, ctx: Context) -> str:
+        return WITHOUT_DATA if self.criterion in BY_DATA and not ctx.data.real else self.criterion
+
+    def _report(self, found: Sequence[Part], ctx: Context) -> None:
+        left = [int(np.count_nonzero(part.weight.constant.values)) for part in found]
+        total = sum(part.size for part in found)
+        ctx.notes["layers"] = [
+            {"layer": part.weight.node.label(), "weights": part.size, "left": count} for part, count in zip(found, left)
+        ]
+        ctx.notes["sparsity"] = round(1 - sum(left) / max(1, total), 4)
+        if self.sparsity is not None and sum(left) > (1 - self.sparsity + 0.01) * total:
+            ctx.skip("the model", f"its patterns leave {sum(left) / total:.0%} of the weights")
+
+
+def _is_alone(layer: Layer, weight: Weight) -> bool:
+    """Whether each of its elements may take a value of its own."""
+    return not layer.is_tied and len(weight.readers) == 1
+
+
+def _is_changed(part: Part, count: int) -> bool:
+    """Whether any weight goes, or the pattern is not there yet."""
+    return count < int(np.count_nonzero(part.weight.constant.values))

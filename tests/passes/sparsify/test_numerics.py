@@ -1,0 +1,189 @@
+"""The numerics of sparsify-weights against brute force on tiny systems."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.errors import UsageError
+from onnx_compress.compiler.repair.equations import Equations, Free
+from onnx_compress.passes.sparsify._allocate import Curve, allocate
+from onnx_compress.passes.sparsify._criteria import comparable, scores, shares
+from onnx_compress.passes.sparsify._patterns import Pattern
+from onnx_compress.passes.sparsify._rounds import Method, descend, schedule
+
+
+def rng():
+    return np.random.default_rng(7)
+
+
+def equations(unknowns=5, outputs=3, rows=400):
+    """Correlated inputs and the outputs of some weights."""
+    mixed = rng().standard_normal((rows, unknowns)) @ rng().standard_normal((unknowns, unknowns))
+    weights = np.random.default_rng(8).standard_normal((1, unknowns, outputs))
+    found = Equations.zeros(1, unknowns, outputs)
+    found.add(mixed[None], mixed[None] @ weights)
+    return found, weights, np.zeros((1, outputs))
+
+
+def best_error(found, weights, shift, support):
+    """The least error with the other weights zero, and b free."""
+    solved = found.solve(weights * support, shift, Free(1e-12, True, support))
+    return found.error(*solved)
+
+
+def test_obs_is_what_the_loss_of_a_weight_costs_after_the_others_are_solved_anew():
+    found, weights, shift = equations()
+    support = np.ones(weights.shape, bool)
+    solver = found.solver(weights, shift, Free(1e-12, True, support))
+    worth = scores("obs", weights, solver)
+    for k, m in product(range(5), range(3)):
+        without = support.copy()
+        without[0, k, m] = False
+        assert worth[0, k, m] == pytest.approx(best_error(found, weights, shift, without), rel=1e-6)
+
+
+def test_obs_on_a_support_is_the_rise_of_the_error():
+    found, _, shift = equations()
+    support = rng().random((1, 5, 3)) < 0.7
+    weights, shift = found.solve(np.zeros((1, 5, 3)), shift, Free(1e-12, True, support))
+    before = found.error(weights, shift)
+    worth = scores("obs", weights, found.solver(weights, shift, Free(1e-12, True, support)))
+    for k, m in np.argwhere(support[0]):
+        without = support.copy()
+        without[0, k, m] = False
+        rise = best_error(found, weights, shift, without) - before
+        assert worth[0, k, m] == pytest.approx(rise, rel=1e-5)
+
+
+def test_activation_is_what_the_loss_of_a_weight_costs_when_only_the_bias_follows():
+    found, weights, shift = equations()
+    worth = scores("activation", weights, found.solver(weights, shift, Free(0.0)))
+    for k, m in product(range(5), range(3)):
+        only_bias = np.zeros(weights.shape, bool)
+        without = weights.copy()
+        without[0, k, m] = 0
+        error = found.error(*found.solve(without, shift, Free(1e-12, True, only_bias)))
+        assert worth[0, k, m] == pytest.approx(error, rel=1e-6)
+
+
+def test_one_weight_at_a_time_by_obs_finds_nearly_the_best_support():
+    found, weights, shift = equations(outputs=1)
+    for left in (4, 3, 2):
+        steps = list(range(4, left - 1, -1))
+        *_, (sparse, moved) = descend(found, weights, shift, steps, Method("obs", Pattern(), 5), True)
+        assert np.count_nonzero(sparse) == left
+        every = []
+        for kept in combinations(range(5), left):
+            support = np.zeros(weights.shape, bool)
+            support[0, list(kept)] = True
+            every.append(best_error(found, weights, shift, support))
+        worse = sorted(every)
+        assert found.error(sparse, moved) <= worse[1] * 1.01, "among the best two of all supports"
+
+
+def test_rounds_do_better_than_one():
+    found, weights, shift = equations(unknowns=24, outputs=6, rows=2000)
+    errors = {}
+    for rounds in (1, 8):
+        steps = schedule(weights.size, weights.size // 6, rounds)
+        *_, state = descend(found, weights, shift, steps, Method("activation", Pattern(), 24), True)
+        assert np.count_nonzero(state[0]) == weights.size // 6
+        errors[rounds] = found.error(*state)
+    assert errors[8] < 0.9 * errors[1]
+
+
+def test_lamp_and_std_against_their_definitions():
+    weights = rng().standard_normal(20)
+    lamp, std = comparable("lamp", weights), comparable("std", weights)
+    for i, w in enumerate(weights):
+        assert lamp[i] == pytest.approx(w**2 / sum(v**2 for v in weights if abs(v) >= abs(w)))
+        assert std[i] == pytest.approx(abs(w) / weights.std())
+
+
+def test_shares_keep_the_highest_of_all_layers():
+    assert shares([np.array([5.0, 1.0, 3.0]), np.array([4.0, 2.0])], 3).tolist() == [2, 1]
+
+
+def test_lamp_keeps_at_least_one_weight_of_each_layer():
+    worths = [comparable("lamp", scale * rng().standard_normal(50)) for scale in (1e-4, 1.0)]
+    assert shares(worths, 2).tolist() == [1, 1]
+
+
+def test_allocation_is_the_best_of_all():
+    losses = [np.array([0.0, 1.0, 4.0, 9.0]), np.array([0.0, 0.2, 2.0, 12.0]), np.array([0.0, 3.0, 7.0, 14.0])]
+    counts = [np.array([30, 20, 10, 0]), np.array([60, 40, 20, 0]), np.array([15, 10, 5, 0])]
+    curves = [Curve(c, e, False) for c, e in zip(counts, losses)]
+    for total in (105, 75, 50, 25):
+        got = allocate(curves, total)
+        assert sum(got) <= total
+        lost = sum(float(e[list(c).index(n)]) for c, e, n in zip(counts, losses, got))
+        every = [
+            sum(float(e[i]) for e, i in zip(losses, choice))
+            for choice in product(range(4), repeat=3)
+            if sum(int(c[i]) for c, i in zip(counts, choice)) <= sum(got)
+        ]
+        assert lost == pytest.approx(min(every))
+
+
+def test_the_last_step_is_taken_in_part():
+    curve = Curve(np.array([100, 50, 10]), np.array([0.0, 1.0, 10.0]))
+    assert allocate([curve], 30) == [30]
+    assert allocate([curve], 5) == [10]
+
+
+def test_points_above_the_hull_are_passed_over():
+    curve = Curve(np.array([100, 50, 40, 10]), np.array([0.0, 5.0, 5.0, 6.0]), False)
+    assert allocate([curve], 60) == [10]
+
+
+def test_a_schedule_falls_geometrically_and_ends_at_its_goal():
+    assert schedule(1000, 1, 3) == [100, 10, 1]
+    assert schedule(7, 5, 1) == [5]
+
+
+def kept(pattern, shape, channels, count):
+    worth = rng().random(shape)
+    return Pattern.parse(pattern).kept(worth, np.ones(shape, bool), channels, count), worth
+
+
+@pytest.mark.parametrize(("pattern", "keep", "of"), [("2of4", 2, 4), ("1of4", 1, 4), ("5of8", 5, 8)])
+def test_of_each_run_of_inputs_the_best_stay(pattern, keep, of):
+    mask, worth = kept(pattern, (2, 3 * 8, 5), 8, 0)
+    for g, m in product(range(2), range(5)):
+        for start in range(0, 24, of):
+            run = slice(start, start + of)
+            best = np.argsort(-worth[g, run, m])[:keep]
+            assert np.flatnonzero(mask[g, run, m]).tolist() == sorted(best.tolist())
+
+
+def test_rounds_of_runs_go_one_by_one():
+    worth = rng().random((1, 8, 2))
+    mask = Pattern.parse("2of4").kept(worth, np.ones(worth.shape, bool), 8, 12)
+    assert (mask.reshape(1, 2, 4, 2).sum(2) == 3).all()
+
+
+@pytest.mark.parametrize(("pattern", "outputs", "inputs"), [("2x4", 2, 4), ("8x1", 8, 1), ("3x5", 3, 5)])
+def test_blocks_stay_or_go_as_a_whole_and_do_not_cross_taps(pattern, outputs, inputs):
+    mask, worth = kept(pattern, (1, 2 * 6, 8), 6, 40)
+    sums = {}
+    for tap, row, column in product(range(2), range(0, 6, inputs), range(0, 8, outputs)):
+        place = (0, slice(6 * tap + row, 6 * tap + min(6, row + inputs)), slice(column, column + outputs))
+        assert mask[place].all() or not mask[place].any()
+        sums[worth[place].mean()] = bool(mask[place].any())
+    ranked = [sums[value] for value in sorted(sums, reverse=True)]
+    assert ranked == sorted(ranked, reverse=True), "those of the highest mean worth stay"
+    assert 40 - outputs * inputs < mask.sum() <= 40
+
+
+def test_shapes_are_taps_of_inputs_for_all_outputs():
+    mask, worth = kept("shape", (1, 12, 7), 4, 35)
+    assert mask.sum() == 35
+    assert set(np.flatnonzero(mask[0, :, 0])) == set(np.argsort(-worth[0].sum(1))[:5])
+    assert (mask[0] == mask[0][:, :1]).all()
+
+
+@pytest.mark.parametrize("text", ["", "4of2", "0of4", "0x4", "x4", "2:4", "99999x1", "2of4x", "rows"])
+def test_other_patterns_are_refused(text):
+    with pytest.raises(UsageError, match="there is no pattern"):
+        Pattern.parse(text)
