@@ -42,26 +42,36 @@ class Weight:
 def find_weights(
     model: Model, is_excluded: Callable[[Node], bool], refuse: Callable[[Node, str], None]
 ) -> list[Weight]:
-    """Every float32 weight of rank 2 or more, those in bodies included, in the order of their first readers.
+    """Every float32 weight of rank 2 or more that `read_weights` finds."""
+    found = read_weights(model, lambda dtype: dtype == np.float32, is_excluded, refuse)
+    return [Weight(constant, _kept(*readers[0], constant), readers) for constant, readers in found]
+
+
+def read_weights(
+    model: Model,
+    is_wanted: Callable[[np.dtype], bool],
+    is_excluded: Callable[[Node], bool],
+    refuse: Callable[[Node, str], None],
+) -> list[tuple[Constant, list[tuple[Node, int]]]]:
+    """Weights of rank 2 or more with who reads them where, those in bodies included, in the order of first readers.
 
     Left out are weights that an excluded node reads, and those that a caller may override (an initializer
     that is an input too), which are refused.
     """
-    found: dict[int, Weight] = {}
+    found: dict[int, tuple[Constant, list[tuple[Node, int]]]] = {}
     barred = set()
     overridable = {id(tensor) for tensor in model.graph.inputs}
     for node in model.nodes():
         for slot in SLOTS.get(node.op, ()) if node.is_standard else ():
             constant = input_constant(node, slot)
-            if constant is None or constant.stored.dtype != np.float32 or len(constant.shape) < 2:
+            if constant is None or not is_wanted(constant.stored.dtype) or len(constant.shape) < 2:
                 continue
             if id(constant) in overridable:
                 refuse(node, f"its weight '{constant.name}' is an input too, which a caller may override")
                 barred.add(id(constant))
             if is_excluded(node):
                 barred.add(id(constant))
-            weight = found.setdefault(id(constant), Weight(constant, _kept(node, slot, constant)))
-            weight.readers.append((node, slot))
+            found.setdefault(id(constant), (constant, []))[1].append((node, slot))
     return [weight for key, weight in found.items() if key not in barred]
 
 

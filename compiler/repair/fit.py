@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,6 +18,9 @@ EXACT = 1e-5
 """Error, as a share of the aim's spread, below which nothing is left to mend in float32."""
 GAIN = 1e-3
 """Share of the error on rows not fitted to that a refit must take away."""
+
+Found: TypeAlias = tuple[np.ndarray, np.ndarray, float]
+"""Weights, shift and the ridge that they were found with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,19 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     `fit` and `check` are sums over different rows. The ridge is the one that does best on `check` when solved for on
     `fit`; the weights are then solved for on all rows, and where bounds follow the layer refined behind them.
     """
-    together = fit + check
+
+    def best() -> Found | str:
+        ridge, gain = best_ridge(task, fit, check)
+        if gain < GAIN:
+            return "the best weights are no better on rows that were not fitted"
+        weights, shift = (as_stored(array, task.dtype) for array in _best(task, fit, check, ridge))
+        return weights, shift, ridge
+
+    return weighed(task, fit + check, best, "weights")
+
+
+def weighed(task: Task, together: Equations, best: Callable[[], Found | str], what: str) -> Solution:
+    """What `best` finds, if it is better than what the layer has, or why that stays; `what` is solved for."""
     if not together.is_finite:
         return Solution(0.0, 0.0, reason="its activations are not finite")
     measure = together if task.rectified is None else task.rectified
@@ -70,15 +87,15 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     before = sqrt(present / task.spread)
     if before <= EXACT:
         return Solution(before, before)
-    ridge, gain = best_ridge(task, fit, check)
-    if gain < GAIN:
-        return Solution(before, before, reason="the best weights are no better on rows that were not fitted")
-    weights, shift = (as_stored(array, task.dtype) for array in _best(task, fit, check, ridge))
+    found = best()
+    if isinstance(found, str):
+        return Solution(before, before, reason=found)
+    weights, shift, ridge = found
     if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
-        return Solution(before, before, reason="the best weights are not finite")
+        return Solution(before, before, reason=f"the best {what} are not finite")
     after = measure.error(weights, shift)
     if after >= present:
-        return Solution(before, before, reason="the best weights are no better once they are rounded")
+        return Solution(before, before, reason=f"the best {what} are no better once they are rounded")
     return Solution(before, sqrt(after / task.spread), ridge, weights, shift)
 
 

@@ -76,6 +76,34 @@ def _has(node: Node, slot: int) -> bool:
     return slot < len(node.inputs) and bool(node.inputs[slot].name)
 
 
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What outputs must be behind bounds: `values` cut off at `low` and `high`, numbers or of the same shape."""
+
+    values: np.ndarray
+    low: np.ndarray | np.float32 | float
+    high: np.ndarray | np.float32 | float
+
+    @classmethod
+    def of(cls, values: np.ndarray, beside: np.ndarray, bounds: Bounds | None) -> Target:
+        """Values to reach without what is added `beside` them in front of the bounds; no bounds: cut off nowhere."""
+        if bounds is None:
+            return cls(values.astype(np.float32), -np.inf, np.inf)
+        offset = beside.astype(np.float32) if beside.any() else np.float32(0)
+        low, high = (np.float32(bound) - offset if np.isfinite(bound) else bound for bound in bounds.both)
+        return cls(values.astype(np.float32), low, high)
+
+    def error(self, outputs: np.ndarray) -> float:
+        """Σ (c(z) − c(t))²."""
+        missed = np.clip(outputs, self.low, self.high) - np.clip(self.values, self.low, self.high)
+        return float(np.square(missed, out=missed).sum(dtype=np.float64))
+
+    def aims(self, outputs: np.ndarray) -> np.ndarray:
+        """The t' that make least squares an upper bound of the error at these outputs."""
+        below = np.where(self.values <= self.low, np.minimum(outputs, self.low), self.values)
+        return np.where(self.values >= self.high, np.maximum(outputs, self.high), below)
+
+
 @dataclass(eq=False)
 class Rectified:
     """Rows that are kept, to fit a layer behind its bounds: those `fitted` to, and others to be `checked` on.
@@ -96,12 +124,8 @@ class Rectified:
         last = rows.shape[1] - held
         for part, into in ((slice(last), self.fitted), (slice(last, None), self.checked)):
             if part == slice(last) or held:
-                into.append(self._part(rows[:, part], targets[:, part], beside[:, part]))
-
-    def _part(self, rows: np.ndarray, targets: np.ndarray, beside: np.ndarray) -> _Part:
-        offset = beside.astype(np.float32) if beside.any() else np.float32(0)
-        low, high = (np.float32(bound) - offset if np.isfinite(bound) else bound for bound in self.bounds.both)
-        return _Part(rows.astype(np.float32), targets.astype(np.float32), low, high)
+                target = Target.of(targets[:, part], beside[:, part], self.bounds)
+                into.append(_Part(rows[:, part].astype(np.float32), target))
 
     def error(self, weights: np.ndarray, shift: np.ndarray) -> float:
         """Σ (c(x·weights + shift) − c(t))² over all rows."""
@@ -113,7 +137,7 @@ class Rectified:
 
     def aimed(self, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Σ xᵀt' [groups, K, M] and Σ t' [groups, M] over the rows that are fitted, t' as it is at these weights."""
-        return self._against([part.aims(part.outputs(weights, shift)) for part in self.fitted])
+        return self._against([part.target.aims(part.outputs(weights, shift)) for part in self.fitted])
 
     def refine(self, solver: Solver, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Weights [groups, K, M] and shift [groups, M] that do better on rows not fitted to; None where none do.
@@ -124,7 +148,7 @@ class Rectified:
         outputs = [part.outputs(weights, shift) for part in self.fitted]
         error, least, best = _total(self.fitted, outputs), _error(judges, weights, shift), None
         for _ in range(self.rounds(weights)):
-            aims = [part.aims(values) for part, values in zip(self.fitted, outputs)]
+            aims = [part.target.aims(values) for part, values in zip(self.fitted, outputs)]
             better = solver.solve(*self._against(aims))
             step = better[0] - weights, better[1] - shift
             moves = [part.outputs(*step) for part in self.fitted]
@@ -160,21 +184,10 @@ class Rectified:
 @dataclass(frozen=True, eq=False)
 class _Part:
     rows: np.ndarray
-    targets: np.ndarray
-    low: np.ndarray | np.float32 | float
-    high: np.ndarray | np.float32 | float
+    target: Target
 
     def outputs(self, weights: np.ndarray, shift: np.ndarray) -> np.ndarray:
         return np.asarray(self.rows @ weights.astype(np.float32) + shift[:, None].astype(np.float32))
-
-    def error(self, outputs: np.ndarray) -> float:
-        missed = np.clip(outputs, self.low, self.high) - np.clip(self.targets, self.low, self.high)
-        return float(np.square(missed, out=missed).sum(dtype=np.float64))
-
-    def aims(self, outputs: np.ndarray) -> np.ndarray:
-        """The t' that make least squares an upper bound at these outputs."""
-        below = np.where(self.targets <= self.low, np.minimum(outputs, self.low), self.targets)
-        return np.where(self.targets >= self.high, np.maximum(outputs, self.high), below)
 
 
 def _error(parts: list[_Part], weights: np.ndarray, shift: np.ndarray) -> float:
@@ -182,7 +195,7 @@ def _error(parts: list[_Part], weights: np.ndarray, shift: np.ndarray) -> float:
 
 
 def _total(parts: list[_Part], outputs: list[np.ndarray]) -> float:
-    return sum(part.error(values) for part, values in zip(parts, outputs))
+    return sum(part.target.error(values) for part, values in zip(parts, outputs))
 
 
 def _moved(outputs: list[np.ndarray], moves: list[np.ndarray], length: float) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from onnx_compress.compiler.repair.layers import Convolution, Layer, others, sampled
 from onnx_compress.compiler.repair.plan import Step
+from onnx_compress.compiler.repair.rectified import Target
 from onnx_compress.compiler.repair.reference import Rows
 from onnx_compress.compiler.repair.together import ROUNDS, SOLVED, Sample
 from onnx_compress.compiler.runtime.outputs import Arrays
@@ -79,7 +80,5 @@ def sample(rows: Rows, step: Step, arrays: Arrays, layer: Layer, first: Layer) -
     ones = np.ones((*positions.shape, inputs.shape[-1] + 1), np.float32)
     ones[..., :-1] = inputs.reshape(*positions.shape, -1)
     rest = rest_of(rows, step, arrays)
-    beside = (step.aim.channels(rows.values) - rest).astype(np.float32)
-    bounds = (-np.inf, np.inf) if step.aim.bounds is None else step.aim.bounds.both
-    low, high = (np.float32(bound) - beside if np.isfinite(bound) else bound for bound in bounds)
-    return Sample(ones, is_outside, rest.astype(np.float32), low, high)
+    target = Target.of(rest, step.aim.channels(rows.values) - rest, step.aim.bounds)
+    return Sample(ones, is_outside, target)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import sqrt
 from typing import Self
 
 import numpy as np
 
 from onnx_compress.compiler.repair.codebook import Quadratic, Shared
 from onnx_compress.compiler.repair.equations import Equations, Solver
-from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, as_stored, best_ridge
+from onnx_compress.compiler.repair.fit import Found, Solution, Task, as_stored, best_ridge, weighed
 from onnx_compress.compiler.repair.rectified import Rectified
 
 LEAST_RIDGE = 1e-4
@@ -43,22 +42,13 @@ def share(task: Task, start: Start, fit: Equations, check: Equations) -> Solutio
     weight as important as its input, is the start of `codebook.Quadratic`; behind bounds it is then refined.
     """
     together = fit + check
-    if not together.is_finite:
-        return Solution(0.0, 0.0, reason="its activations are not finite")
-    measure = together if task.rectified is None else task.rectified
-    present = measure.error(task.weights, task.shift)
-    before = sqrt(present / task.spread)
-    if before <= EXACT:
-        return Solution(before, before)
-    ridge, _ = best_ridge(replace(task, weights=start.dense, support=None), fit, check)
-    ridge = max(ridge, LEAST_RIDGE)
-    weights, shift = _Layer(task, start, together if task.rectified is None else fit, ridge).fitted()
-    if not (np.isfinite(weights).all() and np.isfinite(shift).all()):
-        return Solution(before, before, reason="the best values are not finite")
-    after = measure.error(weights, shift)
-    if after >= present:
-        return Solution(before, before, reason="the best values are no better")
-    return Solution(before, sqrt(after / task.spread), ridge, weights, shift)
+
+    def best() -> Found:
+        ridge, _ = best_ridge(replace(task, weights=start.dense, support=None), fit, check)
+        ridge = max(ridge, LEAST_RIDGE)
+        return *_Layer(task, start, together if task.rectified is None else fit, ridge).fitted(), ridge
+
+    return weighed(task, together, best, "values")
 
 
 @dataclass(frozen=True, eq=False)

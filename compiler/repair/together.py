@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnx_compress.compiler.repair.rectified import Bounds
+from onnx_compress.compiler.repair.rectified import Bounds, Target
 
 ROUNDS, SOLVED = 24, 4
 """Steps of the first layer, and after how many the second one is solved for anew."""
@@ -36,24 +36,12 @@ class Sample:
     """Outputs of the second layer and all that they hang on, in float32.
 
     `inputs` [m, taps, K + 1] are rows of the first layer with a 1 behind each, `is_outside` [m, taps] says where the
-    second layer sees padding instead; `targets` [m, M] are cut off at `low` and `high`, numbers or [m, M].
+    second layer sees padding instead; `target` is for outputs [m, M].
     """
 
     inputs: np.ndarray
     is_outside: np.ndarray
-    targets: np.ndarray
-    low: np.ndarray | float
-    high: np.ndarray | float
-
-    def error(self, outputs: np.ndarray) -> float:
-        """Σ (c(z) − c(t))²."""
-        missed = np.clip(outputs, self.low, self.high) - np.clip(self.targets, self.low, self.high)
-        return float(np.square(missed, out=missed).sum(dtype=np.float64))
-
-    def aims(self, outputs: np.ndarray) -> np.ndarray:
-        """What least squares should aim at from here (see `rectified`)."""
-        below = np.where(self.targets <= self.low, np.minimum(outputs, self.low), self.targets)
-        return np.where(self.targets >= self.high, np.maximum(outputs, self.high), below)
+    target: Target
 
 
 @dataclass(eq=False)
@@ -89,7 +77,7 @@ class Pair:
         hidden = [sample.inputs @ self.first for sample in self.fitted]
         for sample, values in zip(self.fitted, hidden):
             outputs = _outputs(sample, values, self.second, self.between)
-            back = ((outputs - sample.aims(outputs)) @ self.second[:-1].T).reshape(values.shape)
+            back = ((outputs - sample.target.aims(outputs)) @ self.second[:-1].T).reshape(values.shape)
             passes = (values > self.between.low) & (values < self.between.high) & ~sample.is_outside[..., None]
             mask = passes.reshape(-1, passes.shape[-1]).astype(np.float32)
             slope += _flat(sample).T @ (back.reshape(mask.shape) * mask)
@@ -102,7 +90,7 @@ class Pair:
         for length in (0.0, *LENGTHS):
             at = [values + np.float32(length) * by for values, by in zip(hidden, moves)]
             tried[length] = sum(
-                sample.error(_outputs(sample, values, self.second, self.between))
+                sample.target.error(_outputs(sample, values, self.second, self.between))
                 for sample, values in zip(self.fitted, at)
             )
         length = min(tried, key=lambda each: tried[each])
@@ -117,7 +105,7 @@ class Pair:
             seen = _seen(sample, sample.inputs @ self.first, self.between)
             outputs = seen @ self.second
             gram = gram + (seen.T @ seen).astype(np.float64)
-            rest = rest + (seen.T @ (sample.aims(outputs) - outputs)).astype(np.float64)
+            rest = rest + (seen.T @ (sample.target.aims(outputs) - outputs)).astype(np.float64)
         self.second = self.second + (_inverse(np.asarray(gram)) @ rest).astype(np.float32)
 
 
@@ -138,7 +126,7 @@ def _outputs(sample: Sample, hidden: np.ndarray, second: np.ndarray, between: Bo
 
 
 def _error(samples: list[Sample], first: np.ndarray, second: np.ndarray, between: Bounds) -> float:
-    return sum(s.error(_outputs(s, s.inputs @ first, second, between)) for s in samples)
+    return sum(s.target.error(_outputs(s, s.inputs @ first, second, between)) for s in samples)
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:

@@ -9,23 +9,12 @@ from math import prod
 
 import numpy as np
 
+from onnx_compress.compiler.analysis.weights import read_weights
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.storage.structure import Structure
-
-SLOTS: dict[str, tuple[int, ...]] = {
-    "Conv": (1,),
-    "ConvTranspose": (1,),
-    "Gemm": (1,),
-    "MatMul": (0, 1),
-    "LSTM": (1, 2),
-    "GRU": (1, 2),
-    "RNN": (1, 2),
-    "Gather": (0,),
-}
-"""Inputs that hold weights; biases, normalizations and shapes are not among them."""
 
 
 @dataclass(eq=False)
@@ -91,23 +80,6 @@ class Weight:
 def find_weights(
     model: Model, is_excluded: Callable[[Node], bool], refuse: Callable[[Node, str], None]
 ) -> list[Weight]:
-    """Every float weight of rank 2 or more, those in bodies included, in the order of their first readers.
-
-    Left out are weights that an excluded node reads, and those that a caller may override (an initializer that is
-    an input too), which are refused.
-    """
-    found: dict[int, Weight] = {}
-    barred = set()
-    overridable = {id(tensor) for tensor in model.graph.inputs}
-    for node in model.nodes():
-        for slot in SLOTS.get(node.op, ()) if node.is_standard else ():
-            constant = input_constant(node, slot)
-            if constant is None or constant.stored.dtype.kind != "f" or len(constant.shape) < 2:
-                continue
-            if id(constant) in overridable:
-                refuse(node, f"its weight '{constant.name}' is an input too, which a caller may override")
-                barred.add(id(constant))
-            if is_excluded(node):
-                barred.add(id(constant))
-            found.setdefault(id(constant), Weight(tuple(constant.shape))).readers.append((node, slot))
-    return [weight for key, weight in found.items() if key not in barred]
+    """Every float weight of rank 2 or more that `read_weights` finds."""
+    found = read_weights(model, lambda dtype: dtype.kind == "f", is_excluded, refuse)
+    return [Weight(tuple(constant.shape), readers) for constant, readers in found]

@@ -10,7 +10,7 @@ import pytest
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.repair import sequential
 from onnx_compress.compiler.repair.plan import Step, plan
-from onnx_compress.compiler.repair.rectified import Bounds
+from onnx_compress.compiler.repair.rectified import Bounds, Target
 from onnx_compress.compiler.repair.reference import Reference
 from onnx_compress.compiler.repair.together import Pair, Sample
 from onnx_compress.compiler.repair.windows import Windows
@@ -142,5 +142,5 @@ def test_nothing_is_found_where_the_first_layer_is_right_already():
     first, second = rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal((4, 2)).astype(np.float32)
     hidden = np.maximum(inputs[:, 0] @ first, 0)
     targets = hidden @ second[:-1] + second[-1]
-    sample = Sample(inputs, np.zeros((64, 1), bool), targets, -np.inf, np.inf)
+    sample = Sample(inputs, np.zeros((64, 1), bool), Target(targets, -np.inf, np.inf))
     assert Pair(first, second, RELU, [sample], [sample]).refine() is None
