@@ -21,6 +21,7 @@ PIPELINES = (
     "quantize",
     "quantize-weights",
     "convert-float16",
+    "cluster:bits=4",
     "prune:ratio=0.2,quantize",
     "prune,quantize",
 )
