@@ -173,3 +173,9 @@ def test_every_state_is_measured():
     assert report.input.bytes > 0
     assert report.metric.name == "top1"
     assert report.metric.before == 100
+
+
+def test_without_simplify_repairs_aim_at_the_users_model():
+    """Not at what the first lossy pass left: refit looks up in the original where channels come from."""
+    outcome = run(Blur(ratio=0.2), registry.find("simplify")(), Unblur())
+    assert next(outcome.model.constants()).values.tolist() == next(classifier().constants()).values.tolist()
