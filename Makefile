@@ -23,7 +23,7 @@ check: $(VENV)/installed-tests
 
 zoo: $(VENV)/installed-tests
 	$(BIN)/onnx-compress zoo fetch
-	$(BIN)/onnx-compress zoo check -p load-save -p simplify -p quantize-weights
+	$(BIN)/onnx-compress zoo check -p load-save -p simplify -p quantize-weights -p prune:ratio=0.2
 	$(BIN)/python -m pytest -m network
 
 # Every pipeline on every model: most of an hour.
