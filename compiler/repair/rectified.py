@@ -127,6 +127,11 @@ class Rectified:
                 target = Target.of(targets[:, part], beside[:, part], self.bounds)
                 into.append(_Part(rows[:, part].astype(np.float32), target))
 
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(part.rows.shape[1] for part in (*self.fitted, *self.checked))
+
     def error(self, weights: np.ndarray, shift: np.ndarray) -> float:
         """Σ (c(x·weights + shift) − c(t))² over all rows."""
         return _error(self.fitted, weights, shift) + _error(self.checked, weights, shift)

@@ -17,6 +17,8 @@ LEAST_RIDGE = 1e-4
 """Share of the mean diagonal: rounding errors go where the rows that were seen say they cost nothing."""
 ENOUGH = 3e-3
 """Share of the error that such a round must take away for another one to follow."""
+ROUNDED = 1e-2
+"""Share of the error by which rounding the shift may raise it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,19 @@ class _Layer:
         importance = np.broadcast_to(goal.importance, best.shape)
         codebook = self.start.centroids(best.reshape(-1), importance.reshape(-1))
         shared = goal.improved(goal.compensated(codebook))
-        weights, shift = self.stored(solver, shared, totals)
         if task.rectified is None:
+            return self.rounded(*self.stored(solver, shared, totals))
+        return self.rounded(*self.refined(solver, goal, shared, task.rectified))
+
+    def rounded(self, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The shift in whole steps, a power of two: of an error that is there anyway they add at most a hundredth."""
+        measure = self.task.rectified or self.sums
+        error = measure.error(weights, shift) / max(1, measure.count * shift.size)
+        if not self.task.free_shift or not 0 < error < np.inf:
             return weights, shift
-        return self.refined(solver, goal, shared, task.rectified)
+        # A rounding error is Δ²/12 on average.
+        step = 2.0 ** np.floor(np.log2(np.sqrt(12 * ROUNDED * error)))
+        return weights, as_stored(np.round(shift / step) * step, self.task.dtype)
 
     def stored(self, solver: Solver, shared: Shared, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights of such values and the shift that belongs to them."""

@@ -14,7 +14,7 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import Sharing, refit
+from onnx_compress.compiler.repair import Sharing, amount, refit
 from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.passes.cluster import _kmeans
 from onnx_compress.passes.cluster._allocation import allocated, stored_bytes
@@ -24,7 +24,7 @@ LEAST_SAVING = 256
 NODE_BYTES = 160
 """What the nodes and names around a stored weight take."""
 REFITTED = 1024
-"""Samples to refit with, at most."""
+"""Samples to refit with, or more where they are small."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,8 @@ class ClusterWeights(Pass):
     k-means starts from the best weights without a codebook, with u the diagonal of XᵀX. They are rounded row after
     row, those that follow making up for the error; then each weight in turn takes the value that is best
     given all others, and c is solved for, until neither helps. Layers behind which small values are cut off are fitted
-    behind that. All that goes for what `refit` does later with a codebook.
+    behind that. The bias b is rounded to a power of two that adds at most a hundredth to the layer's error, so that
+    it packs well. All that goes for what `refit` does later with a codebook.
 
     With `scope=global` and data `bits` is what the weights get on average: how far clustering one layer alone moves
     the model's outputs is measured, and bits go from layers that count less, or have many weights, to the others.
@@ -141,7 +142,7 @@ class ClusterWeights(Pass):
         report = refit(
             model,
             ctx.original,
-            ctx.data.take(REFITTED, ctx.seed),
+            ctx.data.take(amount(model, ctx.data, REFITTED), ctx.seed),
             ctx.rng,
             layers=lambda node: not ctx.is_excluded(node),
             progress=ctx.progress,

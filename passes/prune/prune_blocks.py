@@ -14,7 +14,7 @@ from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import refit
+from onnx_compress.compiler.repair import amount, refit
 from onnx_compress.compiler.runtime.capture import Capture
 from onnx_compress.compiler.runtime.shapes import infer
 from onnx_compress.passes.prune._blocks import Mean, obstacle
@@ -22,7 +22,7 @@ from onnx_compress.passes.prune._depth import Trials, choose
 from onnx_compress.passes.prune._statistics import measure
 
 REFITTED = 2048
-"""Calibration samples that the refit uses at most."""
+"""Calibration samples that the refit uses, or more where they are small."""
 BY_CHANNEL = ("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization")
 """Operators whose results have their channels along axis 1."""
 
@@ -107,7 +107,7 @@ def _refitted(model: Model, ctx: Context) -> int:
     def choice(node: Node) -> bool:
         return not ctx.is_excluded(node)
 
-    data = ctx.data.take(REFITTED)
+    data = ctx.data.take(amount(model, ctx.data, REFITTED))
     return refit(model, ctx.original, data, ctx.rng, layers=choice, progress=ctx.progress).changed
 
 

@@ -15,7 +15,7 @@ from onnx_compress.compiler.analysis.channels.widths import WidthCost
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import refit
+from onnx_compress.compiler.repair import amount, refit
 from onnx_compress.passes.prune._criteria import CRITERIA, Slices
 from onnx_compress.passes.prune._entries import Entries, Gather, insert, with_gathers
 from onnx_compress.passes.prune._lasso import lasso
@@ -28,7 +28,7 @@ from onnx_compress.passes.prune._statistics import measure, values_of
 from onnx_compress.passes.prune._widths import Choice, Macs, Widths, choose
 
 REFITTED = 2048
-"""Calibration samples that the refit uses at most."""
+"""Calibration samples that the refit uses, or more where they are small."""
 ORDERINGS: dict[str, Ordering] = {"obs": obs, "lasso": lasso}
 """Criteria that need calibration data; without them energy decides."""
 
@@ -112,7 +112,7 @@ class PruneChannels(Pass):
         add_to_biases(model, lost)
         insert(model, gathers)
         if self.refit and ctx.data.real:
-            data = ctx.data.take(REFITTED)
+            data = ctx.data.take(amount(model, ctx.data, REFITTED))
             report = refit(
                 model, ctx.original, data, ctx.rng, layers=lambda n: not ctx.is_excluded(n), progress=ctx.progress
             )

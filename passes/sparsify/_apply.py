@@ -9,14 +9,14 @@ import numpy as np
 
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import refit
+from onnx_compress.compiler.repair import amount, refit
 from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
 from onnx_compress.compiler.repair.sequential import Sums
 from onnx_compress.passes.sparsify._curves import Part
 from onnx_compress.passes.sparsify._rounds import descend, schedule
 
 REFITTED = 2048
-"""Calibration samples that layers are solved for with, at most."""
+"""Calibration samples that layers are solved for with, or more where they are small."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def solve(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> Non
     report = refit(
         model,
         ctx.original,
-        ctx.data.take(REFITTED, ctx.seed),
+        ctx.data.take(amount(model, ctx.data, REFITTED), ctx.seed),
         ctx.rng,
         layers=lambda node: not ctx.is_excluded(node),
         progress=ctx.progress,

@@ -13,6 +13,7 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import to_text
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair.amount import amount
 from onnx_compress.compiler.repair.equations import Equations
 from onnx_compress.compiler.repair.layers import Layer
 from onnx_compress.compiler.repair.moments import gram_bytes, input_sums, parts
@@ -29,7 +30,7 @@ STEP, LEAST = 0.65, 0.005
 PROBED = 0.1
 """The effect on the outputs is measured near this error of a layer, as a share of its output's spread."""
 FITTED, CHECKED = 768, 256
-"""Samples at most that sums are taken of, and others that effects are measured on."""
+"""Samples that sums are taken of, or more where they are small, and others that effects are measured on at most."""
 LARGE = 1e30
 """In place of a loss that is no number."""
 RUN_BYTES = 1 << 27
@@ -105,7 +106,7 @@ def _key(model: Model, found: Sequence[Part], ctx: Context) -> str:
 
 def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
     rest, held = ctx.data.split(CHECKED / (FITTED + CHECKED))
-    data, check = rest.take(FITTED), held.take(CHECKED)
+    data, check = rest.take(amount(model, rest, FITTED)), held.take(CHECKED)
     batch = min(batch_size(create(model), data), max(1, RUN_BYTES // max(1, sample)))
     effect = Effect(model, check, batch)
     taken = parts([0 if part.layer is None else gram_bytes([part.layer]) for part in found])
