@@ -129,7 +129,7 @@ def _run_all(run: _Run, steps: Sequence[Step]) -> None:
             _run_exact(run, part[0])
         else:
             _run_lossy(run, part, rest)
-        if index == 0 and part[0].item.effect is Effect.EXACT:
+        if index == 0 and part[0].item.name == "simplify":
             run.executor.reference = run.model
 
 

@@ -58,19 +58,25 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """`matrix` A [groups, K, K] and `right` B [groups, K, M]; `free` [groups, K, M] are those that may be non-zero."""
+    """`matrix` A [groups, K, K] and `right` B [groups, K, M]; `free` [groups, K, M] are those that may be non-zero.
+
+    `worth` [groups, 1, M] is what an error of each output counts: all share the values.
+    """
 
     matrix: np.ndarray
     right: np.ndarray
     free: np.ndarray
+    worth: np.ndarray
 
     @classmethod
-    def of(cls, solver: Solver, cross: np.ndarray, totals: np.ndarray, free: np.ndarray) -> Quadratic:
-        """The equations of `solver` for targets with Σ xᵀy = `cross` and Σ y = `totals`."""
+    def of(
+        cls, solver: Solver, cross: np.ndarray, totals: np.ndarray, free: np.ndarray, worth: np.ndarray
+    ) -> Quadratic:
+        """The equations of `solver` for targets with Σ xᵀy = `cross` and Σ y = `totals`; `worth` is [groups, M]."""
         base, ridges = _ridges(solver)
         shift = totals / solver.count if solver.free.shift else solver.shift
         right = cross - solver.sums[:, :, None] * shift[:, None] + ridges * solver.present
-        return cls(base, right, free)
+        return cls(base, right, free, worth[:, None])
 
     def best(self) -> np.ndarray:
         """The weights without a codebook and without the zeros that have to stay."""
@@ -78,12 +84,12 @@ class Quadratic:
 
     def gain(self, weights: np.ndarray) -> float:
         """By how much the error is lower than that of weights that are all zero."""
-        return float(np.sum(weights * (2 * self.right - self.matrix @ weights)))
+        return float(np.sum(self.worth * weights * (2 * self.right - self.matrix @ weights)))
 
     @property
     def importance(self) -> np.ndarray:
-        """What an error of a weight costs [groups, K, 1]: the diagonal of A."""
-        return np.diagonal(self.matrix, axis1=1, axis2=2)[:, :, None]
+        """What an error of a weight costs [groups, K, M]: the diagonal of A times the output's worth."""
+        return np.asarray(np.diagonal(self.matrix, axis1=1, axis2=2)[:, :, None] * self.worth)
 
     def compensated(self, codebook: np.ndarray) -> Shared:
         """Rows in the order of their importance rounded to the codebook, each making up for those before it."""
@@ -133,11 +139,11 @@ class Quadratic:
 
         def onto(values: np.ndarray) -> np.ndarray:
             """The sum of what belongs to the weights at each value."""
-            sums = np.bincount(places, values.reshape(-1), len(codebook))
+            sums = np.bincount(places, (self.worth * values).reshape(-1), len(codebook))
             sums[shared.zero] = 0.0
             return sums
 
-        masses = onto(np.broadcast_to(self.importance, self.right.shape))
+        masses = onto(np.broadcast_to(np.diagonal(self.matrix, axis1=1, axis2=2)[:, :, None], self.right.shape))
         scale = np.divide(1.0, masses, out=np.zeros_like(masses), where=masses > 0)
         rest = onto(self.right - self.matrix @ shared.weights)
         direction = scale * rest

@@ -98,6 +98,10 @@ class Target:
         missed = np.clip(outputs, self.low, self.high) - np.clip(self.values, self.low, self.high)
         return float(np.square(missed, out=missed).sum(dtype=np.float64))
 
+    def is_seen(self) -> np.ndarray:
+        """Where a small error would show."""
+        return np.asarray((self.values > self.low) & (self.values < self.high))
+
     def aims(self, outputs: np.ndarray) -> np.ndarray:
         """The t' that make least squares an upper bound of the error at these outputs."""
         below = np.where(self.values <= self.low, np.minimum(outputs, self.low), self.values)
@@ -131,6 +135,11 @@ class Rectified:
     def count(self) -> int:
         """How many rows there are."""
         return sum(part.rows.shape[1] for part in (*self.fitted, *self.checked))
+
+    def activity(self) -> np.ndarray:
+        """The share of rows in which each output [groups, M] is seen, but at least a thousandth."""
+        seen = sum(part.target.is_seen().sum(axis=1) for part in self.fitted)
+        return np.maximum(np.asarray(seen) / max(1, self.count), 1e-3)
 
     def error(self, weights: np.ndarray, shift: np.ndarray) -> float:
         """Σ (c(x·weights + shift) − c(t))² over all rows."""

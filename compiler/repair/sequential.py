@@ -25,6 +25,7 @@ from onnx_compress.compiler.repair.samples import joined, rest_of, sample, sampl
 from onnx_compress.compiler.repair.share import Start, share
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
 from onnx_compress.compiler.repair.together import Pair
+from onnx_compress.compiler.repair.worth import worths
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays
 
@@ -81,9 +82,9 @@ class Sharing:
     dense: Mapping[Node, np.ndarray]
     centroids: Callable[[Node, np.ndarray, np.ndarray], np.ndarray]
 
-    def start(self, layer: Layer) -> Start:
+    def start(self, layer: Layer, worth: np.ndarray) -> Start:
         """Where to start from for one of the layers."""
-        return Start(layer.matrices(self.dense[layer.node]), partial(self.centroids, layer.node))
+        return Start(layer.matrices(self.dense[layer.node]), partial(self.centroids, layer.node), worth)
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ class _Fitter:
     change: Change | None
     sharing: Sharing | None
     prefix: Prefix = field(init=False)
+    worths: Mapping[Node, np.ndarray] = field(default_factory=dict)
+    """What the outputs of each layer count."""
     products: int = 0
     """Multiplications that the rounds behind a layer's bounds, or of a pair of layers, may take."""
 
@@ -192,6 +195,7 @@ class _Fitter:
                 wanted[step.aim.name] = step.wanted
         self.reference.record(wanted)
         self.products = MOST_PRODUCTS // len(steps)
+        self.worths = worths(self.model, [step.layer for step in steps if isinstance(step.layer, Layer)])
         goals = [(step.node, step.needs) for step in steps]
         self.prefix = Prefix(self.model, self.reference.data, self.reference.batch, goals)
 
@@ -254,7 +258,12 @@ class _Fitter:
         if not layer.is_tied:
             return solve(task, sums.fit, sums.check)
         is_new = self.sharing is not None and layer.node in self.sharing.dense
-        start = self.sharing.start(layer) if self.sharing is not None and is_new else Start.present(task.weights)
+        worth = self.worths[layer.node]
+        start = (
+            self.sharing.start(layer, worth)
+            if self.sharing is not None and is_new
+            else Start.present(task.weights, worth)
+        )
         return share(task, start, sums.fit, sums.check)
 
     def sums(self, step: Step, layer: Layer) -> Sums:

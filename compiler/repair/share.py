@@ -26,15 +26,17 @@ class Start:
     """The weights [groups, K, M] without a codebook, as far as they are known, and what chooses its values.
 
     `centroids` is given weights [n] and the importance [n] of each, and returns the values, ascending, zero among them.
+    `worth` [groups, M] is what an error of each output counts where it is seen.
     """
 
     dense: np.ndarray
     centroids: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    worth: np.ndarray
 
     @classmethod
-    def present(cls, weights: np.ndarray) -> Self:
+    def present(cls, weights: np.ndarray, worth: np.ndarray) -> Self:
         """The weights and the values that there are."""
-        return cls(weights, lambda _dense, _importance: np.union1d(weights, [0.0]))
+        return cls(weights, lambda _dense, _importance: np.union1d(weights, [0.0]), worth)
 
 
 def share(task: Task, start: Start, fit: Equations, check: Equations) -> Solution:
@@ -65,10 +67,8 @@ class _Layer:
         task = self.task
         solver = self.sums.solver(self.start.dense, task.shift, replace(task, support=None).free(self.ridge))
         totals = self.sums.cross[:, -1]
-        goal = Quadratic.of(solver, self.sums.cross[:, :-1], totals, self.start.dense != 0)
-        best = goal.best()
-        importance = np.broadcast_to(goal.importance, best.shape)
-        codebook = self.start.centroids(best.reshape(-1), importance.reshape(-1))
+        goal = Quadratic.of(solver, self.sums.cross[:, :-1], totals, self.start.dense != 0, self.worth)
+        codebook = self.start.centroids(goal.best().reshape(-1), goal.importance.reshape(-1))
         shared = goal.improved(goal.compensated(codebook))
         if task.rectified is None:
             return self.rounded(*self.stored(solver, shared, totals))
@@ -83,6 +83,12 @@ class _Layer:
         # A rounding error is Δ²/12 on average.
         step = 2.0 ** np.floor(np.log2(np.sqrt(12 * ROUNDED * error)))
         return weights, as_stored(np.round(shift / step) * step, self.task.dtype)
+
+    @property
+    def worth(self) -> np.ndarray:
+        """What the outputs count [groups, M]."""
+        rectified = self.task.rectified
+        return self.start.worth if rectified is None else self.start.worth * rectified.activity()
 
     def stored(self, solver: Solver, shared: Shared, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights of such values and the shift that belongs to them."""
@@ -103,7 +109,7 @@ class _Layer:
         error = rectified.held_error(weights, shift)
         for _ in range(rectified.rounds(weights)):
             cross, totals = rectified.aimed(weights, shift)
-            moved = Quadratic.of(solver, cross, totals, goal.free)
+            moved = Quadratic.of(solver, cross, totals, goal.free, self.worth)
             shared = moved.solved(moved.descended(shared))
             found = self.stored(solver, shared, totals)
             reached = rectified.held_error(*found)

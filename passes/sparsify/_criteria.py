@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import erf, sqrt
 
 import numpy as np
 
 from onnx_compress.compiler.repair.equations import Solver
+from onnx_compress.compiler.repair.rectified import Bounds
 
 CRITERIA = ("activation", "obs", "magnitude", "std", "lamp")
 BY_DATA = ("activation", "obs")
 """Criteria that look at what goes into a layer."""
+
+LEAST_ACTIVITY = 1e-3
+"""Share of the rows that every output is taken to count in at least."""
 
 
 def scores(criterion: str, weights: np.ndarray, solver: Solver | None) -> np.ndarray:
@@ -29,6 +34,21 @@ def scores(criterion: str, weights: np.ndarray, solver: Solver | None) -> np.nda
     if criterion == "activation":
         return np.asarray(np.square(weights) * np.diagonal(solver.gram, axis1=1, axis2=2)[:, :, None])
     return np.asarray(np.square(weights) / np.stack([system.inverse_diagonal() for system in solver.systems()]))
+
+
+def activity(solver: Solver, bounds: Bounds) -> np.ndarray:
+    """How often each output [groups, M] lies between the bounds, outputs taken as normally distributed."""
+    weights, rows = solver.present, max(1, solver.count)
+    means = np.einsum("gk,gkm->gm", solver.sums, weights) / rows + solver.shift
+    squares = np.sum(weights * (solver.gram @ weights), axis=1) / rows
+    spread = np.sqrt(np.maximum(squares if solver.free.shift else squares - means**2, 1e-30))
+    low, high = (_below((bound - means) / spread) for bound in bounds.both)
+    return np.maximum(high - low, LEAST_ACTIVITY)
+
+
+def _below(values: np.ndarray) -> np.ndarray:
+    """The normal distribution up to these values."""
+    return np.array([(1 + erf(value / sqrt(2))) / 2 for value in values.reshape(-1)]).reshape(values.shape)
 
 
 def comparable(criterion: str, weights: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_compress.compiler.repair.equations import Equations, Free
-from onnx_compress.passes.sparsify._criteria import scores
+from onnx_compress.compiler.repair.equations import Equations, Free, Solver
+from onnx_compress.compiler.repair.rectified import Bounds
+from onnx_compress.passes.sparsify._criteria import BY_DATA, activity, scores
 from onnx_compress.passes.sparsify._patterns import Pattern
 
 RIDGE = 1e-3
@@ -17,11 +18,24 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """What goes: by which criterion, in which pattern, where kernels have so many input channels for each tap."""
+    """What goes: by which criterion, in which pattern, where kernels have so many input channels for each tap.
+
+    `worth` [groups, M] is what the outputs count (None: alike) where they lie between `bounds`.
+    """
 
     criterion: str
     pattern: Pattern
     channels: int
+    worth: np.ndarray | None = None
+    bounds: Bounds | None = None
+
+    def scores(self, weights: np.ndarray, solver: Solver) -> np.ndarray:
+        """The worth [groups, K, M] of the weights, beside those of other outputs too."""
+        found = scores(self.criterion, weights, solver)
+        if self.worth is None or self.criterion not in BY_DATA:
+            return found
+        worth = self.worth if self.bounds is None else self.worth * activity(solver, self.bounds)
+        return found * worth[:, None]
 
 
 def schedule(alive: int, count: int, rounds: int) -> list[int]:
@@ -43,7 +57,7 @@ def descend(
     alive = weights != 0
     for count in counts:
         solver = equations.solver(weights, shift, Free(RIDGE, free, alive))
-        alive = method.pattern.kept(scores(method.criterion, weights, solver), alive, method.channels, count)
+        alive = method.pattern.kept(method.scores(weights, solver), alive, method.channels, count)
         solver = equations.solver(weights * alive, shift, Free(RIDGE, free, alive))
         weights, shift = solver.solve(equations.cross[:, :-1], equations.cross[:, -1])
         yield weights, shift

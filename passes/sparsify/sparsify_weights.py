@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
 from onnx_compress.compiler.repair.moments import recognized
-from onnx_compress.compiler.repair.recognize import LAYERS
+from onnx_compress.compiler.repair.recognize import LAYERS, View
+from onnx_compress.compiler.repair.rectified import bounds_behind
+from onnx_compress.compiler.repair.worth import worths
 from onnx_compress.passes.sparsify._apply import Goal, sparsify
 from onnx_compress.passes.sparsify._counts import counts
 from onnx_compress.passes.sparsify._criteria import BY_DATA, CRITERIA
@@ -111,6 +113,7 @@ class SparsifyWeights(Pass):
         if ctx.data.real:
             nodes = [w.node for w in weights if w.node.graph is model.graph and w.node.is_op(*LAYERS)]
             layers, sample = recognized(model, list(dict.fromkeys(nodes)), ctx.data)
+        worths_of = worths(model, (layer for layer in layers.values() if isinstance(layer, Layer)))
         found = []
         for weight in weights:
             given = ctx.override(weight.node)
@@ -122,7 +125,11 @@ class SparsifyWeights(Pass):
             layer = layers.get(weight.node)
             density = 1 - float(given["sparsity"]) if "sparsity" in given else None
             solved = layer if isinstance(layer, (Convolution, Product)) and _is_alone(layer, weight) else None
-            found.append(Part(weight, solved, Method(self._criterion(ctx), pattern, weight.channels), density))
+            method = Method(self._criterion(ctx), pattern, weight.channels)
+            if solved is not None:
+                bounds = bounds_behind(solved.result, View(model, set(), {}))
+                method = replace(method, worth=worths_of.get(weight.node), bounds=bounds)
+            found.append(Part(weight, solved, method, density))
         return found, sample
 
     def _criterion(self, ctx: Context) -> str:

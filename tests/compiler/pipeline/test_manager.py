@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from onnx_compress.compiler.errors import ModelError, PassError, UsageError
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.pipeline import manager, registry
 from onnx_compress.compiler.pipeline.base import Pass
 from onnx_compress.compiler.pipeline.inputs import datasets
@@ -179,3 +181,32 @@ def test_without_simplify_repairs_aim_at_the_users_model():
     """Not at what the first lossy pass left: refit looks up in the original where channels come from."""
     outcome = run(Blur(ratio=0.2), registry.find("simplify")(), Unblur())
     assert next(outcome.model.constants()).values.tolist() == next(classifier().constants()).values.tolist()
+
+
+def test_a_pass_behind_dead_channels_aims_at_the_model_that_still_had_them():
+    data = {name: array for name, array in labelled().items() if name != "labels"}
+    model = classifier()
+    weights = next(model.constants()).values.copy()
+    model = from_text(HIDDEN)
+    for constant in list(model.constants()):
+        edit.replace_values(
+            model,
+            constant,
+            np.pad(weights[:4, :], ((0, 2), (0, 4))) if constant.shape == (6, 8) else np.eye(8, 4, dtype=np.float32),
+        )
+    steps = [Step(registry.find("remove-dead-channels")()), Step(Nudge()), Step(registry.find("refit")())]
+    calibration, held_out = datasets(model, data, None, {}, 0)
+    outcome = manager.compress(model, steps, data=calibration, held_out=held_out, settings=RAW)
+    assert {constant.shape for constant in outcome.model.constants()} == {(6, 4), (4, 4)}
+    assert [record.kept for record in outcome.report.passes] == [True, True, True]
+
+
+HIDDEN = """
+<ir_version: 8, opset_import: ["" : 17]>
+classifier (float[N,6] x) => (float[N,4] y) <float[6,8] w, float[8,4] v>
+{
+   [fc] h = MatMul (x, w)
+   r = Relu (h)
+   [out] y = MatMul (r, v)
+}
+"""

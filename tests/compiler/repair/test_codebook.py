@@ -11,9 +11,10 @@ from onnx_compress.compiler.repair.equations import Equations, Free
 BOOK = np.array([-1.0, 0.0, 0.8])
 
 
-def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6):
+def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6, worth=None):
     """Rows, targets, the quadratic form of both, and its constant term."""
     rng = np.random.default_rng(seed)
+    worth = np.ones((groups, outputs)) if worth is None else worth
     mix = rng.standard_normal((groups, inputs, inputs))
     x = rng.standard_normal((groups, rows, inputs)) @ mix
     dense = rng.standard_normal((groups, inputs, outputs))
@@ -21,7 +22,7 @@ def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6):
     sums = Equations.zeros(groups, inputs, outputs)
     sums.add(x, y)
     solver = sums.solver(dense, np.zeros((groups, outputs)), Free(ridge))
-    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool))
+    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool), worth)
     return x, y, dense, goal
 
 
@@ -39,6 +40,26 @@ def test_values_are_those_of_dense_least_squares():
     expected = np.linalg.lstsq(design, centred(y).reshape(-1), rcond=None)[0]
     assert shared.codebook == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-8)
     assert np.array_equal(shared.places, places)
+
+
+def test_values_follow_the_outputs_that_count():
+    """Weighted least squares: rows of an output count by the square root of its worth."""
+    worth = np.array([[1.0, 0.01, 9.0], [2.0, 1.0, 0.5]])
+    x, y, dense, goal = problem(ridge=0.0, worth=worth)
+    shared = goal.solved(Shared.nearest(dense, BOOK, goal.free))
+    roots = np.sqrt(worth)[:, None]
+    columns = [roots * (centred(x) @ (shared.places == place)) for place in (0, 2)]
+    design = np.stack([column.reshape(-1) for column in columns], axis=1)
+    expected = np.linalg.lstsq(design, (roots * centred(y)).reshape(-1), rcond=None)[0]
+    assert shared.codebook == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-8)
+    assert goal.gain(dense) == pytest.approx(
+        np.sum(worth * per_output(x, y, np.zeros_like(dense)) - worth * per_output(x, y, dense))
+    )
+
+
+def per_output(x, y, weights):
+    """Squared errors [groups, outputs]."""
+    return np.square(centred(y) - centred(x) @ weights).sum(axis=1)
 
 
 def test_the_gain_is_how_much_of_the_error_goes():
@@ -80,7 +101,7 @@ def test_no_step_makes_it_worse():
 def test_zeros_stay_and_zero_stays_a_value():
     _, _, dense, goal = problem(4, inputs=80)
     free = np.random.default_rng(0).random(dense.shape) < 0.3
-    goal = Quadratic(goal.matrix, goal.right, free)
+    goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
     shared = goal.improved(goal.compensated(np.linspace(-2, 2, 9)))
     assert 0.0 in shared.codebook
     assert not shared.weights[~free].any()
@@ -102,7 +123,13 @@ def test_a_group_without_inputs_keeps_its_weights():
     sums = Equations.zeros(2, 4, 1)
     sums.add(x, x @ dense)
     solver = sums.solver(dense, np.zeros((2, 1)), Free(1e-4))
-    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool))
+    goal = Quadratic.of(
+        solver,
+        sums.cross[:, :-1],
+        sums.cross[:, -1],
+        np.ones(dense.shape, bool),
+        np.ones((dense.shape[0], dense.shape[2])),
+    )
     assert goal.best()[1] == pytest.approx(dense[1])
     shared = goal.improved(goal.compensated(np.linspace(-3, 3, 25)))
     assert np.abs(shared.weights - dense).max() < 0.3

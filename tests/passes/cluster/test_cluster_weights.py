@@ -83,6 +83,18 @@ def test_solving_by_the_outputs_takes_most_of_the_error_away():
     assert distance(original, solved) < 0.5 * distance(original, plain)
 
 
+def test_biases_that_are_solved_for_are_whole_steps():
+    """So that they pack well; a step is a power of two, far below the error that clustering leaves."""
+    original = from_text(NET)
+    model, _ = clustered(original, bits=3)
+    found = weights_of(model)
+    for name in ("ab", "bb"):
+        values = found[name].values.astype(np.float64)
+        steps = [2.0**k for k in range(-30, 10) if np.array_equal(values, np.round(values / 2.0**k) * 2.0**k)]
+        assert 2.0**-12 < max(steps) < np.abs(values).max()
+    assert not np.array_equal(found["ab"].values, weights_of(original)["ab"].values)
+
+
 def test_more_bits_lose_less():
     original = from_text(NET)
     losses = [distance(original, clustered(original, bits=bits)[0]) for bits in (1, 2, 3, 4, 6)]
