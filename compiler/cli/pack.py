@@ -19,7 +19,8 @@ A_FILE = click.Path(path_type=Path)
 def pack(*, model: Path, out: Path, force: bool) -> None:
     """Pack IN.onnx, with its external data, into one file that is as small as entropy coding makes it.
 
-    Zeros, repeated values and few distinct values are what makes it small: prune, cluster or quantize first.
+    Zeros, repeated values and few distinct values are what makes it small: prune, cluster or quantize first, and
+    leave weights plain (encode:form=dense): coded here they get smaller than what 'encode' made of them would.
     'unpack' gives back the same bytes; everything that reads a model here reads a packed one too.
     """
     from onnx_compress.compiler.ir import packed

@@ -62,14 +62,16 @@ def _resolved(vector: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return np.ones((groups, width))
     summed = vector.reshape(groups, width, -1).sum(axis=2)
     mean = float(summed.mean())
-    return np.maximum(summed / mean, LEAST) if 0 < mean < np.inf else np.ones((groups, width))
+    if not 0 < mean < np.inf:
+        return np.ones((groups, width))
+    return np.asarray(np.maximum(summed / mean, LEAST))
 
 
 def _through(layer: Convolution | Product, worth: np.ndarray) -> np.ndarray:
     """What inputs are worth [channels]."""
-    weights = np.square(layer.weights()) @ worth[:, :, None]
+    weights: np.ndarray = np.square(layer.weights()) @ worth[:, :, None]
     if isinstance(layer, Product):
-        return weights.reshape(-1)
+        return np.asarray(weights.reshape(-1))
     taps = prod(layer.windows.kernel)
     strides = 1 if layer.windows.is_transposed else prod(layer.windows.stride)
     return np.asarray(weights.reshape(layer.groups, taps, -1).sum(axis=1).reshape(-1) / strides)

@@ -52,7 +52,8 @@ class ClusterWeights(Pass):
 
         min over c, p, b   ‖X c[p] + 1 b − Y‖² + λ ‖c[p] − w‖²
 
-    k-means starts from the best weights without a codebook, with u the diagonal of XᵀX. They are rounded row after
+    k-means starts from the best weights without a codebook, with u the diagonal of XᵀX times what an error of the
+    output costs further on, as far as the weights behind it tell. They are rounded row after
     row, those that follow making up for the error; then each weight in turn takes the value that is best
     given all others, and c is solved for, until neither helps. Layers behind which small values are cut off are fitted
     behind that. The bias b is rounded to a power of two that adds at most a hundredth to the layer's error, so that

@@ -43,7 +43,7 @@ def activity(solver: Solver, bounds: Bounds) -> np.ndarray:
     squares = np.sum(weights * (solver.gram @ weights), axis=1) / rows
     spread = np.sqrt(np.maximum(squares if solver.free.shift else squares - means**2, 1e-30))
     low, high = (_below((bound - means) / spread) for bound in bounds.both)
-    return np.maximum(high - low, LEAST_ACTIVITY)
+    return np.asarray(np.maximum(high - low, LEAST_ACTIVITY))
 
 
 def _below(values: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ class Method:
         if self.worth is None or self.criterion not in BY_DATA:
             return found
         worth = self.worth if self.bounds is None else self.worth * activity(solver, self.bounds)
-        return found * worth[:, None]
+        return np.asarray(found * worth[:, None])
 
 
 def schedule(alive: int, count: int, rounds: int) -> list[int]:

@@ -45,10 +45,11 @@ class SparsifyWeights(Pass):
     layers that changed are refitted as by the pass refit, zeros staying zero.
 
     The worth of a weight (`criterion`): 'activation' w²·(XᵀX)_kk, X centred; 'obs' w²/[(XᵀX)⁻¹]_kk over the support of
-    its output, which is what its loss costs after the others are solved anew; 'magnitude', 'std' and 'lamp' w². How
-    many go in each layer (`scope`): 'uniform' the same share; 'global' what loses least, the error of each
-    layer at some densities being weighed by what it does to the model's outputs. With 'std' one threshold s·σ holds
-    for all layers, σ the standard deviation of a layer's weights, with 'lamp' one for w² over Σ v², |v| ≥ |w|.
+    its output, which is what its loss costs after the others are solved anew; both times what an error of that output
+    costs further on, as far as the weights behind it tell; 'magnitude', 'std' and 'lamp' w². How many go in each layer
+    (`scope`): 'uniform' the same share; 'global' what loses least, the error of each layer at some densities being
+    weighed by what it does to the model's outputs. With 'std' one threshold s·σ holds for all layers, σ the standard
+    deviation of a layer's weights, with 'lamp' one for w² over Σ v², |v| ≥ |w|.
 
     What goes together (`pattern`): 'unstructured' nothing; 'KxL' blocks of K outputs by L inputs; 'shape' one tap of
     one input for all outputs; 'NofM' keeps N of each M inputs in a row, in as many layers as `sparsity` asks
