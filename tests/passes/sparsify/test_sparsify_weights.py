@@ -135,7 +135,7 @@ def test_blocks_are_zero_as_a_whole():
 @pytest.mark.parametrize("real", [True, False])
 def test_the_zeros_are_noted_with_the_weight(real):
     model = net()
-    sparsify(model, real=real, sparsity=0.8)
+    sparsify(model, real=real, sparsity=0.8, scope="uniform")
     for name in LAYERS:
         constant = input_constant(next(n for n in model.nodes() if n.name == name), 1)
         assert constant.structure is not None
