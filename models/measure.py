@@ -53,6 +53,11 @@ ROWS = {
     "lenet5-prune60": Row("lenet5", *MNIST, f"--recipe {RECIPES / 'lenet5-prune60.toml'}"),
     "vgg-prune-quantize": Row("vgg_cifar10", *CIFAR, "-p prune,quantize"),
     "lenet5-prune-quantize": Row("lenet5", *MNIST, "-p prune,quantize"),
+    "lenet5": Row("lenet5", *MNIST, f"--recipe {RECIPES / 'lenet5.toml'}"),
+    "lenet_300_100": Row("lenet_300_100", *MNIST, f"--recipe {RECIPES / 'lenet_300_100.toml'}"),
+    "lenet5_dns": Row("lenet5_dns", *MNIST, f"--recipe {RECIPES / 'lenet5_dns.toml'}"),
+    "lenet_300_100_dns": Row("lenet_300_100_dns", *MNIST, f"--recipe {RECIPES / 'lenet_300_100_dns.toml'}"),
+    "resnet20_cifar10": Row("resnet20_cifar10", *MANY, f"--recipe {RECIPES / 'resnet20_cifar10.toml'}"),
 }
 
 
@@ -66,6 +71,17 @@ def accuracy(path: Path, data: Path) -> float:
         scores = next(iter(session.run({name: arrays[name][start : start + 250]}).values()))
         hits += int((scores.argmax(-1) == arrays["labels"][start : start + 250]).sum())
     return hits / len(arrays["labels"])
+
+
+def packed(model: Path) -> int:
+    """Bytes of the model as an entropy-coded file, its weights plain."""
+    plain, out = model.with_suffix(".plain.onnx"), model.with_suffix(".ocz")
+    words = [str(model), "-p", "encode:form=dense", "--raw", "--force", "-q", "-o", str(plain)]
+    subprocess.run(["onnx-compress", *words], check=True)
+    subprocess.run(
+        ["onnx-compress", "pack", str(plain), "-o", str(out), "--force"], check=True, stdout=subprocess.DEVNULL
+    )
+    return out.stat().st_size
 
 
 def samples(folder: Path, into: Path, dataset: str, split: str, count: int) -> Path:
@@ -93,6 +109,7 @@ def run(name: str, row: Row, folder: Path, into: Path) -> None:
     print(f"{name}: onnx-compress {row.model}.onnx {row.options} (exit {status}, {seconds:.0f} s)")
     print(f"  accuracy {before:.2%} -> {after:.2%} on {row.test[1]} test samples")
     print(f"  file {out.stat().st_size / model.stat().st_size:.3f}x ({out.stat().st_size:,} bytes)")
+    print(f"  packed {(ocz := packed(out)) / model.stat().st_size:.4f}x ({ocz:,} bytes)")
     print(f"  latency {times['after'].median_ms / times['before'].median_ms:.3f}x ({times['after'].median_ms:.3f} ms)")
     print(f"  parameters {told['output']['parameters'] / told['input']['parameters']:.3f}x")
     print(f"  MACs {told['output']['macs'] / told['input']['macs']:.3f}x")
