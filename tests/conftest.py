@@ -6,6 +6,7 @@ Also keeps exported nets in pytest's cache from one run to the next.
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background jobs ignore it, and so would the processes that tests interrupt: they would never end.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--update") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--update rewrites files, in which several processes would collide: leave out -n")
     cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
