@@ -89,7 +89,12 @@ class Quadratic:
     @property
     def importance(self) -> np.ndarray:
         """What an error of a weight costs [groups, K, M]: the diagonal of A times the output's worth."""
-        return np.asarray(np.diagonal(self.matrix, axis1=1, axis2=2)[:, :, None] * self.worth)
+        return np.asarray(self.diagonal * self.worth)
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        """That of A [groups, K, 1]."""
+        return np.diagonal(self.matrix, axis1=1, axis2=2)[:, :, None]
 
     def compensated(self, codebook: np.ndarray) -> Shared:
         """Rows in the order of their importance rounded to the codebook, each making up for those before it."""
@@ -143,7 +148,7 @@ class Quadratic:
             sums[shared.zero] = 0.0
             return sums
 
-        masses = onto(np.broadcast_to(np.diagonal(self.matrix, axis1=1, axis2=2)[:, :, None], self.right.shape))
+        masses = onto(np.broadcast_to(self.diagonal, self.right.shape))
         scale = np.divide(1.0, masses, out=np.zeros_like(masses), where=masses > 0)
         rest = onto(self.right - self.matrix @ shared.weights)
         direction = scale * rest

@@ -30,6 +30,8 @@ PER_NUMBER = 500
 """What a round does to each number beside products, as the products that would take as long."""
 LENGTHS = (1.0, 2.0, 4.0)
 """Multiples of a round's step that are tried: the bound is loose, so that single steps are short."""
+LEAST_ACTIVITY = 1e-3
+"""Share of the rows that every output is taken to count in at least."""
 ENOUGH = 3e-3
 """Share of the error that a round must take away for another one to follow."""
 
@@ -137,9 +139,9 @@ class Rectified:
         return sum(part.rows.shape[1] for part in (*self.fitted, *self.checked))
 
     def activity(self) -> np.ndarray:
-        """The share of rows in which each output [groups, M] is seen, but at least a thousandth."""
-        seen = sum(part.target.is_seen().sum(axis=1) for part in self.fitted)
-        return np.maximum(np.asarray(seen) / max(1, self.count), 1e-3)
+        """The share of the fitted rows in which each output [groups, M] is seen, but at least `LEAST_ACTIVITY`."""
+        seen = np.concatenate([part.target.is_seen() for part in self.fitted], axis=1)
+        return np.asarray(np.maximum(seen.mean(axis=1), LEAST_ACTIVITY))
 
     def error(self, weights: np.ndarray, shift: np.ndarray) -> float:
         """Σ (c(x·weights + shift) − c(t))² over all rows."""

@@ -56,8 +56,8 @@ class ClusterWeights(Pass):
     output costs further on, as far as the weights behind it tell. They are rounded row after
     row, those that follow making up for the error; then each weight in turn takes the value that is best
     given all others, and c is solved for, until neither helps. Layers behind which small values are cut off are fitted
-    behind that. The bias b is rounded to a power of two that adds at most a hundredth to the layer's error, so that
-    it packs well. All that goes for what `refit` does later with a codebook.
+    behind that. The bias b is rounded to multiples of a power of two, which adds at most a hundredth to the layer's
+    error, so that it packs well. All that goes for what `refit` does later with a codebook.
 
     With `scope=global` and data `bits` is what the weights get on average: how far clustering one layer alone moves
     the model's outputs is measured, and bits go from layers that count less, or have many weights, to the others.

@@ -8,14 +8,11 @@ from math import erf, sqrt
 import numpy as np
 
 from onnx_compress.compiler.repair.equations import Solver
-from onnx_compress.compiler.repair.rectified import Bounds
+from onnx_compress.compiler.repair.rectified import LEAST_ACTIVITY, Bounds
 
 CRITERIA = ("activation", "obs", "magnitude", "std", "lamp")
 BY_DATA = ("activation", "obs")
 """Criteria that look at what goes into a layer."""
-
-LEAST_ACTIVITY = 1e-3
-"""Share of the rows that every output is taken to count in at least."""
 
 
 def scores(criterion: str, weights: np.ndarray, solver: Solver | None) -> np.ndarray:

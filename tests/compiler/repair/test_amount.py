@@ -23,7 +23,12 @@ def test_of_small_samples_all_are_taken():
 
 
 def test_of_large_samples_as_many_as_asked_for():
-    assert of(1 << 24, 50, 20) == 20
+    assert of(1 << 22, 100, 80) == 80
+
+
+def test_between_them_what_is_cheap():
+    """2^22 floats a sample, of a gigabyte."""
+    assert of(1 << 22, 100, 20) == 64
 
 
 def test_no_more_than_there_are():
