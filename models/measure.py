@@ -75,12 +75,9 @@ def accuracy(path: Path, data: Path) -> float:
 
 def packed(model: Path) -> int:
     """Bytes of the model as an entropy-coded file, its weights plain."""
-    plain, out = model.with_suffix(".plain.onnx"), model.with_suffix(".ocz")
-    words = [str(model), "-p", "encode:form=dense", "--raw", "--force", "-q", "-o", str(plain)]
-    subprocess.run(["onnx-compress", *words], check=True)
-    subprocess.run(
-        ["onnx-compress", "pack", str(plain), "-o", str(out), "--force"], check=True, stdout=subprocess.DEVNULL
-    )
+    out = model.with_suffix(".ocz")
+    words = ["onnx-compress", "pack", model, "--plain", "-o", out, "--force"]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     return out.stat().st_size
 
 

@@ -30,7 +30,9 @@ REPORTS = (".json", ".html")
 @click.argument("model", metavar="IN", type=A_FILE)
 @click.option("-p", "--passes", "spec", metavar="SPEC", help="Passes with options: prune:ratio=0.3,quantize.")
 @click.option("--recipe", type=A_FILE, metavar="FILE", help="A pipeline in TOML, with options per layer.")
-@click.option("-o", "--output", "out", type=A_FILE, metavar="OUT", help="Where the result goes.")
+@click.option(
+    "-o", "--output", "out", type=A_FILE, metavar="OUT", help="Where the result goes; packed if it ends in .ocz."
+)
 @click.option("--data", metavar="DATA", help=".npz, .npy, a folder or zip of pictures, or module:function.")
 @click.option("--eval", "eval_data", metavar="DATA", help="What is measured on [default: a quarter of --data].")
 @click.option("--metric", metavar="NAME", help="top1, top1-expected, cosine, or module:function.")
@@ -84,8 +86,8 @@ def compress(
         return 0
     assert out is not None
     result, held_out = _compressed(loaded, pipeline, settings, (data, eval_data), quiet=quiet)
-    report = replace(result.report, source=str(model), target=str(out))
     result.save(out, force=force)
+    report = _named(result.report, model, out)
     _write_reports(report, loaded, result.model, held_out, reports)
     if not quiet:
         _show(report, verbose=verbose)
@@ -137,8 +139,6 @@ def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is
     if out is not None:
         if os.path.exists(out) and out.samefile(model) and not force:  # Path.exists raises for too long a name
             raise OutputError(f"{out} is the input: choose another name, or overwrite it with --force")
-        if out.suffix.lower() == ".ocz":
-            raise OutputError(f"{out}: the result is an ONNX model: write it to a .onnx file, then use 'pack'")
         check_writable(out, force=force)
     for path in reports:
         if path.suffix.lower() not in REPORTS:
@@ -160,6 +160,14 @@ def _compressed(
     watched = None if quiet else bars(Console(stderr=True))
     result = api.compress(model, pipeline, data=calibration, eval_data=held_out, settings=settings, bars=watched)
     return result, held_out
+
+
+def _named(report: Report, model: Path, out: Path) -> Report:
+    """The report with the files' names, and the size of the packed file where that is what was written."""
+    from onnx_compress.compiler.ir.packed import is_packed
+
+    output = report.output if not is_packed(out) else replace(report.output, packed_bytes=out.stat().st_size)
+    return replace(report, source=str(model), target=str(out), output=output)
 
 
 def _write_reports(report: Report, before: Model, after: Model, held_out: Dataset, paths: Sequence[Path]) -> None:

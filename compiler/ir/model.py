@@ -142,8 +142,14 @@ class Model:
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the model to `path`, atomically; above 2 GiB the weights go into `path` + `.data`.
 
-        Raises OutputError when a file is there already (unless `force`) or can't be written.
+        A name that ends in `.ocz` gets a packed file, in which the weights are plain tensors. Raises OutputError when
+        a file is there already (unless `force`) or can't be written.
         """
+        if Path(path).suffix.lower() == packed.SUFFIX:
+            from onnx_compress.compiler.ir import packing  # which knows models
+
+            packing.save(self, Path(path), force=force)
+            return
         save.write(self.graph, self._export, Path(path), force=force, apart=self.stored_bytes() > PROTO_LIMIT)
 
     def clone(self) -> Model:

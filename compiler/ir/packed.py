@@ -20,6 +20,9 @@ from onnx_compress.compiler.storage.container.archive import Archive, Packed
 from onnx_compress.compiler.storage.container.sections import MAGIC
 from onnx_compress.compiler.storage.container.wire import Piece
 
+SUFFIX = ".ocz"
+"""How the name of a packed file ends."""
+
 
 def is_packed(path: Path) -> bool:
     """Whether a file begins as a packed model; False for what can't be read."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from onnx_compress.compiler.ir.packed import SUFFIX
+
 if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.context import Skip
     from onnx_compress.compiler.runtime.compare import Numerics
@@ -25,7 +27,8 @@ FEW_SAMPLES = 256
 class Figures:
     """The size and speed of one model.
 
-    `bytes` is the file with its external data; `parameters` and `nonzero` count elements of weights;
+    `bytes` is the file with its external data, `packed_bytes` what it would be packed, its weights plain, None where
+    that was not tried; `parameters` and `nonzero` count elements of weights;
     `macs` are multiply-accumulates of one run at batch 1, None where no shape is known; `latency_ms` is the
     median of one run, None where it was not timed.
     """
@@ -35,6 +38,7 @@ class Figures:
     nonzero: int
     macs: int | None = None
     latency_ms: float | None = None
+    packed_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,11 @@ class Report:
     oldest_onnxruntime: str | None = None
 
     @property
+    def file_sizes(self) -> tuple[int, int]:
+        """Bytes of the two files, packed or not as their names say."""
+        return _file_size(self.source, self.input), _file_size(self.target, self.output)
+
+    @property
     def worst(self) -> Numerics | None:
         """The output that suffered most; None where nothing was compared."""
         from onnx_compress.compiler.runtime.compare import worst
@@ -138,3 +147,8 @@ class Report:
     def exit_status(self) -> int:
         """0 when everything asked for was done, 3 when a pass was rolled back or a target missed."""
         return EXIT_MISSED if self.missed or not all(p.kept for p in self.passes) else EXIT_DONE
+
+
+def _file_size(name: str, figures: Figures) -> int:
+    packed = figures.packed_bytes
+    return figures.bytes if packed is None or not name.lower().endswith(SUFFIX) else packed

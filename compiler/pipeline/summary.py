@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.errors import CompressError
+from onnx_compress.compiler.ir import packing
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import silent
 from onnx_compress.compiler.pipeline.execute import Bars
@@ -21,6 +22,9 @@ from onnx_compress.compiler.runtime.latency import Latency
 
 NOISE = 1.05
 """A ratio of latencies above which a model is called slower, unless the timings scatter more than that."""
+
+MOST_PACKED = 1 << 26
+"""Bytes of weights up to which the report says how small the packed file would be."""
 
 
 def summarize(
@@ -50,11 +54,12 @@ def summarize(
         for record, state in zip(records, states, strict=True):
             passes.append(_with_measurements(record, state, figures[place[id(state)]], judge))
             advance()
+    packed = [_packed(figures[i], distinct[i]) for i in (0, place[id(final)])]
     first, last = times["0"], times[str(place[id(final)])]
     is_slower = last.median_ms > max(NOISE, 1 + first.spread + last.spread) * first.median_ms
     return Report(
-        input=figures[0],
-        output=figures[place[id(final)]],
+        input=packed[0],
+        output=packed[1],
         passes=tuple(passes),
         seed=settings.seed,
         versions=versions(),
@@ -79,6 +84,12 @@ def figures_of(model: Model, timing: Latency | None, judge: HeldOut) -> Figures:
         macs=cost.macs,
         latency_ms=None if timing is None else timing.median_ms,
     )
+
+
+def _packed(figures: Figures, model: Model) -> Figures:
+    """With the bytes of the packed model, unless that would take seconds."""
+    is_small = model.weight_bytes() <= MOST_PACKED
+    return replace(figures, packed_bytes=packing.size(model)) if is_small else figures
 
 
 def _distinct(models: Sequence[Model]) -> list[Model]:

@@ -3,7 +3,7 @@
 Its keys, none of which is ever left out:
 
 - `input`, `output`: `bytes` of the file with its external data, `parameters`, `nonzero`, `macs` at batch 1,
-  `latency_ms` (median).
+  `latency_ms` (median), `packed_bytes` (null for weights of more than 64 MB, unless the packed file was written).
 - `metric`: `name`, `before`, `after`, `samples`, `real_data`, and in points `drop`, `max_drop`, `stderr`; or null.
 - `numerics`: `max_abs`, `cosine` and `sqnr_db` of the output that suffered most, and `outputs` with the same for
   each, with `scale`, `nonfinite`, `mismatched` and `problem` (see `runtime/compare.py`); or null.
@@ -44,8 +44,8 @@ def to_json(report: Report) -> str:
 def to_dict(report: Report) -> dict[str, Any]:
     """The report as plain JSON values, in the order of the table above."""
     return {
-        "input": _figures(report.input),
-        "output": _figures(report.output),
+        "input": {**_figures(report.input), "packed_bytes": report.input.packed_bytes},
+        "output": {**_figures(report.output), "packed_bytes": report.output.packed_bytes},
         "metric": None if report.metric is None else _metric(report.metric),
         "numerics": _all_numerics(report),
         "passes": [_pass(item) for item in report.passes],

@@ -30,6 +30,7 @@ def comparison(report: Report) -> list[Row]:
     before, after = report.input, report.output
     rows = [
         _counted("file size", before.bytes, after.bytes, quantities.size),
+        *_packed(report),
         _counted("parameters", before.parameters, after.parameters, quantities.amount),
     ]
     if (before.nonzero, after.nonzero) != (before.parameters, after.parameters):
@@ -37,6 +38,12 @@ def comparison(report: Report) -> list[Row]:
     rows.append(_counted("MACs", before.macs, after.macs, quantities.amount))
     rows += [*_latency(report), *_metric(report)]
     return rows
+
+
+def _packed(report: Report) -> Iterator[Row]:
+    before, after = report.input.packed_bytes, report.output.packed_bytes
+    if after is not None:
+        yield _counted("packed", before, after, quantities.size)
 
 
 def _counted(label: str, before: int | None, after: int | None, written: Callable[[int | None], str]) -> Row:

@@ -34,7 +34,7 @@ def summary(report: Report) -> str:
 def _comparisons(report: Report) -> tuple[list[str], list[str]]:
     """What changed ('3.5 times smaller') and what did not ('as fast')."""
     differs, same = [], []
-    before, after = report.input.bytes, report.output.bytes
+    before, after = report.file_sizes
     if not before or not after or abs(after - before) <= SAME * before:
         same.append("as large")
     else:

@@ -51,7 +51,7 @@ def candidates(grid: Grid, carried: np.ndarray, mask: np.ndarray | None) -> list
         cube = carried.reshape(grid.shape)
         means = [cube.mean(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
     else:
-        means = _sparse_means(grid, carried, np.flatnonzero(mask))
+        means = _sparse_means(grid, carried, mask)
     classes = [_classes(each) if _is_worth(grid, axis, len(carried)) else None for axis, each in enumerate(means)]
     rows, columns, taps = classes
     for choice in ((rows, None, None), (None, columns, None), (rows, columns, None), (rows, columns, taps)):
@@ -69,13 +69,18 @@ def _is_equal(a: Contexts, b: Contexts) -> bool:
     return all(x is y for x, y in zip(a.classes, b.classes))
 
 
-def _sparse_means(grid: Grid, carried: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
-    at = np.unravel_index(places, grid.shape)
-    means = []
-    for axis, extent in enumerate(grid.shape):
-        count = np.bincount(at[axis], minlength=extent)
-        means.append(np.bincount(at[axis], carried, extent) / np.maximum(count, 1))
-    return means
+def _sparse_means(grid: Grid, carried: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    cube = np.zeros(grid.size)
+    cube[mask] = carried
+    sums = _sums(cube.reshape(grid.shape), np.float64)
+    counts = _sums(mask.reshape(grid.shape), np.int64)
+    return [total / np.maximum(count, 1) for total, count in zip(sums, counts)]
+
+
+def _sums(cube: np.ndarray, dtype: type) -> list[np.ndarray]:
+    """What stands at each row, at each column and at each tap, summed up; the cube is gone through twice."""
+    plane = np.add.reduce(cube, axis=0, dtype=dtype)
+    return [np.add.reduce(cube, axis=(1, 2), dtype=dtype), plane.sum(axis=1), plane.sum(axis=0)]
 
 
 def _classes(means: np.ndarray) -> np.ndarray:

@@ -111,7 +111,7 @@ def _ranges(stream: Stream, symbols: np.ndarray, counts: np.ndarray) -> list[_Pl
 def _range(stream: Stream, symbols: np.ndarray, contexts: Contexts) -> _Plan:
     counts = np.bincount(symbols, minlength=stream.alphabet)[None]
     if not contexts.is_plain:
-        joint = _places(stream, contexts) * np.int64(stream.alphabet) + symbols
+        joint = _places(stream, contexts).astype(np.uint16) * np.uint16(stream.alphabet) + symbols.astype(np.uint16)
         counts = np.bincount(joint, minlength=CLASSES * stream.alphabet).reshape(CLASSES, -1)
     tables = {chosen: frequencies.rounded(counts[chosen]) for chosen in np.flatnonzero(counts.any(axis=1)).tolist()}
     bits = 64 + context_classes.cost(contexts) + sum(frequencies.cost(table) for table in tables.values())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from onnx_compress.compiler.cli.main import main
+from onnx_compress.compiler.ir import edit
 from tests.small_models import small_model
 
 
@@ -49,7 +52,7 @@ def test_a_packed_model_is_a_model_everywhere(folder, capsys):
         (["pack", "in.onnx", "-o", "gone/out.ocz"], "does not exist"),
         (["pack", "in.onnx", "-o", "x" * 300], "File name too long"),
         (["unpack", "there.ocz", "-o", "x" * 300], "File name too long"),
-        (["in.onnx", "-p", "simplify", "-o", "out.ocz"], "out.ocz: the result is an ONNX model"),
+        (["in.onnx", "-p", "simplify", "-o", "there.ocz"], "there.ocz exists"),
         (["pack", "gone.onnx", "-o", "out.ocz"], "gone.onnx: there is no such file"),
         (["pack", "text", "-o", "out.ocz"], "text: it is no ONNX model"),
         (["pack", "there.ocz", "-o", "out.ocz"], "there.ocz is packed already"),
@@ -84,6 +87,30 @@ def test_inspect_says_how_small_it_would_be(folder, capsys):
         assert json.loads(capsys.readouterr().out)["packed_bytes"] == size
     assert main(["inspect", "in.onnx", "--packed"]) == 0
     assert f"packed      {size / 1000:.1f} kB by 'pack'" in capsys.readouterr().out
+
+
+def test_the_main_job_writes_a_packed_model_of_plain_weights(folder, capsys):
+    """As small as what `pack --plain` makes of the encoded model, but for the order of weights; `pack` says more."""
+    model = small_model("residual")
+    weights = [node.inputs[1] for node in model.nodes() if node.op == "Conv"]
+    for weight in weights:
+        edit.replace_values(model, weight, np.sign(weight.values) * (np.abs(weight.values) > 0.5))
+    model.save("few.onnx")
+    assert main(["few.onnx", "-p", "encode", "-o", "few.ocz", "--report", "r.json"]) == 0
+    said = capsys.readouterr().out
+    size = (folder / "few.ocz").stat().st_size
+    assert json.loads((folder / "r.json").read_text())["output"]["packed_bytes"] == size
+    assert re.search(rf"packed +[\d.]+ kB +{size / 1000:.2f} kB", said)
+    assert f"few.ocz is {(folder / 'few.onnx').stat().st_size / size:.1f} times smaller than few.onnx" in said
+    assert main(["few.onnx", "-p", "encode", "-o", "encoded.onnx", "-q"]) == 0
+    assert any(node.op_type == "Gather" for node in onnx.load("encoded.onnx").graph.node)
+    assert main(["pack", "encoded.onnx", "-o", "exact.ocz"]) == 0
+    assert main(["pack", "encoded.onnx", "--plain", "-o", "plain.ocz"]) == 0
+    assert abs((folder / "plain.ocz").stat().st_size - size) < 8 < (folder / "exact.ocz").stat().st_size - size
+    for path in ("few.ocz", "plain.ocz"):
+        assert main(["verify", path, "few.onnx", "--tolerance", "0"]) == 0
+    assert main(["unpack", "few.ocz", "-o", "back.onnx"]) == 0
+    assert not any(node.op_type == "Gather" for node in onnx.load("back.onnx").graph.node)
 
 
 def test_force_overwrites(folder):

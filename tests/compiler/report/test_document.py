@@ -14,7 +14,7 @@ FIGURES = {"bytes", "parameters", "nonzero", "macs", "latency_ms"}
 
 def test_it_has_the_keys_that_it_documents():
     found = json.loads(document.to_json(REPORT))
-    assert set(found["input"]) == set(found["output"]) == FIGURES
+    assert set(found["input"]) == set(found["output"]) == FIGURES | {"packed_bytes"}
     assert {"name", "before", "after", "samples", "real_data", "stderr"} <= set(found["metric"])
     assert {"max_abs", "cosine", "sqnr_db"} <= set(found["numerics"])
     for item in found["passes"]:
