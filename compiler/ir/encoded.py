@@ -10,7 +10,9 @@ import numpy as np
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from onnx_compress.compiler.storage import interpret
+from onnx_compress.compiler.storage.cells import Cells
 from onnx_compress.compiler.storage.program import Program
+from onnx_compress.compiler.storage.vectors import cells_of
 
 
 class Encoding:
@@ -48,6 +50,11 @@ class EncodedTensor(LazyValues):
     def form(self) -> str:
         """How it is stored."""
         return self.encoding.program.form
+
+    @property
+    def cells(self) -> Cells | None:
+        """How it is cut into vectors with codebooks, where it is stored so."""
+        return cells_of(self.encoding.program)
 
     @property
     def stored_bytes(self) -> int:

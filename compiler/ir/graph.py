@@ -119,7 +119,8 @@ class Constant(gs.Constant):
     def structure(self) -> Structure | None:
         """What is known of the values; of those of a file, what their repetition tells, found when first asked for."""
         if isinstance(self._structure, str):
-            self._structure = inferred(self.values)
+            cells = self._values.cells if isinstance(self._values, EncodedTensor) else None
+            self._structure = inferred(self.values) if cells is None else Structure(cells=cells)
         return self._structure
 
     @structure.setter

@@ -22,7 +22,10 @@ from onnx_compress.compiler.storage.container.archive import Packed
 
 
 def plain(model: Model) -> Model:
-    """The same model with every weight as a plain initializer; weights are shared with it, and not copied."""
+    """The same model with every weight as a plain initializer; arrays are shared with it, and not copied.
+
+    Only those that are cut into vectors with codebooks stay as they are.
+    """
     twin = model.clone()
     for constant in twin.constants():
         if _is_encoded(constant):
@@ -32,7 +35,9 @@ def plain(model: Model) -> Model:
 
 def _is_encoded(constant: Constant) -> bool:
     stored = constant.stored
-    return isinstance(stored, EncodedTensor) or (isinstance(stored, LazyTensor) and stored.is_sparse)
+    if isinstance(stored, EncodedTensor):
+        return stored.cells is None  # of which entropy coding sees single values only
+    return isinstance(stored, LazyTensor) and stored.is_sparse
 
 
 def save(model: Model, out: Path, *, force: bool) -> Packed:

@@ -66,8 +66,16 @@ class Layer(ABC):
     @property
     def is_tied(self) -> bool:
         """Whether the weights have a codebook."""
-        known = None if self.weight is None else self.weight.structure
-        return known is not None and known.codebook is not None
+        return self.known is not None and self.known.is_tied
+
+    @property
+    def known(self) -> Structure | None:
+        """What is known of the weights' values."""
+        return None if self.weight is None else self.weight.structure
+
+    def renewed(self, values: np.ndarray) -> Structure | None:
+        """What will be known of new values."""
+        return self.known.renewed(values) if self.known is not None and self.known.is_tied else None
 
     def shift(self) -> np.ndarray:
         """The bias [groups, M] as it is."""
@@ -138,7 +146,7 @@ class Convolution(Layer):
         split = weights.reshape(self.groups, taps, -1, weights.shape[-1])
         order = (0, 2, 3, 1) if self.windows.is_transposed else (0, 3, 2, 1)
         values = split.transpose(order).reshape(old.shape).astype(old.dtype)
-        edit.set_weight(model, self.node, 1, values, structure=Structure.tied(values) if self.is_tied else None)
+        edit.set_weight(model, self.node, 1, values, structure=self.renewed(values))
         self.store_shift(model, shift)
 
     def _values(self) -> np.ndarray:
@@ -188,7 +196,7 @@ class Product(Layer):
         old = self._values()
         matrix = weights[0] / self.scale
         values = (matrix.T if self._is_turned else matrix).astype(old.dtype)
-        edit.set_weight(model, self.node, self.slot, values, structure=Structure.tied(values) if self.is_tied else None)
+        edit.set_weight(model, self.node, self.slot, values, structure=self.renewed(values))
         self.store_shift(model, None if shift is None else shift / self.shift_scale)
 
     @property

@@ -25,6 +25,7 @@ from onnx_compress.compiler.repair.samples import joined, rest_of, sample, sampl
 from onnx_compress.compiler.repair.share import Start, share
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
 from onnx_compress.compiler.repair.together import Pair
+from onnx_compress.compiler.repair.vectors import Cut
 from onnx_compress.compiler.repair.worth import worths
 from onnx_compress.compiler.runtime.data import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays
@@ -76,7 +77,7 @@ class Sharing:
     """Layers that a pass has just given codebooks, as a start: the `dense` weights of each before that, by its node.
 
     `centroids` chooses the values from which the solution starts: of a node, its dense weights [n], and
-    the importance [n] of each, what an error of it costs at the layer's output.
+    the importance [n] of each, what an error of it costs at the layer's output; see `Start` for vectors.
     """
 
     dense: Mapping[Node, np.ndarray]
@@ -84,7 +85,8 @@ class Sharing:
 
     def start(self, layer: Layer, worth: np.ndarray) -> Start:
         """Where to start from for one of the layers."""
-        return Start(layer.matrices(self.dense[layer.node]), partial(self.centroids, layer.node), worth)
+        centroids = partial(self.centroids, layer.node)
+        return Start(layer.matrices(self.dense[layer.node]), centroids, worth, Cut.of(layer))
 
 
 @dataclass(frozen=True)
@@ -259,11 +261,7 @@ class _Fitter:
             return solve(task, sums.fit, sums.check)
         is_new = self.sharing is not None and layer.node in self.sharing.dense
         worth = self.worths[layer.node]
-        start = (
-            self.sharing.start(layer, worth)
-            if self.sharing is not None and is_new
-            else Start.present(task.weights, worth)
-        )
+        start = self.sharing.start(layer, worth) if self.sharing is not None and is_new else Start.present(layer, worth)
         return share(task, start, sums.fit, sums.check)
 
     def sums(self, step: Step, layer: Layer) -> Sums:

@@ -8,10 +8,13 @@ from typing import Self
 
 import numpy as np
 
-from onnx_compress.compiler.repair.codebook import Quadratic, Shared
+from onnx_compress.compiler.repair.codebook import Shared
 from onnx_compress.compiler.repair.equations import Equations, Solver
 from onnx_compress.compiler.repair.fit import Found, Solution, Task, as_stored, best_ridge, weighed
+from onnx_compress.compiler.repair.layers import Layer
+from onnx_compress.compiler.repair.quadratic import Assigned, Quadratic
 from onnx_compress.compiler.repair.rectified import Rectified
+from onnx_compress.compiler.repair.vectors import Cut, Vectors
 
 LEAST_RIDGE = 1e-4
 """Share of the mean diagonal: rounding errors go where the rows that were seen say they cost nothing."""
@@ -25,18 +28,39 @@ ROUNDED = 1e-2
 class Start:
     """The weights [groups, K, M] without a codebook, as far as they are known, and what chooses its values.
 
-    `centroids` is given weights [n] and the importance [n] of each, and returns the values, ascending, zero among them.
-    `worth` [groups, M] is what an error of each output counts where it is seen.
+    `centroids` is given weights [n] and the importance [n] of each, and returns the values, ascending, zero among them;
+    with a `cut` it is given both as [books, n, dim], and returns [books, k, dim], zero in front. `worth` [groups, M] is
+    what an error of each output counts where it is seen.
     """
 
     dense: np.ndarray
     centroids: Callable[[np.ndarray, np.ndarray], np.ndarray]
     worth: np.ndarray
+    cut: Cut | None = None
 
     @classmethod
-    def present(cls, weights: np.ndarray, worth: np.ndarray) -> Self:
-        """The weights and the values that there are."""
-        return cls(weights, lambda _dense, _importance: np.union1d(weights, [0.0]), worth)
+    def present(cls, layer: Layer, worth: np.ndarray) -> Self:
+        """The weights and the values that a layer has."""
+        weights, cut = layer.weights(), Cut.of(layer)
+        books = np.union1d(weights, [0.0]) if cut is None else _present_books(cut.vectors(weights))
+        return cls(weights, lambda _dense, _importance: books, worth, cut)
+
+    def begun(self, goal: Quadratic) -> Assigned:
+        """Weights that take such values."""
+        best, importance = goal.best(), np.broadcast_to(goal.importance, goal.right.shape)
+        if self.cut is None:
+            return Shared.compensated(self.centroids(best.reshape(-1), importance.reshape(-1)), goal)
+        books = self.centroids(self.cut.vectors(best), self.cut.vectors(importance))
+        return Vectors.compensated(books, self.cut, goal)
+
+
+def _present_books(vectors: np.ndarray) -> np.ndarray:
+    """The vectors [books, n, dim] that there are, each once, as [books, k, dim] with zero in front."""
+    found = [np.unique(each[each.any(axis=1)], axis=0) for each in vectors]
+    books = np.zeros((len(vectors), 1 + max(map(len, found)), vectors.shape[2]))
+    for book, entries in zip(books, found):
+        book[1 : 1 + len(entries)] = entries
+    return books
 
 
 def share(task: Task, start: Start, fit: Equations, check: Equations) -> Solution:
@@ -68,8 +92,7 @@ class _Layer:
         solver = self.sums.solver(self.start.dense, task.shift, replace(task, support=None).free(self.ridge))
         totals = self.sums.cross[:, -1]
         goal = Quadratic.of(solver, self.sums.cross[:, :-1], totals, self.start.dense != 0, self.worth)
-        codebook = self.start.centroids(goal.best().reshape(-1), goal.importance.reshape(-1))
-        shared = goal.improved(goal.compensated(codebook))
+        shared = goal.improved(self.start.begun(goal))
         if task.rectified is None:
             return self.rounded(*self.stored(solver, shared, totals))
         return self.rounded(*self.refined(solver, goal, shared, task.rectified))
@@ -90,7 +113,7 @@ class _Layer:
         rectified = self.task.rectified
         return self.start.worth if rectified is None else self.start.worth * rectified.activity()
 
-    def stored(self, solver: Solver, shared: Shared, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def stored(self, solver: Solver, shared: Assigned, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights of such values and the shift that belongs to them."""
         weights = as_stored(shared.weights, self.task.dtype)
         shift = self.task.shift
@@ -99,7 +122,7 @@ class _Layer:
         return weights, shift
 
     def refined(
-        self, solver: Solver, goal: Quadratic, shared: Shared, rectified: Rectified
+        self, solver: Solver, goal: Quadratic, shared: Assigned, rectified: Rectified
     ) -> tuple[np.ndarray, np.ndarray]:
         """Better ones behind the bounds: each round aims at what least squares must reach at the present outputs.
 
@@ -110,7 +133,7 @@ class _Layer:
         for _ in range(rectified.rounds(weights)):
             cross, totals = rectified.aimed(weights, shift)
             moved = Quadratic.of(solver, cross, totals, goal.free, self.worth)
-            shared = moved.solved(moved.descended(shared))
+            shared = shared.descended(moved).solved(moved)
             found = self.stored(solver, shared, totals)
             reached = rectified.held_error(*found)
             if not reached < error:

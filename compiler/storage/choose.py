@@ -13,9 +13,10 @@ from onnx_compress.compiler.storage.packed import PACKED
 from onnx_compress.compiler.storage.program import Builder, Program, framed, tensor
 from onnx_compress.compiler.storage.scaled import SCALED
 from onnx_compress.compiler.storage.tile import TILE
+from onnx_compress.compiler.storage.vectors import VECTORS
 from onnx_compress.compiler.storage.weight import Weight
 
-FORMS: tuple[Form, ...] = (CODEBOOK, PACKED, SCALED, GAPS, TILE, BITMASK)
+FORMS: tuple[Form, ...] = (CODEBOOK, PACKED, SCALED, GAPS, TILE, BITMASK, VECTORS)
 """In the order in which equal ones are preferred."""
 LEAST_SAVING = 256
 """Bytes that a weight must save to be stored in another form than its own."""

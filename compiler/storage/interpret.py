@@ -67,6 +67,17 @@ def _gather(_: Mapping[str, int], data: np.ndarray, indices: np.ndarray) -> np.n
     return np.asarray(np.take(data, indices, axis=0))
 
 
+def _gather_nd(attrs: Mapping[str, int], data: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    if attrs.get("batch_dims") != 1 or data.ndim != 3 or indices.dtype != np.int64:
+        raise Undecodable("GatherND of something else than codebooks")
+    if indices.shape != (len(data), indices.size // max(1, len(data)), 1):
+        raise Undecodable("GatherND: one row of indices per codebook is needed")
+    _allow((*indices.shape[:2], data.shape[2]), data.dtype.itemsize)
+    if indices.size and (indices.min() < 0 or indices.max() >= data.shape[1]):
+        raise Undecodable("GatherND: an index is out of range")
+    return np.take_along_axis(data, indices, axis=1)
+
+
 def _reshape(_: Mapping[str, int], x: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return x.reshape([x.shape[i] if extent == 0 else int(extent) for i, extent in enumerate(shape)])
 
@@ -139,6 +150,7 @@ def _slice(_: Mapping[str, int], x: np.ndarray, starts: np.ndarray, ends: np.nda
 _OPERATORS: Mapping[str, Callable[..., np.ndarray | list[np.ndarray]]] = {
     "Cast": _cast,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Reshape": _reshape,
     "Range": _range,
     "Div": _of_integers(lambda a, b: a // b),

@@ -35,6 +35,9 @@ _FORMS = {
     "bitmask": r"Reshape\({},#\)".format(_ROWS.format(rf"Gather\({_VECTOR},{_ONES}\)")),
     "tile": r"Tile\(#,#\)",
 }
+_PLACES = rf"Reshape\((?:{_SYMBOLS}|Slice\({_SYMBOLS},#,#\)),#\)"
+_CELLS = rf"Reshape\(GatherND\(#,(?:Cast\(#\)|Cast\({_PLACES}\)|{_PLACES})\),#\)"
+_FORMS["vectors"] = rf"(?:{_CELLS}|Transpose\({_CELLS}\))"
 _FORMS["scaled"] = r"Mul\((?:Cast\(#\)|{}|{}|{}),#\)".format(*(_FORMS[f] for f in ("codebook", "packed", "gaps")))
 _SCATTERED = rf"ScatterElements\(ConstantOfShape\(#\),CumSum\({_SYMBOLS},#\),{_SYMBOLS}\)"
 _STACKED = r"Gather\(#,(?:Split\({0},#\)|Reshape\(Split\({0},#\),#\))\)"
@@ -47,8 +50,9 @@ _NAMES = re.compile(rf".+\.[a-z]_*|{_SHARED}")
 """How constants of stored weights are called: a letter behind the weight's name, or after what they hold."""
 
 _OPS = {
-    "Cast": ("to",), "Gather": (), "Reshape": (), "Range": (), "Div": (), "Mod": (), "Transpose": (), "Mul": (),
-    "CumSum": (), "ConstantOfShape": ("value",), "ScatterElements": (), "Tile": (), "Split": (), "Slice": (),
+    "Cast": ("to",), "Gather": (), "GatherND": ("batch_dims",), "Reshape": (), "Range": (), "Div": (), "Mod": (),
+    "Transpose": (), "Mul": (), "CumSum": (), "ConstantOfShape": ("value",), "ScatterElements": (), "Tile": (),
+    "Split": (), "Slice": (),
 }  # fmt: skip
 """The operators of stored weights, and the attributes that they may have there."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnx_compress.compiler.storage.cells import Cells, coded
+
 MOST_DISTINCT, REPEATS = 256, 16
 """A weight that is loaded with at most so many distinct values, each so often on average, has a codebook."""
 LEAST_RANK = 2
@@ -19,13 +21,15 @@ class Structure:
     `support`: the bits of a mask of v's shape in row-major order (`np.packbits`): v is zero where the bit is not set.
     `codebook` [k]: the sorted distinct values, +0.0 for zero; with a `scale` those of v before scaling.
     `period`: v[i] = v[i - period] along axis 0. `scale`, which broadcasts to v's shape: v = c · scale, computed in
-    v's type, with c from the codebook or, without one, whole numbers in [-128, 127].
+    v's type, with c from the codebook or, without one, whole numbers in [-128, 127]. `cells`: v's vectors are entries
+    of one or several codebooks, each of at most 256.
     """
 
     support: np.ndarray | None = None
     codebook: np.ndarray | None = None
     period: int | None = None
     scale: np.ndarray | None = None
+    cells: Cells | None = None
 
     @classmethod
     def supported(cls, values: np.ndarray) -> Structure:
@@ -46,8 +50,19 @@ class Structure:
             kept = replace(kept, period=None)
         if (self.codebook is not None or self.scale is not None) and unscaled(values, self) is None:
             kept = replace(kept, codebook=None, scale=None)
-        promises = (kept.support, kept.codebook, kept.period, kept.scale)
+        if self.cells is not None and coded(values, self.cells) is None:
+            kept = replace(kept, cells=None)
+        promises = (kept.support, kept.codebook, kept.period, kept.scale, kept.cells)
         return kept if any(promise is not None for promise in promises) else None
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether values have to stay equal, or vectors of them."""
+        return self.codebook is not None or self.cells is not None
+
+    def renewed(self, values: np.ndarray) -> Structure:
+        """What holds for other values of which the same are equal as before."""
+        return Structure.tied(values) if self.cells is None else Structure(cells=self.cells)
 
     def mask(self, shape: tuple[int, ...]) -> np.ndarray:
         """The support as truth values of `shape`; all true where none is promised."""

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from onnx_compress.compiler.storage.cells import coded
 from onnx_compress.compiler.storage.structure import Structure, bits_of, positive_zero
 
 MOST_DISTINCT = 256
@@ -87,6 +88,12 @@ class Weight:
         """Places of the values in the codebook, uint8 [n]."""
         assert self._coded is not None
         return self._coded[1]
+
+    @cached_property
+    def in_cells(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Codebooks [books, k, dim] and the entry of each vector, uint8 [books, n]; None where it is not cut so."""
+        cells = None if self.structure is None else self.structure.cells
+        return None if cells is None else coded(self.values, cells)
 
     @cached_property
     def with_zero(self) -> tuple[np.ndarray, np.ndarray] | None:

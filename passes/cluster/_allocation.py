@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,42 +16,56 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
+from onnx_compress.passes.cluster._books import Books
 
 MOST_BITS = 8
 MEASURED = 128
 """Samples that the effect of each weight is measured on, at most."""
 
-Clustered = Callable[[Weight, int], np.ndarray]
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """One weight, how it is cut, and the bits of its codebooks."""
+
+    weight: Weight
+    books: Books
+    bits: int
+
+    @property
+    def values(self) -> np.ndarray:
+        """The weight as it is."""
+        return self.weight.constant.values
+
+    def nbytes(self, bits: int) -> int:
+        """Bytes that so many bits take."""
+        return self.books.nbytes(self.values.size, self.values.dtype.itemsize, bits)
 
 
-def stored_bytes(count: int, itemsize: int, bits: int) -> int:
-    """Bytes of `count` places and a codebook."""
-    return count * bits // 8 + (itemsize << bits)
+def allocated(model: Model, plan: Sequence[Planned], ctx: Context) -> list[Planned]:
+    """The plan with other bits.
 
-
-def allocated(model: Model, weights: Sequence[Weight], bits: int, clustered: Clustered, ctx: Context) -> list[int]:
-    """The bits of each weight.
-
-    One weight after another is `clustered` with `bits` alone, and how far that moves the model's outputs is measured.
+    One weight after another is clustered with its bits alone, and how far that moves the model's outputs is measured.
     With more or fewer bits it is taken to grow like the squared error of the weights; effects are taken to add up.
     """
     data = ctx.data.take(MEASURED, ctx.seed)
     effect = Effect(model, data, batch_size(create(model), data))
     losses = []
-    with ctx.progress("bits", len(weights)) as advance:
-        for weight in weights:
-            errors = np.array([_error(weight, clustered(weight, b)) for b in range(MOST_BITS, 0, -1)])
-            moved = _moved(model, weight, clustered(weight, bits), effect)
-            present = errors[MOST_BITS - bits]
+    with ctx.progress("bits", len(plan)) as advance:
+        for one in plan:
+            tried = [one.books.clustered(one.values, bits, ctx.rng) for bits in range(MOST_BITS, 0, -1)]
+            errors = np.array([_error(one.weight, values) for values in tried])
+            moved = _moved(model, one.weight, tried[MOST_BITS - one.bits], effect)
+            present = errors[MOST_BITS - one.bits]
             losses.append(moved * errors / present if present > 0 else np.zeros_like(errors))
             advance()
-    shapes = [(w.constant.values.size, w.constant.dtype.itemsize) for w in weights]
 
     def cost(choices: np.ndarray) -> float:
-        return float(sum(stored_bytes(*shape, MOST_BITS - int(choice)) for shape, choice in zip(shapes, choices)))
+        return float(sum(one.nbytes(MOST_BITS - int(choice)) for one, choice in zip(plan, choices)))
 
-    choices = allocate(Problem(losses, cost, cost(np.full(len(weights), MOST_BITS - bits))))
-    return [bits] * len(weights) if choices is None else [MOST_BITS - int(choice) for choice in choices]
+    choices = allocate(Problem(losses, cost, cost(np.array([MOST_BITS - one.bits for one in plan]))))
+    if choices is None:
+        return list(plan)
+    return [replace(one, bits=MOST_BITS - int(choice)) for one, choice in zip(plan, choices)]
 
 
 def _error(weight: Weight, values: np.ndarray) -> float:

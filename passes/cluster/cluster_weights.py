@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import Sharing, amount, refit
-from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.passes.cluster import _kmeans
-from onnx_compress.passes.cluster._allocation import allocated, stored_bytes
+from onnx_compress.passes.cluster._allocation import Planned, allocated
+from onnx_compress.passes.cluster._books import Books
 
 LEAST_SAVING = 256
 """Bytes that a weight must save to be worth its codebook."""
@@ -25,14 +24,6 @@ NODE_BYTES = 160
 """What the nodes and names around a stored weight take."""
 REFITTED = 1024
 """Samples to refit with, or more where they are small."""
-
-
-@dataclass(frozen=True, eq=False)
-class Planned:
-    """One weight that will take 2^bits values."""
-
-    weight: Weight
-    bits: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +50,17 @@ class ClusterWeights(Pass):
     behind that. The bias b is rounded to multiples of a power of two, which adds at most a hundredth to the layer's
     error, so that it packs well. All that goes for what `refit` does later with a codebook.
 
+    With `dim` above 1 it is vectors that share the entries of the codebook: so many weights in a row that one output
+    reads, 2^bits entries of as many numbers, bits/dim for each weight. With `per` each run of so many outputs has a
+    codebook of its own. `init` is for single values; vectors start by k-means++. Weights that can't be cut so share
+    single values, and so do those that zeros of a pattern run through.
+
     With `scope=global` and data `bits` is what the weights get on average: how far clustering one layer alone moves
     the model's outputs is measured, and bits go from layers that count less, or have many weights, to the others.
 
     Han, Mao and Dally, "Deep Compression", ICLR 2016 (arXiv:1510.00149), which trains c instead; Frantar et al.,
-    "GPTQ", ICLR 2023 (arXiv:2210.17323); Behdin et al., "QuantEase", 2023 (arXiv:2309.01885).
+    "GPTQ", ICLR 2023 (arXiv:2210.17323); Behdin et al., "QuantEase", 2023 (arXiv:2309.01885); van Baalen et al.,
+    "GPTVQ", 2024 (arXiv:2402.15319).
 
     The wrong choice when speed is wanted: onnxruntime computes with the weights as before. Without calibration data
     4 bits cost several points on small nets. A scale folded into the weights afterwards breaks the codebook.
@@ -83,6 +80,8 @@ class ClusterWeights(Pass):
         "the same bits for all layers; global: on average, more where measured to count, if there is data",
         choices=("uniform", "global"),
     )
+    dim: int = option(1, "numbers of a vector that takes one entry of the codebook", choices=(1, 2, 4))
+    per: int = option(0, "outputs that share a codebook; 0: all", low=0)
     refit: bool = option(True, "solve for values and places by the layers' outputs, if there is calibration data")
 
     def run(self, model: Model, ctx: Context) -> int:
@@ -90,55 +89,51 @@ class ClusterWeights(Pass):
         if self.bits is None:
             ctx.skip(self.name, "its bits are open: the budget decides them, and there is none here")
             return 0
-        weights = [w for w in find_weights(model, ctx.is_excluded, ctx.skip) if self._pays(w)]
+        found = [(w, self._books(w, ctx)) for w in find_weights(model, ctx.is_excluded, ctx.skip)]
+        weights = [(w, books) for w, books in found if self._pays(w, books)]
         if not weights:
             ctx.skip("model", f"no float32 weight saves {LEAST_SAVING} bytes with 2^{self.bits} values")
             return 0
         plan = self._plan(model, weights, ctx)
-        dense = {node: w.constant.values for w in weights for node, _ in w.readers}
-        changed = [self._replace(model, one.weight, self._clustered(one.weight, one.bits, ctx)) for one in plan]
+        dense = {node: one.weight.constant.values for one in plan for node, _ in one.weight.readers}
+        changed = [
+            _replace(model, one, one.books.clustered(one.weight.constant.values, one.bits, ctx.rng)) for one in plan
+        ]
         if self.refit and ctx.data.real and any(changed):
-            bits = {node: one.bits for one in plan for node, _ in one.weight.readers}
-            self._refit(model, dense, bits, ctx)
+            self._refit(model, dense, {node: one for one in plan for node, _ in one.weight.readers}, ctx)
         ctx.notes["bits"] = [{"weight": one.weight.constant.name, "bits": one.bits} for one in plan]
         return sum(changed)
 
-    def _pays(self, weight: Weight) -> bool:
-        """Whether storing the weight with a codebook saves enough; an estimate from its shape alone."""
+    def _books(self, weight: Weight, ctx: Context) -> Books:
+        """How a weight is cut, as far as it can be."""
+        books = Books.of(weight, self.dim, self.per, self.init)
+        if isinstance(books, str):
+            ctx.skip(weight.readers[0][0], books)
+            return Books(None, self.init)
+        return books
+
+    def _pays(self, weight: Weight, books: Books) -> bool:
+        """Whether storing the weight with codebooks saves enough; an estimate from its shape alone."""
         assert self.bits is not None
         dense, size = weight.constant.nbytes, weight.constant.dtype.itemsize
-        stored = stored_bytes(dense // size, size, self.bits)
+        stored = books.nbytes(dense // size, size, self.bits)
         return bool(dense - stored - NODE_BYTES - 8 * len(weight.constant.name) >= LEAST_SAVING)
 
-    def _plan(self, model: Model, weights: Sequence[Weight], ctx: Context) -> list[Planned]:
+    def _plan(self, model: Model, weights: Sequence[tuple[Weight, Books]], ctx: Context) -> list[Planned]:
         """The bits of each weight: those that the recipe sets for a layer, the others as the scope says."""
         assert self.bits is not None
-        given = {id(w): _given(w, ctx) for w in weights}
-        free = [w for w in weights if given[id(w)] is None]
-        bits = [self.bits] * len(free)
+        given = [_given(weight, ctx) for weight, _ in weights]
+        free = [Planned(*pair, self.bits) for pair, bits in zip(weights, given) if bits is None]
         if self.scope == "global" and ctx.data.real and len(free) > 1:
-            bits = allocated(model, free, self.bits, partial(self._clustered, ctx=ctx), ctx)
-        found = {**given, **{id(w): b for w, b in zip(free, bits)}}
-        return [Planned(w, found[id(w)] or self.bits) for w in weights]
+            free = allocated(model, free, ctx)
+        rest = iter(free)
+        return [next(rest) if bits is None else Planned(*pair, bits) for pair, bits in zip(weights, given)]
 
-    def _clustered(self, weight: Weight, bits: int, ctx: Context) -> np.ndarray:
-        """The values that share 2^bits, by k-means of the weights alone."""
-        values = weight.constant.values
-        flat = values.reshape(-1).astype(np.float64)
-        book = _kmeans.centroids(flat, np.ones(flat.size), 1 << bits, self.init, ctx.rng)
-        nearest = book[np.searchsorted((book[1:] + book[:-1]) / 2, flat)] * (flat != 0)
-        return np.asarray(nearest.astype(values.dtype).reshape(values.shape))
-
-    def _replace(self, model: Model, weight: Weight, shared: np.ndarray) -> bool:
-        """Whether that changes anything."""
-        if np.array_equal(shared, weight.constant.values):
-            return False
-        edit.replace_values(model, weight.constant, shared, Structure.tied(shared))
-        return True
-
-    def _refit(self, model: Model, dense: Mapping[Node, np.ndarray], bits: Mapping[Node, int], ctx: Context) -> None:
+    def _refit(
+        self, model: Model, dense: Mapping[Node, np.ndarray], plan: Mapping[Node, Planned], ctx: Context
+    ) -> None:
         def centroids(node: Node, weights: np.ndarray, importance: np.ndarray) -> np.ndarray:
-            return _kmeans.centroids(weights, importance, 1 << bits[node], self.init, ctx.rng)
+            return plan[node].books.centroids(weights, importance, 1 << plan[node].bits, ctx.rng)
 
         report = refit(
             model,
@@ -150,6 +145,14 @@ class ClusterWeights(Pass):
             sharing=Sharing(dense, centroids),
         )
         ctx.notes["refit"] = report.changed
+
+
+def _replace(model: Model, one: Planned, shared: np.ndarray) -> bool:
+    """Whether that changes anything."""
+    if np.array_equal(shared, one.weight.constant.values):
+        return False
+    edit.replace_values(model, one.weight.constant, shared, one.books.structure(shared))
+    return True
 
 
 def _given(weight: Weight, ctx: Context) -> int | None:

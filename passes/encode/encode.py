@@ -41,6 +41,7 @@ class Encode(Pass):
     bitmask   many zeros: one bit each and the other values; only where it saves a fifth of all else
     scaled    integers, or a codebook, times a scale, where a pass left it so
     tile      weights that repeat themselves along axis 0
+    vectors   few distinct vectors, or few values in each run of outputs, where a pass left it so
     sparse    sparse initializers; only when asked for, because other tools drop them
     ========  =====================================================================================================
 

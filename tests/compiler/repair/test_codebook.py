@@ -5,8 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from onnx_compress.compiler.repair.codebook import Quadratic, Shared
+from onnx_compress.compiler.repair.codebook import Shared
 from onnx_compress.compiler.repair.equations import Equations, Free
+from onnx_compress.compiler.repair.quadratic import Quadratic
 
 BOOK = np.array([-1.0, 0.0, 0.8])
 
@@ -33,7 +34,7 @@ def centred(values):
 def test_values_are_those_of_dense_least_squares():
     """With a column per value that sums the inputs whose weights take it, over all outputs and rows at once."""
     x, y, dense, goal = problem(ridge=0.0)
-    shared = goal.solved(Shared.nearest(dense, BOOK, goal.free))
+    shared = Shared.nearest(dense, BOOK, goal.free).solved(goal)
     places = Shared.nearest(dense, BOOK, goal.free).places
     columns = [centred(x) @ (places == place) for place in (0, 2)]
     design = np.stack([column.reshape(-1) for column in columns], axis=1)
@@ -46,7 +47,7 @@ def test_values_follow_the_outputs_that_count():
     """Weighted least squares: rows of an output count by the square root of its worth."""
     worth = np.array([[1.0, 0.01, 9.0], [2.0, 1.0, 0.5]])
     x, y, dense, goal = problem(ridge=0.0, worth=worth)
-    shared = goal.solved(Shared.nearest(dense, BOOK, goal.free))
+    shared = Shared.nearest(dense, BOOK, goal.free).solved(goal)
     roots = np.sqrt(worth)[:, None]
     columns = [roots * (centred(x) @ (shared.places == place)) for place in (0, 2)]
     design = np.stack([column.reshape(-1) for column in columns], axis=1)
@@ -76,9 +77,9 @@ def test_places_come_near_the_best_of_all():
         limit = goal.gain(goal.best())
         every = np.array(list(product(range(3), repeat=6)))
         least += limit - max(goal.gain(BOOK[places][None, :, None]) for places in every)
-        shared = goal.compensated(BOOK)
+        shared = Shared.compensated(BOOK, goal)
         for _ in range(4):
-            shared = goal.descended(shared)
+            shared = shared.descended(goal)
         found += limit - goal.gain(shared.weights)
         rounded += limit - goal.gain(Shared.nearest(dense, BOOK, goal.free).weights)
     assert found <= 1.35 * least
@@ -90,9 +91,9 @@ def test_no_step_makes_it_worse():
     shared = Shared.nearest(dense, np.linspace(-2, 2, 9), goal.free)
     gains = [goal.gain(shared.weights)]
     for _ in range(3):
-        shared = goal.descended(shared)
+        shared = shared.descended(goal)
         gains.append(goal.gain(shared.weights))
-        shared = goal.solved(shared)
+        shared = shared.solved(goal)
         gains.append(goal.gain(shared.weights))
     assert (np.diff(gains) >= -1e-9 * abs(gains[0])).all()
     assert gains[-1] > gains[0]
@@ -102,7 +103,7 @@ def test_zeros_stay_and_zero_stays_a_value():
     _, _, dense, goal = problem(4, inputs=80)
     free = np.random.default_rng(0).random(dense.shape) < 0.3
     goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
-    shared = goal.improved(goal.compensated(np.linspace(-2, 2, 9)))
+    shared = goal.improved(Shared.compensated(np.linspace(-2, 2, 9), goal))
     assert 0.0 in shared.codebook
     assert not shared.weights[~free].any()
     assert shared.weights[free].any()
@@ -112,7 +113,7 @@ def test_zeros_stay_and_zero_stays_a_value():
 def test_a_value_that_nothing_takes_stays():
     _, _, dense, goal = problem(5)
     book = np.array([-1.0, 0.0, 0.8, 50.0])
-    shared = goal.solved(Shared.nearest(dense, book, goal.free))
+    shared = Shared.nearest(dense, book, goal.free).solved(goal)
     assert 50.0 in shared.codebook
 
 
@@ -131,5 +132,5 @@ def test_a_group_without_inputs_keeps_its_weights():
         np.ones((dense.shape[0], dense.shape[2])),
     )
     assert goal.best()[1] == pytest.approx(dense[1])
-    shared = goal.improved(goal.compensated(np.linspace(-3, 3, 25)))
+    shared = goal.improved(Shared.compensated(np.linspace(-3, 3, 25), goal))
     assert np.abs(shared.weights - dense).max() < 0.3

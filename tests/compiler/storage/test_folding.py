@@ -12,6 +12,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.store import store_as, store_sparse
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.storage import stack
+from onnx_compress.compiler.storage.cells import Cells
 from onnx_compress.compiler.storage.choose import FORMS, written
 from onnx_compress.compiler.storage.sparse import sparse_tensor
 from onnx_compress.compiler.storage.stack import Member
@@ -57,7 +58,7 @@ def operators(graph: onnx.GraphProto) -> list:
 
 
 def model_with(text: str, opset: int) -> tuple[Model, np.ndarray]:
-    """The model with a weight that every form can have: 8 whole numbers times a scale, few non-zeros, and periodic."""
+    """The model with a weight that every form can have: 8 whole numbers times a scale, few of them, periodic, in pairs."""
     model = from_text(f'<ir_version: {10 if opset >= 21 else 7}, opset_import: ["" : {opset}]> g {text}')
     rng = np.random.default_rng(0)
     constant = next(c for c in model.constants() if c.name == "w")
@@ -65,7 +66,7 @@ def model_with(text: str, opset: int) -> tuple[Model, np.ndarray]:
     codes = rng.integers(-4, 4, half) * (rng.random(half) < 0.4)
     scale = np.full((1,) * len(half), 0.1, np.float32)
     values = np.tile(codes.astype(np.float32) * scale, (constant.shape[0] // half[0], *(1 for _ in half[1:])))
-    edit.replace_values(model, constant, values, Structure(scale=scale))
+    edit.replace_values(model, constant, values, Structure(scale=scale, cells=Cells(1, 2, 0)))
     return model, values
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_compress.compiler.storage import choose, interpret, stack
+from onnx_compress.compiler.storage import choose, interpret, recognize, stack
+from onnx_compress.compiler.storage.cells import Cells
 from onnx_compress.compiler.storage.choose import FORMS, cheapest, dense_bytes, written
 from onnx_compress.compiler.storage.gaps import GAPS
 from onnx_compress.compiler.storage.packed import PACKED
@@ -17,6 +18,7 @@ from onnx_compress.compiler.storage.sparse import sparse_tensor
 from onnx_compress.compiler.storage.stack import Member
 from onnx_compress.compiler.storage.structure import Structure, positive_zero
 from onnx_compress.compiler.storage.tile import TILE
+from onnx_compress.compiler.storage.vectors import VECTORS, cells_of
 from onnx_compress.compiler.storage.weight import Weight
 from tests.compiler.storage.weights import model_of, run_in_onnxruntime, same, weights
 
@@ -51,6 +53,42 @@ def test_a_stack_gives_all_weights_back(form, arrays, opset):
     expected = [positive_zero(values) for values in arrays]
     assert all(map(same, interpret.run(program).values(), expected))
     assert all(map(same, run_in_onnxruntime(program, opset), expected))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    entries=st.integers(1, 40),
+    books=st.sampled_from((1, 2, 3, 6)),
+    dim=st.sampled_from((1, 2, 4)),
+    axis=st.sampled_from((0, 1)),
+    opset=st.sampled_from((12, 13, 21)),
+)
+@settings(max_examples=80, deadline=None)
+def test_vectors_give_the_weight_back_and_are_found_again(seed, entries, books, dim, axis, opset):
+    cells, rng = Cells(books, dim, axis), np.random.default_rng(seed)
+    shape = (20, 6) if axis else (6, 5, 2, 2)
+    vectors = rng.standard_normal((books, entries, dim)).astype(np.float32)
+    places = rng.integers(0, entries, (books, 120 // books // dim))
+    values = cells.join(np.take_along_axis(vectors, places[..., None], axis=1), shape)
+    structure = Structure(cells=cells).true_for(values)
+    assert structure is not None
+    weight = Weight(values, structure)
+    program = written(VECTORS, weight, "w", "b", opset)
+    assert same(interpret.run(program)["w"], values)
+    assert same(run_in_onnxruntime(program, opset)[0], values)
+    assert VECTORS.least(weight, opset) <= program.nbytes()
+    model = model_of(program, opset)
+    found = recognize.find(model.graph, [tensor.name for tensor in model.graph.initializer], {"w"})
+    assert [(one.form, one.outputs) for one in found] == [("vectors", ("w",))]
+    assert cells_of(recognize.program(model.graph, found[0], {p.name: p.array for p in program.parts})) == cells
+
+
+def test_vectors_need_their_structure_and_the_operator():
+    values = np.tile(np.arange(8, dtype=np.float32), 40).reshape(16, 20)
+    assert VECTORS.least(Weight(values), 13) is None
+    assert VECTORS.least(Weight(values, Structure(cells=Cells(1, 4, 0))), 11) is None
+    assert Structure(cells=Cells(1, 4, 0)).true_for(np.arange(4000, dtype=np.float32).reshape(40, 100)) is None
+    assert Structure(cells=Cells(3, 4, 0)).true_for(values) is None
 
 
 @given(

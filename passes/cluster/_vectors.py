@@ -1,0 +1,68 @@
+"""k-means of vectors with a centroid that stays at zero, each number of each vector weighted.
+
+    min over c of Σ_i Σ_j u_ij · (v_ij − c[p_i]_j)²,   zero one of the c
+
+Vectors that are zero stay so. Iterations are Lloyd's, and begin where k-means++ puts them: Arthur and Vassilvitskii,
+"k-means++: The Advantages of Careful Seeding", SODA 2007.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.cluster import kmeans_plusplus
+from threadpoolctl import threadpool_limits
+
+ITERATIONS = 25
+SEEDED = 1 << 13
+"""Vectors among which k-means++ chooses, at most."""
+CHUNK = 1 << 14
+
+
+def centroids(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` vectors at most [k, dim], zero first, for vectors [n, dim] whose numbers have the positive importance."""
+    is_some = vectors.any(axis=1)
+    vectors, importance = vectors[is_some], importance[is_some]
+    distinct = np.unique(vectors, axis=0)
+    if len(distinct) < count:
+        return np.concatenate([np.zeros((1, vectors.shape[1])), distinct])
+    with threadpool_limits(1):  # sums of several threads differ in the last bit
+        book = np.concatenate([np.zeros((1, vectors.shape[1])), _seeds(vectors, importance, count - 1, rng)])
+        before = None
+        for _ in range(ITERATIONS):
+            places = nearest(vectors, importance, book)
+            if before is not None and np.array_equal(places, before):
+                break
+            book, before = _means(vectors, importance, places, book), places
+    return book
+
+
+def nearest(vectors: np.ndarray, importance: np.ndarray, book: np.ndarray) -> np.ndarray:
+    """For each vector [n, dim] the place in `book` [k, dim] of least Σ_j u_j · (v_j − c_j)²."""
+    found = np.empty(len(vectors), np.int64)
+    for start in range(0, len(vectors), CHUNK):
+        part = slice(start, start + CHUNK)
+        costs = importance[part] @ np.square(book).T - 2 * (importance[part] * vectors[part]) @ book.T
+        found[part] = costs.argmin(axis=1)
+    return found
+
+
+def _seeds(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    some = vectors
+    if len(vectors) > SEEDED:
+        at = np.sort(rng.choice(len(vectors), SEEDED, replace=False, shuffle=False))
+        some, importance = vectors[at], importance[at]
+    weights = importance.mean(axis=1)
+    seed = int(rng.integers(1 << 31))
+    return np.asarray(kmeans_plusplus(some, count, sample_weight=weights, random_state=seed)[0])
+
+
+def _means(vectors: np.ndarray, importance: np.ndarray, places: np.ndarray, book: np.ndarray) -> np.ndarray:
+    """The weighted mean of the vectors at each entry; zero stays, and so does what no vector takes."""
+    columns = [
+        (np.bincount(places, u * v, len(book)), np.bincount(places, u, len(book)))
+        for u, v in zip(importance.T, vectors.T)
+    ]
+    sums, masses = (np.stack(each, axis=1) for each in zip(*columns))
+    means: np.ndarray = np.divide(sums, masses, out=book.copy(), where=masses > 0)
+    means[0] = 0.0
+    return means
