@@ -58,6 +58,7 @@ ROWS = {
     "lenet5_dns": Row("lenet5_dns", *MNIST, f"--recipe {RECIPES / 'lenet5_dns.toml'}"),
     "lenet_300_100_dns": Row("lenet_300_100_dns", *MNIST, f"--recipe {RECIPES / 'lenet_300_100_dns.toml'}"),
     "resnet20_cifar10": Row("resnet20_cifar10", *MANY, f"--recipe {RECIPES / 'resnet20_cifar10.toml'}"),
+    "vgg_cifar10": Row("vgg_cifar10", *MANY, f"--recipe {RECIPES / 'vgg_cifar10.toml'}"),
 }
 
 

@@ -58,7 +58,7 @@ def operators(graph: onnx.GraphProto) -> list:
 
 
 def model_with(text: str, opset: int) -> tuple[Model, np.ndarray]:
-    """The model with a weight that every form can have: 8 whole numbers times a scale, few of them, periodic, in pairs."""
+    """The model with a weight that every form can have: 8 whole numbers times a scale, few, periodic, in pairs."""
     model = from_text(f'<ir_version: {10 if opset >= 21 else 7}, opset_import: ["" : {opset}]> g {text}')
     rng = np.random.default_rng(0)
     constant = next(c for c in model.constants() if c.name == "w")
