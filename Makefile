@@ -9,8 +9,9 @@ DEMO := demo
 
 demo: $(VENV)/installed
 	@mkdir -p $(DEMO)
-	$(BIN)/onnx-compress models/digits.onnx -p prune,quantize -o $(DEMO)/digits.onnx \
-		--data models/digits_train.npz --report $(DEMO)/report.json --report $(DEMO)/report.html --force
+	$(BIN)/onnx-compress models/digits.onnx -p prune,quantize -o $(DEMO)/digits-small.onnx \
+		--data models/digits_train.npz --eval models/digits_test.npz \
+		--report $(DEMO)/report.json --report $(DEMO)/report.html --force
 
 test: $(VENV)/installed-tests
 	$(BIN)/python -m pytest -n 2 -m "not network"

@@ -57,8 +57,9 @@ class StoredWeight:
 
     @property
     def elements(self) -> int:
-        """Parameters: the elements of the weight."""
-        return math.prod(self.key.shape)
+        """Parameters: the elements of the weight, of which a row of a codebook may hold several."""
+        each = 1 if self.codebook is None else math.prod(self.codebook.shape[1:])
+        return math.prod(self.key.shape) * each
 
     @property
     def nbytes(self) -> int:
@@ -179,7 +180,7 @@ def _scaled(node: Node, steps: int) -> StoredWeight | None:
 
 def _looked_up(node: Node) -> StoredWeight | None:
     codebook, indices = _plain(node.inputs[0]), _plain(node.inputs[1])
-    if codebook is None or indices is None or len(codebook.shape) != 1:
+    if codebook is None or indices is None or not 1 <= len(codebook.shape) <= 2:
         return None
     return StoredWeight(indices, (indices, codebook), codebook=codebook)
 

@@ -144,6 +144,9 @@ def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is
         if path.suffix.lower() not in REPORTS:
             raise UsageError(f"--report {path}: the name of a report ends in {' or '.join(REPORTS)}")
         check_writable(path, force=True)
+    written = [path.resolve() for path in (*reports, *([] if out is None else [out]))]
+    if len(set(written)) < len(written) or model.resolve() in written[: len(reports)]:
+        raise UsageError("the result and each report need a name of their own, other than the input's")
 
 
 def _compressed(

@@ -71,7 +71,7 @@ def _of_run(command: Callable[..., int]) -> Callable[..., int]:
     return functools.reduce(lambda given, option: option(given), reversed(options), command)
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def zoo() -> None:
     """Run the compiler on real models and compare with the recorded baselines.
 

@@ -131,8 +131,8 @@ class Pass:
     """True for refit and retraining: the lossy passes before it are judged together with it."""
     changes_inputs: ClassVar[bool] = False
     """True when the pass changes the signature of the model on purpose."""
-    least_opset: ClassVar[int] = 7
-    """The least opset of the default domain that the pass's result needs; the manager raises it only then."""
+    per_layer: ClassVar[tuple[str, ...]] = ()
+    """Options that a recipe may set for single layers: those that `run` asks `ctx.override` for."""
 
     def __post_init__(self) -> None:
         for info in self.options():

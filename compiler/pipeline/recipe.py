@@ -26,6 +26,7 @@ A key that nothing knows and a glob that matches no layer are errors: a typing m
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "exclude": list,
     "raw": bool,
 }
+_BOUNDS: Mapping[str, int] = {"max_drop": 0, "seed": 0, "threads": 1}
 PICTURES: Mapping[str, type | tuple[type, ...]] = {
     "size": list,
     "mean": list,
@@ -121,7 +123,16 @@ def _section(
     for key, value in section.items():
         if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
             raise UsageError(f"{where}: [{name}]: '{key}' can't be {value!r}")
+        _check_setting(key, value, f"{where}: [{name}]")
     return section
+
+
+def _check_setting(key: str, value: Any, where: str) -> None:
+    """Refuse what the command line would refuse."""
+    if key in _BOUNDS and not _BOUNDS[key] <= value < math.inf:
+        raise UsageError(f"{where}: '{key}' is a number from {_BOUNDS[key]} up, not {value}")
+    if key == "exclude" and not all(isinstance(glob, str) for glob in value):
+        raise UsageError(f"{where}: 'exclude' lists globs of layer names as text, not {value!r}")
 
 
 def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -139,7 +150,10 @@ def _step(item: Any, where: str) -> Step:
     options = {key: value for key, value in item.items() if key not in ("name", "layers")}
     try:
         built = spec.build(item["name"], options)
-        return Step(built, tuple(_layer_rule(rule, built) for rule in item.get("layers", [])))
+        rules = item.get("layers", [])
+        if not isinstance(rules, list):
+            raise UsageError(f"{built.name}: 'layers' are tables: write [[pass.layers]]")
+        return Step(built, tuple(_layer_rule(rule, built) for rule in rules))
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
@@ -151,6 +165,10 @@ def _layer_rule(rule: Any, item: Pass) -> LayerRule:
     if not options:
         raise UsageError(f"{item.name}: the layers '{rule['match']}' are given no option")
     spec.build(item.name, options)
+    for name in options:
+        if name not in item.per_layer:
+            allowed = f"only {', '.join(item.per_layer)}" if item.per_layer else "no option of it"
+            raise UsageError(f"{item.name}: '{name}' can't be set for single layers, {allowed} can")
     return LayerRule(rule["match"], options)
 
 

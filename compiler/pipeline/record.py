@@ -65,12 +65,18 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How the latencies of a Report were taken, and how far they scatter (half the interquartile range)."""
+    """How the latencies of a Report were taken, and how far they scatter (half the interquartile range).
+
+    `ratio` is the output's time over the input's, the median over rounds in which both ran, `ratio_spread` the half
+    interquartile range of these ratios.
+    """
 
     threads: int
     batch: int
     input_spread_ms: float
     output_spread_ms: float
+    ratio: float
+    ratio_spread: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,10 @@ from onnx_compress.compiler.pipeline.judge import HeldOut
 from onnx_compress.compiler.pipeline.record import Figures, Metric, PassReport, Report, SlowerLayer, Timing
 from onnx_compress.compiler.pipeline.reproducer import versions
 from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime import latency
 from onnx_compress.compiler.runtime.compare import worst
 from onnx_compress.compiler.runtime.compat import oldest_onnxruntime
-from onnx_compress.compiler.runtime.latency import Latency
-
-NOISE = 1.05
-"""A ratio of latencies above which a model is called slower, unless the timings scatter more than that."""
+from onnx_compress.compiler.runtime.latency import NOISE, Latency
 
 MOST_PACKED = 1 << 26
 """Bytes of weights up to which the report says how small the packed file would be."""
@@ -56,7 +54,8 @@ def summarize(
             advance()
     packed = [_packed(figures[i], distinct[i]) for i in (0, place[id(final)])]
     first, last = times["0"], times[str(place[id(final)])]
-    is_slower = last.median_ms > max(NOISE, 1 + first.spread + last.spread) * first.median_ms
+    timing = _timing(first, last, settings.threads)
+    is_slower = timing.ratio > 1 + max(NOISE, 2 * timing.ratio_spread)
     return Report(
         input=packed[0],
         output=packed[1],
@@ -65,9 +64,9 @@ def summarize(
         versions=versions(),
         metric=_metric(final, judge, settings),
         numerics=judge.numerics(final),
-        timing=_timing(first, last, settings.threads),
+        timing=timing,
         slower_layers=_slower_layers(judge, final) if is_slower else (),
-        warnings=tuple(_warnings(judge, final, is_slower, first, last)),
+        warnings=tuple(_warnings(judge, final, timing.ratio if is_slower else None)),
         spec=spec,
         oldest_onnxruntime=oldest_onnxruntime(final),
     )
@@ -125,11 +124,14 @@ def _metric(final: Model, judge: HeldOut, settings: Settings) -> Metric:
 
 
 def _timing(first: Latency, last: Latency, threads: int) -> Timing:
+    paired = latency.ratio(last, first)
     return Timing(
         threads=threads,
         batch=1,
         input_spread_ms=first.spread * first.median_ms / 2,
         output_spread_ms=last.spread * last.median_ms / 2,
+        ratio=paired.median,
+        ratio_spread=paired.spread * paired.median / 2,
     )
 
 
@@ -145,12 +147,12 @@ def _slower_layers(judge: HeldOut, final: Model) -> tuple[SlowerLayer, ...]:
     return tuple(SlowerLayer(name=name, before_ms=before, after_ms=after) for name, before, after in found)
 
 
-def _warnings(judge: HeldOut, final: Model, is_slower: bool, first: Latency, last: Latency) -> list[str]:
+def _warnings(judge: HeldOut, final: Model, slower: float | None) -> list[str]:
     said = []
     if not judge.data.real:
         said.append("No data were given: accuracy was not measured on real data; give --data.")
-    if is_slower:
-        said.append(f"The result is {last.median_ms / first.median_ms:.2f} times SLOWER than the original here.")
+    if slower is not None:
+        said.append(f"The result is {slower:.2f} times SLOWER than the original here.")
     nonfinite = [name for name, result in judge.numerics(final).items() if result.nonfinite]
     if nonfinite:
         said.append(f"The outputs {', '.join(nonfinite)} have NaN or infinite values where the original has none.")

@@ -10,7 +10,8 @@ Its keys, none of which is ever left out:
 - `passes`: a list of `name`, `options`, `effect`, `changed` (places), `kept`, `reason`, `skips` (a list of `where`
   and `why`), `notes`, `seconds`, the five figures after the pass, `metric` and `numerics` after it.
 - `seed`, `versions`: what a run needs to be repeated.
-- `timing`: `threads`, `batch`, `input_spread_ms`, `output_spread_ms`; or null.
+- `timing`: `threads`, `batch`, `input_spread_ms`, `output_spread_ms`, `ratio` of the output's time to the input's and
+  `ratio_spread`; or null.
 - `slower_layers`: a list of `name`, `before_ms`, `after_ms`.
 - `warnings`, `missed`: sentences; the latter about targets that were not reached.
 - `source`, `target`, `spec`: the files and the pipeline; `oldest_onnxruntime`: the first release that loads the result.

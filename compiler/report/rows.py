@@ -57,9 +57,9 @@ def _latency(report: Report) -> Iterator[Row]:
         return
     change = quantities.ratio(before, after)
     if report.timing is not None:
-        spread = max(report.timing.input_spread_ms, report.timing.output_spread_ms)
+        change = f"{report.timing.ratio:.2f}×"
         threads = f"{report.timing.threads} thread{'s' if report.timing.threads != 1 else ''}"
-        change += f" ± {quantities.milliseconds(spread)}, {threads}, batch {report.timing.batch}"
+        change += f" ± {report.timing.ratio_spread:.2f}, {threads}, batch {report.timing.batch}"
     style = {-1: "green", 0: "", 1: "red"}[verdict.latency_trend(report)]
     yield Row("latency", quantities.milliseconds(before), quantities.milliseconds(after), change, style)
 

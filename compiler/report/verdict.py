@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from onnx_compress.compiler.pipeline.record import FEW_SAMPLES, Figures, Metric, Report, Timing
+from onnx_compress.compiler.pipeline.record import FEW_SAMPLES, Metric, Report
 from onnx_compress.compiler.report import quantities
+from onnx_compress.compiler.runtime.latency import NOISE
 
-NOISE = 0.05
-"""Share of the latency by which two timings of one model may differ."""
 FEW_LAYERS = 5
 SAME = 0.03
 """Ratios nearer to 1 than this are called the same size."""
@@ -17,7 +16,7 @@ SAME = 0.03
 
 def latency_trend(report: Report) -> int:
     """1 where the output takes longer than the input, -1 where it is faster, 0 within the noise or without timings."""
-    change = _latency_change(report.input, report.output, report.timing)
+    change = _latency_change(report)
     return 0 if not change else int(math.copysign(1, change))
 
 
@@ -39,12 +38,11 @@ def _comparisons(report: Report) -> tuple[list[str], list[str]]:
         same.append("as large")
     else:
         differs.append(_times(before / after, "smaller") if after < before else _times(after / before, "LARGER"))
-    earlier, later = report.input.latency_ms, report.output.latency_ms
-    change = _latency_change(report.input, report.output, report.timing)
+    change = _latency_change(report)
     if change == 0:
         same.append("as fast")
-    elif change is not None and earlier and later:
-        differs.append(_times(earlier / later, "faster") if change < 0 else _times(later / earlier, "SLOWER"))
+    elif change is not None:
+        differs.append(_times(1 / (1 + change), "faster") if change < 0 else _times(1 + change, "SLOWER"))
     return differs, same
 
 
@@ -56,13 +54,13 @@ def _times(factor: float, word: str) -> str:
     return f"{share:.0f} % {word}"
 
 
-def _latency_change(before: Figures, after: Figures, timing: Timing | None) -> float | None:
-    """Milliseconds gained (negative) or lost, 0 within the noise; None where not both were timed."""
-    if before.latency_ms is None or after.latency_ms is None:
+def _latency_change(report: Report) -> float | None:
+    """The share of time gained (negative) or lost, 0 within the noise; None where not both were timed."""
+    timing = report.timing
+    if timing is None or report.input.latency_ms is None or report.output.latency_ms is None:
         return None
-    change = after.latency_ms - before.latency_ms
-    spread = 0.0 if timing is None else 2 * (timing.input_spread_ms + timing.output_spread_ms)
-    return 0.0 if abs(change) <= max(spread, NOISE * before.latency_ms) else change
+    change = timing.ratio - 1
+    return 0.0 if abs(change) <= max(2 * timing.ratio_spread, NOISE) else change
 
 
 def _price(report: Report) -> str:

@@ -38,6 +38,10 @@ class Latency:
         return f"{self.median_ms:.3f} ms ± {100 * self.spread:.0f} %"
 
 
+NOISE = 0.05
+"""Share of a latency by which two timings of one model may differ."""
+
+
 @dataclass(frozen=True)
 class Ratio:
     """How many times as long a model takes as another: the median over rounds, and their spread."""

@@ -69,6 +69,7 @@ class ClusterWeights(Pass):
     name = "cluster-weights"
     effect = Effect.LOSSY
     strength = "bits"
+    per_layer = ("bits",)
     strengths = (8, 7, 6, 5, 4, 3, 2, 1)
 
     bits: int | None = option(

@@ -64,6 +64,7 @@ class PruneBlocks(Pass):
     name = "prune-blocks"
     effect = Effect.LOSSY
     strength = "ratio"
+    per_layer = ("ratio",)
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
     fold: bool = option(True, "keep what removed branches gave on average, in a bias where one serves")

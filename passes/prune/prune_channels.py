@@ -79,6 +79,7 @@ class PruneChannels(Pass):
     name = "prune-channels"
     effect = Effect.LOSSY
     strength = "ratio"
+    per_layer = ("ratio",)
     other_strengths = ("latency",)
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)

@@ -18,8 +18,6 @@ PROBES = 32
 """Calibration samples on which a layer's sensitivity is measured."""
 RANKED_UNASKED = 64
 """Layers up to which the ranking is made even when the budget does not need it."""
-LIMIT_DB = 200.0
-"""What stands for no noise, and its negative for outputs that can't be compared."""
 
 Quantizer = Callable[[Sequence[str]], Model]
 """Gives the model with the layers of these names quantized and everything else in float."""

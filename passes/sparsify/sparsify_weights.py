@@ -72,6 +72,7 @@ class SparsifyWeights(Pass):
     name = "sparsify-weights"
     effect = Effect.LOSSY
     strength = "sparsity"
+    per_layer = ("sparsity", "pattern")
 
     sparsity: float | None = option(
         None, "share of the weights that is zero afterwards; none: as far as the budget allows", low=0.0, high=0.995

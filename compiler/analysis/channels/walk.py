@@ -111,6 +111,7 @@ class Walk:
         self._learned: dict[Tensor, tuple[Dim, ...]] = {}
         self._constants: dict[tuple[Node, int], list[Axis]] = {}
         self._defaults: set[Tensor] = set()
+        self._looked_up: set[Tensor] = set()
         self._rules: Mapping[str, Rule] = {}
 
     def run(self, model: Model, rules: Mapping[str, Rule]) -> None:
@@ -146,11 +147,26 @@ class Walk:
         if unranked:
             self.give_up(node, f"the rank of '{unranked[0].name}' is not known")
             return
+        if self._is_lookup(node):
+            self.give_up(node, "a weight is decoded here by a table")
+            self._looked_up.update(node.outputs)
+            return
         rule(self, node)
         self._pin(node)
         for out in node.outputs:
             if out not in self.axes:
                 self.forget(out, f"computed by {node.label()}")
+
+    def _is_lookup(self, node: Node) -> bool:
+        """Whether a node looks constants up in a table, several to an index, or gives what was looked up a shape."""
+        if node.op == "Gather":
+            return all(constant_of(self._source(tensor)) is not None for tensor in node.inputs[:2])
+        return node.op in ("Reshape", "Slice", "Cast") and node.inputs[0] in self._looked_up
+
+    def _source(self, tensor: Tensor) -> Tensor:
+        """What a Cast reads, or the tensor itself."""
+        is_cast = isinstance(tensor, Variable) and tensor.inputs and tensor.inputs[0].is_op("Cast")
+        return tensor.inputs[0].inputs[0] if is_cast else tensor
 
     def _pin(self, node: Node) -> None:
         for slot in READS_SHAPES.get(node.op, ()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.storage.container.adaptive import Adaptive, Coder, Encoder, Mixer
@@ -56,13 +55,6 @@ class Notes:
     def number(self, context: str, value: int) -> int:
         """Code a number from 0 up."""
         return self.adaptive.number(self.coder, context, value)
-
-
-class Bulk(Protocol):
-    """Bytes in one direction."""
-
-    def read(self, count: int) -> bytes:
-        """The next `count` bytes."""
 
 
 class BulkWriter:

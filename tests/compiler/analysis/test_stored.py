@@ -73,6 +73,18 @@ def test_a_codebook_holds_as_many_parameters_as_there_are_indices():
     assert cost.layers[0].bytes == 8 + 12
 
 
+def test_a_table_may_hold_several_values_for_an_index():
+    model = model_of(
+        "g (float[N,2] x) => (float[N,4] y) <uint8[4] i, float[3,2] table, int64[2] shape>"
+        "{ c = Cast <to=6> (i)  g = Gather (table, c)  w = Reshape (g, shape)  y = MatMul (x, w) }",
+        i=np.array([0, 1, 2, 0], np.uint8),
+        table=np.array([[0, 1], [2, 3], [0, 0]], np.float32),
+        shape=np.array([2, 4]),
+    )
+    cost = Cost.of(model)
+    assert (cost.parameters, cost.nonzero) == (8, 4)
+
+
 def test_an_embedding_is_a_weight_of_its_own():
     model = model_of("g (int64[N] x) => (float[N,4] y) <float[10,4] table> { [embed] y = Gather (table, x) }")
     cost = Cost.of(model)

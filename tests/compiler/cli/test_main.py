@@ -91,6 +91,8 @@ def test_version(capsys):
         ("in.onnx -p simplify -o .", "is a folder"),
         ("in.onnx -p simplify -o out.onnx --report out.txt", "ends in .json or .html"),
         ("in.onnx -p simplify -o out.onnx --report nowhere/out.json", "the folder nowhere does not exist"),
+        ("in.onnx -p simplify -o out.json --report out.json", "a name of their own"),
+        ("in.onnx -p simplify -o out.onnx --report a.json --report ./a.json", "a name of their own"),
         ("in.onnx -p simplify -o out.onnx --exclude nope*", "no layer matches 'nope*'"),
         ("in.onnx -p simplify -o out.onnx --max-drop nan", "--max-drop"),
         ("in.onnx -p simplify -o out.onnx --max-drop -1", "--max-drop"),

@@ -44,6 +44,11 @@ def test_a_recipe_says_passes_settings_and_layers():
         ("ratio = 0.3", "ration = 0.3", "no option 'ration'"),
         ("ratio = 0.1", "ration = 0.1", "no option 'ration'"),
         ("ratio = 0.1", "", "are given no option"),
+        ("ratio = 0.1", "fold = false", "'fold' can't be set for single layers, only ratio can"),
+        ("max_drop = 0.5", "max_drop = -1", "'max_drop' is a number from 0 up, not -1"),
+        ("max_drop = 0.5", "seed = -1", "'seed' is a number from 0 up, not -1"),
+        ("max_drop = 0.5", "threads = 0", "'threads' is a number from 1 up, not 0"),
+        ('exclude = ["head.*"]', "exclude = [1]", "'exclude' lists globs of layer names as text, not [1]"),
         ('match = "layer1.*"', "", "needs match"),
         ('name = "prune"', "", "needs a name"),
         ("[data]", "[dta]", "unknown key 'dta'"),
@@ -55,6 +60,11 @@ def test_a_mistake_is_named_with_the_file(before, after, message):
         recipe.parse(WHOLE.replace(before, after, 1), "r.toml")
     assert message in str(caught.value)
     assert str(caught.value).startswith("r.toml: ")
+
+
+def test_layers_that_are_no_tables_are_an_error():
+    with pytest.raises(UsageError, match=r"'layers' are tables: write \[\[pass.layers\]\]"):
+        recipe.parse('[[pass]]\nname = "prune"\nlayers = 3')
 
 
 def test_a_recipe_without_passes_is_an_error():

@@ -27,6 +27,22 @@ def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6, worth=N
     return x, y, dense, goal
 
 
+def gains_of(shared, goal):
+    """The gain at the start, and after each of three sweeps and solutions."""
+    gains = [goal.gain(shared.weights)]
+    for _ in range(3):
+        shared = shared.descended(goal)
+        gains.append(goal.gain(shared.weights))
+        shared = shared.solved(goal)
+        gains.append(goal.gain(shared.weights))
+    return gains
+
+
+def assert_rising(gains):
+    assert (np.diff(gains) >= -1e-9 * abs(gains[0])).all()
+    assert gains[-1] > gains[0]
+
+
 def centred(values):
     return values - values.mean(axis=1, keepdims=True)
 
@@ -89,14 +105,7 @@ def test_places_come_near_the_best_of_all():
 def test_no_step_makes_it_worse():
     _, _, dense, goal = problem(3, inputs=150, outputs=8)
     shared = Shared.nearest(dense, np.linspace(-2, 2, 9), goal.free)
-    gains = [goal.gain(shared.weights)]
-    for _ in range(3):
-        shared = shared.descended(goal)
-        gains.append(goal.gain(shared.weights))
-        shared = shared.solved(goal)
-        gains.append(goal.gain(shared.weights))
-    assert (np.diff(gains) >= -1e-9 * abs(gains[0])).all()
-    assert gains[-1] > gains[0]
+    assert_rising(gains_of(shared, goal))
 
 
 def test_zeros_stay_and_zero_stays_a_value():

@@ -30,7 +30,7 @@ file size    1.09 MB    212 kB  0.19×
 parameters   269,036   190,000  0.71×
 non-zero     269,034   188,000  0.70×
 MACs          40.8 M    28.9 M  0.71×
-latency     0.491 ms  0.201 ms  0.41× ± 0.004 ms, 1 thread, batch 1
+latency     0.491 ms  0.201 ms  0.41× ± 0.01, 1 thread, batch 1
 top1         87.68 %   87.40 %  −0.28 points (may cost 1.00)
                                 ± 0.83 points, from 128 samples only
 

@@ -9,7 +9,9 @@ from tests.compiler.report.reports import AFTER, BEFORE, REPORT, SLOWER
 
 
 def with_output(**changes):
-    return replace(REPORT, output=replace(AFTER, **changes))
+    output = replace(AFTER, **changes)
+    timing = replace(REPORT.timing, ratio=(output.latency_ms or 0.0) / BEFORE.latency_ms)
+    return replace(REPORT, output=output, timing=timing)
 
 
 def test_the_sentence_says_how_much_smaller_and_faster_and_at_what_price():
@@ -42,7 +44,7 @@ def test_a_change_counts_only_beyond_the_noise(latency, trend):
 
 
 def test_wide_scatter_hides_a_change():
-    noisy = replace(REPORT, timing=replace(REPORT.timing, input_spread_ms=0.2))
+    noisy = replace(REPORT, timing=replace(REPORT.timing, ratio_spread=0.4))
     assert verdict.latency_trend(noisy) == 0
 
 

@@ -186,3 +186,18 @@ def test_half_of_the_channels_are_gone_from_every_weight_of_their_group(name):
     touched = {place.node.inputs[place.slot].name for g in ChannelGroups.of(model).prunable for place, _ in g.places}
     assert all(after[name] < before[name] for name in touched)
     assert {name for name in before if before[name] != after[name]} == touched
+
+
+def test_a_weight_that_a_table_decodes_is_fixed_with_all_that_decodes_it():
+    """Two values to a byte, as quantize-weights writes 4 bits before opset 21: no channel is an index of the bytes."""
+    model = from_text(
+        HEAD.format(opset=17)
+        + """g (float[N,3,4,4] x) => (float[N,5,4,4] y)
+        <uint8[12] bytes, float[256,2] table, int64[4] shape = {8,3,1,1}, float[8,1,1,1] scale, float[5,8,1,1] c>
+        { i = Cast <to=6> (bytes) pairs = Gather (table, i) q = Reshape (pairs, shape) w = Mul (q, scale)
+          h = Conv (x, w) y = Conv (h, c) }"""
+    )
+    groups = ChannelGroups.of(model)
+    assert groups.prunable == ()
+    assert any("decoded here by a table" in (group.why_fixed or "") for group in groups.groups)
+    assert pruned(model).proto().SerializeToString() == model.proto().SerializeToString()
