@@ -46,12 +46,20 @@ class Start:
         return cls(weights, lambda _dense, _importance: books, worth, cut)
 
     def begun(self, goal: Quadratic) -> Assigned:
-        """Weights that take such values."""
+        """Weights that take such values: rounded from the best there are, or from those that are known.
+
+        The best are without the zeros that have to stay, and far from what is best with many of them.
+        """
         best, importance = goal.best(), np.broadcast_to(goal.importance, goal.right.shape)
-        if self.cut is None:
-            return Shared.compensated(self.centroids(best.reshape(-1), importance.reshape(-1)), goal)
-        books = self.centroids(self.cut.vectors(best), self.cut.vectors(importance))
-        return Vectors.compensated(books, self.cut, goal)
+        if self.cut is not None:
+            books = self.centroids(self.cut.vectors(best), self.cut.vectors(importance))
+            return Vectors.compensated(books, self.cut, goal)
+        flat = importance.reshape(-1)
+        starts = (
+            Shared.compensated(self.centroids(best.reshape(-1), flat), goal),
+            Shared.nearest(self.dense, self.centroids(self.dense.reshape(-1), flat), goal.free),
+        )
+        return max(starts, key=lambda start: goal.gain(start.weights))
 
 
 def _present_books(vectors: np.ndarray) -> np.ndarray:

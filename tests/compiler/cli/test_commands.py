@@ -158,15 +158,15 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(capsys):
     saved("residual", "in.onnx")
     np.savez("data.npz", x=np.zeros((8, 3, 8, 8), np.float32))
     Path("r.toml").write_text(
-        '[settings]\nmax_drop = 0.5\nexclude = ["fc"]\n[[pass]]\nname = "quantize-int8"\n'
-        '[[pass.layers]]\nmatch = "conv*"\nper_channel = false\n'
+        '[settings]\nmax_drop = 0.5\nexclude = ["fc"]\n[[pass]]\nname = "cluster-weights"\nbits = 4\n'
+        '[[pass.layers]]\nmatch = "conv*"\nbits = 5\n'
     )
     before = sorted(Path().iterdir())
     assert main(["in.onnx", "--recipe", "r.toml", "--exclude", "stem", "--data", "data.npz", "--dry-run"]) == 0
     assert capsys.readouterr().out == (
         "1. simplify  exact\n"
-        "2. quantize-int8  lossy\n"
-        "   per_channel=False for 'conv*' (2): conv2, conv3\n"
+        "2. cluster-weights:bits=4  lossy\n"
+        "   bits=5 for 'conv*' (2): conv2, conv3\n"
         "3. encode  exact\n"
         "left alone: 'fc' (1): fc\n"
         "left alone: 'stem' (1): stem\n"
