@@ -8,6 +8,7 @@ import pytest
 from onnx_compress.compiler.repair.codebook import Shared
 from onnx_compress.compiler.repair.equations import Equations, Free
 from onnx_compress.compiler.repair.quadratic import Quadratic
+from onnx_compress.compiler.repair.share import Start
 
 BOOK = np.array([-1.0, 0.0, 0.8])
 
@@ -143,3 +144,24 @@ def test_a_group_without_inputs_keeps_its_weights():
     assert goal.best()[1] == pytest.approx(dense[1])
     shared = goal.improved(Shared.compensated(np.linspace(-3, 3, 25), goal))
     assert np.abs(shared.weights - dense).max() < 0.3
+
+
+def test_many_zeros_start_from_what_is_best_with_them():
+    """The best weights without the zeros say little of them: rounding those would be a start far behind."""
+    _, _, dense, goal = problem(6, inputs=60, outputs=8, rows=2000)
+    free = np.random.default_rng(0).random(dense.shape) < 0.15
+    goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
+    best = np.zeros(dense.shape)
+    for group, column in product(range(2), range(8)):
+        rows = np.flatnonzero(free[group, :, column])
+        best[group, rows, column] = np.linalg.solve(
+            goal.matrix[group][np.ix_(rows, rows)], goal.right[group, rows, column]
+        )
+    book = np.sort(np.append(np.linspace(-4, 4, 30), 0.0))
+    start = Start(best, lambda _weights, _importance: book, goal.worth[:, 0])
+    lost = [
+        goal.gain(best) - goal.gain(shared.weights)
+        for shared in (start.begun(goal), Shared.compensated(book, goal), goal.improved(start.begun(goal)))
+    ]
+    assert lost[0] < 0.5 * lost[1]
+    assert lost[2] < lost[0]
