@@ -60,8 +60,10 @@ def _title(report: Report) -> Text:
 
 def _comparison(rows: Iterable[Row]) -> Table:
     grid = table()
-    for heading, justify in (("", "left"), ("before", "right"), ("after", "right"), ("", "left")):
-        grid.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    grid.add_column("", no_wrap=True)
+    for heading in ("before", "after"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("")  # the one that may take several lines, so that no figure is ever cut
     for row in rows:
         grid.add_row(row.label, row.before, row.after, Text(row.change, style=row.style))
     return grid

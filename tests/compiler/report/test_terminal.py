@@ -62,6 +62,14 @@ def test_it_fits_the_width_and_a_pipe_gets_plain_text(verbose):
     assert not any(mark in line for line in lines for mark in "\x1b│─┃━╭")
 
 
+def test_no_figure_is_cut_however_long_the_remark_behind_it():
+    metric = replace(REPORT.metric, name="a-metric-of-a-long-name", real_data=False, samples=12)
+    text = shown(replace(REPORT, metric=metric, input=replace(REPORT.input, macs=123_456)))
+    assert "123,456" in text
+    assert "on made-up inputs" in " ".join(text.split())
+    assert "…" not in text
+
+
 def test_a_terminal_gets_colours():
     assert "\x1b[" in shown(REPORT, colour=True)
 
