@@ -158,9 +158,13 @@ class Walk:
                 self.forget(out, f"computed by {node.label()}")
 
     def _is_lookup(self, node: Node) -> bool:
-        """Whether a node looks constants up in a table, several to an index, or gives what was looked up a shape."""
+        """Whether a node looks up the bytes of a weight in a table, or gives what was looked up a shape.
+
+        Indices of more bits, as of positions in a table of embeddings, stand for rows that stay whole.
+        """
         if node.op == "Gather":
-            return all(constant_of(self._source(tensor)) is not None for tensor in node.inputs[:2])
+            table, indices = (constant_of(self._source(tensor)) for tensor in node.inputs[:2])
+            return table is not None and indices is not None and np.dtype(indices.stored.dtype).itemsize == 1
         return node.op in ("Reshape", "Slice", "Cast") and node.inputs[0] in self._looked_up
 
     def _source(self, tensor: Tensor) -> Tensor:

@@ -201,3 +201,13 @@ def test_a_weight_that_a_table_decodes_is_fixed_with_all_that_decodes_it():
     assert groups.prunable == ()
     assert any("decoded here by a table" in (group.why_fixed or "") for group in groups.groups)
     assert pruned(model).proto().SerializeToString() == model.proto().SerializeToString()
+
+
+def test_embeddings_at_constant_positions_are_no_such_table():
+    model = from_text(
+        HEAD.format(opset=17)
+        + """g (float[N,4,6] x) => (float[N,4,5] y)
+        <float[6,8] a, float[9,8] table, int64[4] positions = {0,1,2,3}, float[8,5] c>
+        { h = MatMul (x, a) p = Gather (table, positions) s = Add (h, p) y = MatMul (s, c) }"""
+    )
+    assert 8 in [group.size for group in ChannelGroups.of(model).prunable]
