@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from onnx_compress.compiler.ir.extract import ancestors
-from onnx_compress.compiler.ir.graph import Node, Variable
+from onnx_compress.compiler.ir.graph import Node, Origin, Variable
 from onnx_compress.compiler.repair.layers import Layer
 from onnx_compress.compiler.repair.recognize import Seen, View
 from onnx_compress.compiler.repair.rectified import Bounds, bounds_behind
+
+Origins: TypeAlias = Callable[[Variable], Origin | None]
+"""Says which value of the original one of the model stems from, and what of it is left; None: none that is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +43,8 @@ class Aim:
         return mine if self.bounds is None else self.bounds.clip(mine)
 
 
-def aim_of(layer: Layer, view: View, names: Collection[str], order: Mapping[Node, int]) -> Aim | str:
-    """What `layer` aims at, or why nothing corresponds to its output in an original with values `names`.
+def aim_of(layer: Layer, view: View, origins: Origins, order: Mapping[Node, int]) -> Aim | str:
+    """What `layer` aims at, or why nothing in the original corresponds to its output.
 
     `order` is that of the layers that will be fitted.
 
@@ -48,16 +52,14 @@ def aim_of(layer: Layer, view: View, names: Collection[str], order: Mapping[Node
     too; of several layers that feed one sum this is the last one, the others aim at their own outputs.
     """
     total = _sum(layer, view, order)
-    better = None if total is None else value_aim(total[0], layer.axis, view, names, total[1])
-    return better if isinstance(better, Aim) else value_aim(layer.result, layer.axis, view, names)
+    better = None if total is None else value_aim(total[0], layer.axis, view, origins, total[1])
+    return better if isinstance(better, Aim) else value_aim(layer.result, layer.axis, view, origins)
 
 
-def value_aim(
-    value: Variable, axis: int, view: View, names: Collection[str], beside: tuple[Variable, ...] = ()
-) -> Aim | str:
+def value_aim(value: Variable, axis: int, view: View, origins: Origins, beside: tuple[Variable, ...] = ()) -> Aim | str:
     """The aim that `value`, of which channels along `axis` may have been cut, be what it was."""
-    origin = value.origin
-    if origin.name not in names:
+    origin = origins(value)
+    if origin is None:
         return f"the original has no value that corresponds to '{value.name}'"
     rank = len(view.seen[value.name].shape)
     kept = {cut % rank: indices for cut, indices in origin.kept.items()}

@@ -90,9 +90,9 @@ def plan(
             yield Refusal(node, layer)
             continue
         if isinstance(layer, Normalization):
-            aim = value_aim(layer.source, 1, view, reference.names)
+            aim = value_aim(layer.source, 1, view, reference.origin)
         else:
-            aim = aim_of(layer, view, reference.names, order)
+            aim = aim_of(layer, view, reference.origin, order)
         if isinstance(aim, str):
             yield Refusal(node, aim)
             continue
@@ -110,12 +110,7 @@ def _first(layer: Layer | Normalization, last: Layer | Normalization | None, vie
     if between is None or bounds is None or view.sole_reader(between.outputs[0]) is not layer.node:
         return None
     is_plain = _is_plain(last) and _is_plain(layer)
-    return (last, bounds) if is_plain and is_free(last) and layer.source is between.outputs[0] else None
-
-
-def is_free(layer: Layer) -> bool:
-    """Whether no weight of a layer is zero, which it would have to stay."""
-    return bool((layer.weights() != 0).all())
+    return (last, bounds) if is_plain and layer.source is between.outputs[0] else None
 
 
 def _is_plain(layer: Convolution | Product) -> bool:

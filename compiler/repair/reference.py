@@ -1,4 +1,4 @@
-"""The original's activations at sampled positions: what the layers of a compressed model aim at.
+"""Activations at sampled positions of the original, or of a model as a pass found it: what layers aim at.
 
 One run over the data gives all values at once. Of each a seeded sample of positions is kept, with all channels, in
 a temporary file once there is much of it; so several candidates can be repaired against one reference.
@@ -13,6 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
+from onnx_compress.compiler.ir.graph import Origin, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.layers import others, sampled
 from onnx_compress.compiler.runtime.capture import Capture
@@ -57,16 +58,25 @@ class _Kept:
 
 
 class Reference:
-    """The values of `original` over `data`, sampled by `seed`; `names` are those that can be asked for."""
+    """The values of `original` over `data`, sampled by `seed`.
 
-    def __init__(self, original: Model, data: Dataset, seed: int = 0) -> None:
+    `is_found` says that this is the model itself as a pass found it: values are then those of the same name.
+    """
+
+    def __init__(self, original: Model, data: Dataset, seed: int = 0, *, is_found: bool = False) -> None:
         self.original = original
+        self.is_found = is_found
         self.data = data
         self.seed = seed
-        self.names = {out.name for node in original.graph.nodes for out in node.outputs if out.name}
+        self._names = {out.name for node in original.graph.nodes for out in node.outputs if out.name}
         self.batch = batch_size(create(original), data)
         """Samples in one run of either model."""
         self._kept: dict[str, _Kept] = {}
+
+    def origin(self, value: Variable) -> Origin | None:
+        """What a value of the model that is to be mended was here; None: nothing that can be asked for."""
+        origin = Origin(value.name) if self.is_found else value.origin
+        return origin if origin.name in self._names else None
 
     def limit(self, sample_bytes: int) -> None:
         """Note how many bytes of activations one sample gives in a run, which bounds the samples in one."""

@@ -17,7 +17,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.equations import Equations, Spread
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layers import Layer, sampled
-from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal, Step, is_free, plan
+from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal, Step, plan
 from onnx_compress.compiler.repair.prefix import Prefix
 from onnx_compress.compiler.repair.rectified import Bounds, Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
@@ -131,6 +131,7 @@ def refit(
     data: Dataset,
     rng: np.random.Generator,
     *,
+    is_found: bool = False,
     layers: Choice | None = None,
     ridge: float | None = None,
     rows: int = ROWS_PER_UNKNOWN,
@@ -151,6 +152,8 @@ def refit(
         original: the model as it was.
         data: samples, of which only the inputs are used.
         rng: draws the positions that are sampled, unless there is a `reference`.
+        is_found: `original` is `model` itself as a pass found it, so that values correspond by their own names. What
+            training or fitting together has made of the layers is kept then.
         layers: which nodes may be touched; None: all.
         ridge: λ as a share of the mean diagonal of XᵀX; None: for each layer the one that does best on rows that
             are not fitted.
@@ -163,7 +166,7 @@ def refit(
         sharing: what layers that have just got a codebook were before.
     """
     if reference is None:
-        reference = Reference(original, data, int(rng.integers(1 << 62)))
+        reference = Reference(original, data, int(rng.integers(1 << 62)), is_found=is_found)
     found = list(plan(model, reference, layers, rows, touched))
     steps = [step for step in found if isinstance(step, Step)]
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
@@ -216,7 +219,7 @@ class _Fitter:
         if isinstance(step.layer, Normalization):
             return self.estimate(step, step.layer)
         alone = self.alone(step, step.layer, self.change)
-        if step.first is None or alone.after <= EXACT or not is_free(step.first[0]):
+        if step.first is None or alone.after <= EXACT:
             return alone
         both = step.layer, step.first[0]
         before = [(layer, layer.weights(), layer.shift()) for layer in both]

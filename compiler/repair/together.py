@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnx_compress.compiler.repair.kronecker import Kronecker
 from onnx_compress.compiler.repair.rectified import Bounds, Target
+from onnx_compress.compiler.repair.support import OnSupport
 
 ROUNDS, SOLVED = 24, 4
 """Steps of the first layer, and after how many the second one is solved for anew."""
@@ -53,13 +55,22 @@ class Pair:
     between: Bounds
     fitted: list[Sample] = field(default_factory=list)
     checked: list[Sample] = field(default_factory=list)
+    free: tuple[np.ndarray, np.ndarray] = field(init=False)
+    """Which weights of the two may change."""
+
+    def __post_init__(self) -> None:
+        """What is zero stays zero, but for shifts."""
+        self.free = self.first != 0, self.second != 0
+        for weights in self.free:
+            weights[-1] = True
 
     def refine(self) -> np.ndarray | None:
         """First weights [K + 1, C] with which the second layer comes nearer to its aim; None where none are found."""
         best, found, failed = _error(self.checked, self.first, self.second, self.between), None, 0
-        inverse = _inverse(sum(np.float64(1) * (x := _flat(s)).T @ x for s in self.fitted))
+        inputs = _held(sum(np.float64(1) * (x := _flat(s)).T @ x for s in self.fitted))
+        system = Kronecker(inputs, self.free[0])
         for done in range(ROUNDS):
-            if not self._step(inverse):
+            if not self._step(system):
                 break
             if done % SOLVED == 0:
                 self._solve_second()
@@ -71,7 +82,7 @@ class Pair:
                 break
         return found
 
-    def _step(self, inverse: np.ndarray) -> bool:
+    def _step(self, system: Kronecker) -> bool:
         """Move the first layer; False where no step helps."""
         slope, together, count = np.zeros(self.first.shape), 0.0, 0
         hidden = [sample.inputs @ self.first for sample in self.fitted]
@@ -83,8 +94,8 @@ class Pair:
             slope += _flat(sample).T @ (back.reshape(mask.shape) * mask)
             together, count = together + (mask.T @ mask).astype(np.float64), count + len(mask)
         weights = self.second[:-1].reshape(-1, self.first.shape[1], self.second.shape[1])
-        curvature = _inverse(np.einsum("tcm,tdm->cd", weights, weights) * together / count)
-        move = -(inverse @ slope @ curvature).astype(np.float32)
+        outputs = _held(np.einsum("tcm,tdm->cd", weights, weights) * together / count)
+        move = system.solve(-slope, outputs)
         moves = [sample.inputs @ move for sample in self.fitted]
         tried = {}
         for length in (0.0, *LENGTHS):
@@ -106,7 +117,8 @@ class Pair:
             outputs = seen @ self.second
             gram = gram + (seen.T @ seen).astype(np.float64)
             rest = rest + (seen.T @ (sample.target.aims(outputs) - outputs)).astype(np.float64)
-        self.second = self.second + (_inverse(np.asarray(gram)) @ rest).astype(np.float32)
+        system = OnSupport.of(_held(np.asarray(gram)), self.free[1])
+        self.second = self.second + system.solve(np.asarray(rest)).astype(np.float32)
 
 
 def _flat(sample: Sample) -> np.ndarray:
@@ -129,6 +141,6 @@ def _error(samples: list[Sample], first: np.ndarray, second: np.ndarray, between
     return sum(s.target.error(_outputs(s, s.inputs @ first, second, between)) for s in samples)
 
 
-def _inverse(matrix: np.ndarray) -> np.ndarray:
+def _held(matrix: np.ndarray) -> np.ndarray:
     level = RIDGE * max(float(np.trace(matrix)) / len(matrix), float(np.finfo(np.float64).tiny))
-    return np.linalg.inv(matrix + level * np.eye(len(matrix)))
+    return np.asarray(matrix + level * np.eye(len(matrix)))

@@ -96,12 +96,13 @@ class ClusterWeights(Pass):
             ctx.skip("model", f"no float32 weight saves {LEAST_SAVING} bytes with 2^{self.bits} values")
             return 0
         plan = self._plan(model, weights, ctx)
+        before = model.clone()
         dense = {node: one.weight.constant.values for one in plan for node, _ in one.weight.readers}
         changed = [
             _replace(model, one, one.books.clustered(one.weight.constant.values, one.bits, ctx.rng)) for one in plan
         ]
         if self.refit and ctx.data.real and any(changed):
-            self._refit(model, dense, {node: one for one in plan for node, _ in one.weight.readers}, ctx)
+            self._refit(model, before, dense, {node: one for one in plan for node, _ in one.weight.readers}, ctx)
         ctx.notes["bits"] = [{"weight": one.weight.constant.name, "bits": one.bits} for one in plan]
         return sum(changed)
 
@@ -131,16 +132,22 @@ class ClusterWeights(Pass):
         return [next(rest) if bits is None else Planned(*pair, bits) for pair, bits in zip(weights, given)]
 
     def _refit(
-        self, model: Model, dense: Mapping[Node, np.ndarray], plan: Mapping[Node, Planned], ctx: Context
+        self,
+        model: Model,
+        before: Model,
+        dense: Mapping[Node, np.ndarray],
+        plan: Mapping[Node, Planned],
+        ctx: Context,
     ) -> None:
         def centroids(node: Node, weights: np.ndarray, importance: np.ndarray) -> np.ndarray:
             return plan[node].books.centroids(weights, importance, 1 << plan[node].bits, ctx.rng)
 
         report = refit(
             model,
-            ctx.original,
+            before,
             ctx.data.take(amount(model, ctx.data, REFITTED), ctx.seed),
             ctx.rng,
+            is_found=True,
             layers=lambda node: not ctx.is_excluded(node),
             progress=ctx.progress,
             sharing=Sharing(dense, centroids),

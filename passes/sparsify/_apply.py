@@ -29,17 +29,18 @@ class Goal:
 
 def sparsify(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
     """Drop weights. With real data all layers that this changes are solved for anew, the dropped ones in `rounds`."""
+    found = model.clone()
     for goal in goals:
         if goal.part.layer is None:
             drop(model, goal)
     if ctx.data.real:
-        solve(model, [goal for goal in goals if goal.part.layer is not None], rounds, ctx)
+        solve(model, found, [goal for goal in goals if goal.part.layer is not None], rounds, ctx)
     for goal in goals:
         drop(model, goal)
 
 
-def solve(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
-    """Drop the weights of layers round by round, and refit everything that is not as it was in the original."""
+def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
+    """Drop the weights of layers round by round, and refit everything that is not as it was in `found`."""
     by_node = {goal.part.layer.node: goal for goal in goals if goal.part.layer is not None}
 
     def change(layer: Layer, sums: Sums) -> tuple[np.ndarray, np.ndarray] | None:
@@ -53,9 +54,10 @@ def solve(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> Non
 
     report = refit(
         model,
-        ctx.original,
+        found,
         ctx.data.take(amount(model, ctx.data, REFITTED), ctx.seed),
         ctx.rng,
+        is_found=True,
         layers=lambda node: not ctx.is_excluded(node),
         progress=ctx.progress,
         touched=lambda node: node in by_node,
