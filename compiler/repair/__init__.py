@@ -1,4 +1,4 @@
-"""Repair in closed form: what a lossy pass broke, least squares against the original's activations mends."""
+"""Repair in closed form: what a lossy pass broke, least squares against the activations before mends."""
 
 from onnx_compress.compiler.repair.amount import amount
 from onnx_compress.compiler.repair.reference import Reference

@@ -149,7 +149,7 @@ def refit(
 
     Args:
         model: the compressed model; the origins of its values tell what they were in the original.
-        original: the model as it was.
+        original: the model as it was, or as it was found.
         data: samples, of which only the inputs are used.
         rng: draws the positions that are sampled, unless there is a `reference`.
         is_found: `original` is `model` itself as a pass found it, so that values correspond by their own names. What

@@ -39,7 +39,8 @@ class ClusterWeights(Pass):
         min over c, p   Σ u · (w − c[p])²
 
     With calibration data, Conv, ConvTranspose, Gemm and MatMul are then solved for by what they compute, front to
-    back, X the layer's inputs in the clustered model and Y what it gave in the original:
+    back, X the layer's inputs in the clustered model and Y what it gave before the pass, so that what training or
+    fitting has made of the layers is kept:
 
         min over c, p, b   ‖X c[p] + 1 b − Y‖² + λ ‖c[p] − w‖²
 

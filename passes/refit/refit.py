@@ -28,8 +28,8 @@ class Refit(Pass):
 
     Where a Relu or Clip follows, what counts is what passes it: rounds of least squares leave alone what both models
     cut off. Two layers with nothing but a Relu or Clip between them are then fitted together for what the second one
-    aims at, by Gauss and Newton's steps, so that the channels that are left between them take over work of those that
-    are gone.
+    aims at, by Gauss and Newton's steps: the channels that are left between them take over work of those that are
+    gone, and errors of many channels cancel in the layer that reads them.
 
     Weights that are zero stay zero. Of weights with a codebook its values are solved for, and which weight takes which.
     Weights that are stored as integers or shared by several layers stay as they are, and only the layer's

@@ -39,10 +39,11 @@ class SparsifyWeights(Pass):
     stored as gaps or masks, at the end. Nothing gets faster: onnxruntime computes with dense weights. For speed
     see prune-channels.
 
-    Layers are gone through front to back, X as the layers before now give it, Y as it was in the original. In each
+    Layers are gone through front to back, X as the layers before now give it, Y as it was before the pass. In each
     `rounds` times the weights of lowest worth go, geometrically down to the layer's number, and the others are
     solved for: so the next choice is made among weights that have taken over from those before. At the end all
-    layers that changed are refitted as by the pass refit, zeros staying zero.
+    layers that changed are refitted as by the pass refit, zeros staying zero, those with nothing but a Relu or Clip
+    between them two by two: so the errors of many outputs cancel in the layer that reads them.
 
     The worth of a weight (`criterion`): 'activation' w²·(XᵀX)_kk, X centred; 'obs' w²/[(XᵀX)⁻¹]_kk over the support of
     its output, which is what its loss costs after the others are solved anew; both times what an error of that output

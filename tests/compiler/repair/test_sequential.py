@@ -369,3 +369,23 @@ g (float[N,4,6] x) => (float[N,4,4] y) <float[6,6] w, float[1] f>
     set_weight(model, "m", lambda values: values * 0.5)
     assert [layer.name for layer in mended(model, original).layers] == ["m"]
     assert distance(original, model) < 1e-5
+
+
+def test_a_model_as_it_was_found_is_aimed_at_by_its_own_names():
+    """What made it differ from the original is not undone, channels that are gone do not matter."""
+    original = parsed(CHAINS["gemm"])
+    found = without_second_half(original)
+    set_weight(found, "a", lambda w: w * 1.5)
+    model = found.clone()
+    set_weight(model, "a", lambda w: w * 1.3)
+    assert distance(found, model) > 0.1
+    report = mended(model, found, data_for(original, 400), is_found=True)
+    assert report.layers[0].is_changed
+    assert distance(found, model) < 1e-5
+    assert distance(original, model) > 0.1
+
+
+def test_nothing_differs_from_the_model_as_it_was_found():
+    original = parsed(CHAINS["conv"])
+    model = without_second_half(original)
+    assert mended(model, model.clone(), is_found=True).layers == ()

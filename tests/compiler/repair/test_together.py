@@ -43,6 +43,30 @@ def test_together_they_come_nearer(text, samples, monkeypatch):
     assert distance(original, together) < 0.95 * distance(original, apart)
 
 
+@pytest.mark.parametrize(("text", "samples"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
+@pytest.mark.parametrize("sparse", [("a",), ("a", "b")], ids=["first", "both"])
+def test_with_zeros_that_stay_they_come_nearer_too(text, samples, sparse, monkeypatch):
+    original = parsed(text)
+    data = data_for(original, samples)
+    apart, together = original.clone(), original.clone()
+    for model in (apart, together):
+        for name in sparse:
+            set_weight(model, name, every_other)
+    one_after_another(apart, original, data, monkeypatch)
+    mended(together, original, data)
+    assert distance(original, together) < 0.97 * distance(original, apart)
+    for name in sparse:
+        values = next(n for n in together.graph.nodes if n.name == name).inputs[1].values
+        assert np.count_nonzero(values) <= (values.size + 1) // 2
+
+
+def every_other(weights):
+    """Weights of which every second one is zero, the smaller of two neighbours."""
+    flat = np.resize(weights, (weights.size + weights.size % 2)).reshape(-1, 2)
+    kept = np.abs(flat) == np.abs(flat).max(axis=1, keepdims=True)
+    return (flat * kept).reshape(-1)[: weights.size].reshape(weights.shape)
+
+
 @pytest.mark.parametrize(("stride", "dilation", "pad"), list(product((1, 2), (1, 2), (0, 1))))
 def test_positions_are_those_that_gather_reads(stride, dilation, pad):
     windows = Windows(

@@ -83,6 +83,20 @@ def test_solving_by_the_outputs_takes_most_of_the_error_away():
     assert distance(original, solved) < 0.5 * distance(original, plain)
 
 
+def test_what_training_has_made_of_the_layers_is_kept():
+    original = from_text(NET)
+    trained = original.clone()
+    for name in ("a", "b"):
+        node = next(n for n in trained.nodes() if n.name == name)
+        edit.set_weight(trained, node, 1, node.inputs[1].values * np.float32(1.5))
+    model = trained.clone()
+    item = ClusterWeights(bits=5)
+    ctx = context(item, model, original)
+    ctx.data = data_for(original)
+    item.run(model, ctx)
+    assert distance(trained, model) < 0.2 * distance(original, model)
+
+
 def test_biases_that_are_solved_for_are_whole_steps():
     """So that they pack well; a step is a power of two, far below the error that clustering leaves."""
     original = from_text(NET)

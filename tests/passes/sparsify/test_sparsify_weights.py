@@ -80,6 +80,15 @@ def test_solving_anew_beats_dropping():
     assert errors[True] < 0.1 * errors[False]
 
 
+def test_what_training_has_made_of_the_layers_is_kept():
+    trained = net()
+    node = next(n for n in trained.nodes() if n.name == "one")
+    edit.set_weight(trained, node, 1, weight(trained, "one") * np.float32(1.5))
+    model = trained.clone()
+    sparsify(model, real=True, sparsity=0.5, scope="uniform", original=net())
+    assert far(trained, model) < 0.1 * far(net(), model)
+
+
 def test_measured_losses_beat_the_same_share_everywhere():
     """The second layer's kernel hardly matters but in its middle."""
     errors = {}
