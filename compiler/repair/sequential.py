@@ -149,14 +149,12 @@ def refit(
 
     Args:
         model: the compressed model; the origins of its values tell what they were in the original.
-        original: the model as it was, or as it was found.
+        original: the model as it was.
         data: samples, of which only the inputs are used.
         rng: draws the positions that are sampled, unless there is a `reference`.
-        is_found: `original` is `model` itself as a pass found it, so that values correspond by their own names. What
-            training or fitting together has made of the layers is kept then.
+        is_found: `original` is `model` as a pass found it: values correspond by their own names.
         layers: which nodes may be touched; None: all.
-        ridge: λ as a share of the mean diagonal of XᵀX; None: for each layer the one that does best on rows that
-            are not fitted.
+        ridge: λ as a share of the mean diagonal of XᵀX; None: the one that does best on rows that are not fitted.
         rows: how many to take for each unknown; a third of the usual number is enough to compare candidates.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows how far it is: called with a label and the number of steps.

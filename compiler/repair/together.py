@@ -8,7 +8,8 @@ is lowered by steps of V along
 
 Gauss and Newton's step with the curvature taken as a product over inputs and outputs (Martens and Grosse, "Optimizing
 Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015, arXiv:1503.05671); how far is searched.
-Every few steps W is solved for anew. Rows that are not fitted say when to stop.
+Where weights of V have to stay zero, D is the best step by the same curvature that leaves them so. Every few steps W is
+solved for anew, its zeros staying too. Rows that are not fitted say when to stop.
 """
 
 from __future__ import annotations
