@@ -15,10 +15,14 @@ TOLERANCE = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Kronecker:
-    """inputs · D · outputs = right, with D zero outside `support` [K, M]; `inputs` [K, K] is positive definite."""
+    """inputs · D · outputs = right, with D zero outside `support` [K, M]; `inputs` [K, K] is positive definite.
+
+    Where the support is not everything, conjugate gradients take so many `iterations` at most.
+    """
 
     inputs: np.ndarray
     support: np.ndarray
+    iterations: int = ITERATIONS
 
     def solve(self, right: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """D [K, M] for a positive definite `outputs` [M, M], in float32."""
@@ -37,7 +41,7 @@ class Kronecker:
         found, rest = np.zeros_like(scale), right.astype(np.float32) * self.support
         direction = scale * rest
         size = enough = float(np.vdot(rest, direction))
-        for _ in range(ITERATIONS):
+        for _ in range(self.iterations):
             if size <= TOLERANCE**2 * enough:
                 break
             image = left @ direction @ behind

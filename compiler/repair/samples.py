@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from onnx_compress.compiler.repair.kronecker import ITERATIONS
 from onnx_compress.compiler.repair.layers import Convolution, Layer, others, sampled
 from onnx_compress.compiler.repair.plan import Step
 from onnx_compress.compiler.repair.rectified import Target
@@ -20,6 +21,8 @@ PER_NUMBER = 1000
 """What a round does to each number beside products, as the products that would take as long."""
 CHECKED = 8
 """One output in so many is not fitted."""
+SOLVER, LEAST_ITERATIONS = 8, 8
+"""What solving for steps of a layer with zeros may take, in multiples of the rounds' products; fewer are no use."""
 
 
 def rest_of(rows: Rows, step: Step, arrays: Arrays) -> np.ndarray:
@@ -55,6 +58,19 @@ def sample_size(layer: Layer, first: Layer, most: int) -> int:
     hidden = _taps(layer) * width
     each = ROUNDS * (2 * inputs * width + hidden**2 // SOLVED + PER_NUMBER * (hidden + results))
     return int(min(MOST_OUTPUTS, MOST_BYTES // (4 * inputs), most // each))
+
+
+def iterations(first: Layer, most: int) -> int:
+    """How many the solver for steps of `first` may take, so that all rounds take some multiple of `most` products.
+
+    0: too few to be of use. Without zeros none are needed, and the number does not matter.
+    """
+    weights = first.weights()
+    if (weights != 0).all():
+        return ITERATIONS
+    _, inputs, width = weights.shape
+    found = min(ITERATIONS, SOLVER * most // (ROUNDS * inputs * width * (inputs + width)))
+    return found if found >= LEAST_ITERATIONS else 0
 
 
 def _taps(layer: Layer) -> int:

@@ -21,7 +21,7 @@ from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, Refusal
 from onnx_compress.compiler.repair.prefix import Prefix
 from onnx_compress.compiler.repair.rectified import Bounds, Rectified
 from onnx_compress.compiler.repair.reference import Reference, Rows
-from onnx_compress.compiler.repair.samples import joined, rest_of, sample, sample_size, split
+from onnx_compress.compiler.repair.samples import iterations, joined, rest_of, sample, sample_size, split
 from onnx_compress.compiler.repair.share import Start, share
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
 from onnx_compress.compiler.repair.together import Pair
@@ -232,7 +232,10 @@ class _Fitter:
 
     def refine_first(self, step: Step, layer: Layer, first: Layer, between: Bounds) -> bool:
         """Better weights for the layer before `layer`, given what that one aims at; False where none were found."""
-        pair = Pair(joined(first), joined(layer), between)
+        steps = iterations(first, self.products)
+        if not steps:
+            return False
+        pair = Pair(joined(first), joined(layer), between, iterations=steps)
         wanted = sample_size(layer, first, self.products)
         for arrays, rows in self.pairs(step):
             size = max(1, wanted * self.reference.batch // len(self.reference.data))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnx_compress.compiler.repair.kronecker import Kronecker
+from onnx_compress.compiler.repair.kronecker import ITERATIONS, Kronecker
 from onnx_compress.compiler.repair.rectified import Bounds, Target
 from onnx_compress.compiler.repair.support import OnSupport
 
@@ -56,6 +56,8 @@ class Pair:
     between: Bounds
     fitted: list[Sample] = field(default_factory=list)
     checked: list[Sample] = field(default_factory=list)
+    iterations: int = ITERATIONS
+    """Of the solver, in each step of a first layer with zeros."""
     free: tuple[np.ndarray, np.ndarray] = field(init=False)
     """Which weights of the two may change."""
 
@@ -69,7 +71,7 @@ class Pair:
         """First weights [K + 1, C] with which the second layer comes nearer to its aim; None where none are found."""
         best, found, failed = _error(self.checked, self.first, self.second, self.between), None, 0
         inputs = _held(sum(np.float64(1) * (x := _flat(s)).T @ x for s in self.fitted))
-        system = Kronecker(inputs, self.free[0])
+        system = Kronecker(inputs, self.free[0], self.iterations)
         for done in range(ROUNDS):
             if not self._step(system):
                 break

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.repair import sequential
+from onnx_compress.compiler.repair import samples, sequential
 from onnx_compress.compiler.repair.plan import Step, plan
 from onnx_compress.compiler.repair.rectified import Bounds, Target
 from onnx_compress.compiler.repair.reference import Reference
@@ -33,21 +33,21 @@ def one_after_another(model, original, data, monkeypatch):
         return mended(model, original, data)
 
 
-@pytest.mark.parametrize(("text", "samples"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
-def test_together_they_come_nearer(text, samples, monkeypatch):
+@pytest.mark.parametrize(("text", "count"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
+def test_together_they_come_nearer(text, count, monkeypatch):
     original = parsed(text)
-    data = data_for(original, samples)
+    data = data_for(original, count)
     apart, together = without_second_half(original), without_second_half(original)
     one_after_another(apart, original, data, monkeypatch)
     mended(together, original, data)
     assert distance(original, together) < 0.95 * distance(original, apart)
 
 
-@pytest.mark.parametrize(("text", "samples"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
+@pytest.mark.parametrize(("text", "count"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
 @pytest.mark.parametrize("sparse", [("a",), ("a", "b")], ids=["first", "both"])
-def test_with_zeros_that_stay_they_come_nearer_too(text, samples, sparse, monkeypatch):
+def test_with_zeros_that_stay_they_come_nearer_too(text, count, sparse, monkeypatch):
     original = parsed(text)
-    data = data_for(original, samples)
+    data = data_for(original, count)
     apart, together = original.clone(), original.clone()
     for model in (apart, together):
         for name in sparse:
@@ -58,6 +58,22 @@ def test_with_zeros_that_stay_they_come_nearer_too(text, samples, sparse, monkey
     for name in sparse:
         values = next(n for n in together.graph.nodes if n.name == name).inputs[1].values
         assert np.count_nonzero(values) <= (values.size + 1) // 2
+
+
+def test_where_solving_for_steps_would_take_too_long_layers_stay_apart(monkeypatch):
+    original = parsed(PRODUCTS)
+    data = data_for(original, 400)
+    models = []
+    for most in (samples.SOLVER, 0):
+        monkeypatch.setattr(samples, "SOLVER", most)
+        models.append(original.clone())
+        set_weight(models[-1], "a", every_other)
+        mended(models[-1], original, data)
+    apart = original.clone()
+    set_weight(apart, "a", every_other)
+    one_after_another(apart, original, data, monkeypatch)
+    assert distance(models[1], apart) == 0
+    assert distance(models[0], apart) > 0
 
 
 def every_other(weights):
