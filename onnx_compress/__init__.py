@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.api import Result, compress, load, session
+    from onnx_compress.compiler.pipeline.settings import Settings
 
-__all__ = ["Result", "compress", "load", "session"]
+__all__ = ["Result", "Settings", "compress", "load", "session"]
 
 for _name in ("compiler", "passes"):
     # A checkout without symbolic links (git with core.symlinks=false) has text files in their place.
