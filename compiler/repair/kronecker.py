@@ -7,8 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from onnx_compress.compiler.repair.gradients import Limit, conjugate_gradients
+
 ITERATIONS = 32
-"""Steps of conjugate gradients at most; each lowers the error, so that fewer than would be exact do no harm."""
+"""Steps of conjugate gradients at most."""
 TOLERANCE = 1e-2
 """Share of the residual's norm at which they end."""
 
@@ -28,27 +30,19 @@ class Kronecker:
         """D [K, M] for a positive definite `outputs` [M, M], in float32."""
         if self.support.all():
             return np.asarray(self._inverse @ right @ np.linalg.inv(outputs)).astype(np.float32)
-        return self._conjugate_gradients(right, outputs)
+        return self._on_support(right, outputs)
 
     @cached_property
     def _inverse(self) -> np.ndarray:
         return np.linalg.inv(self.inputs)
 
-    def _conjugate_gradients(self, right: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """Preconditioned by the diagonal: Hestenes and Stiefel, 1952."""
+    def _on_support(self, right: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         left, behind = self.inputs.astype(np.float32), outputs.astype(np.float32)
-        scale = self.support / np.outer(np.diagonal(left), np.diagonal(behind))
-        found, rest = np.zeros_like(scale), right.astype(np.float32) * self.support
-        direction = scale * rest
-        size = enough = float(np.vdot(rest, direction))
-        for _ in range(self.iterations):
-            if size <= TOLERANCE**2 * enough:
-                break
-            image = left @ direction @ behind
-            length = np.float32(size / float(np.vdot(direction, image)))
-            found += length * direction
-            rest -= length * (image * self.support)
-            steeper = scale * rest
-            before, size = size, float(np.vdot(rest, steeper))
-            direction = steeper + np.float32(size / before) * direction
-        return np.asarray(found)
+        diagonal = np.outer(np.diagonal(left), np.diagonal(behind))
+        scale = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=self.support & (diagonal > 0))
+        return conjugate_gradients(
+            lambda move: (left @ move @ behind) * self.support,
+            right.astype(np.float32) * self.support,
+            scale,
+            Limit(self.iterations, TOLERANCE),
+        )

@@ -13,13 +13,14 @@ from typing import Protocol, Self, TypeAlias, TypeVar
 import numpy as np
 
 from onnx_compress.compiler.repair.equations import Solver
+from onnx_compress.compiler.repair.gradients import Limit, conjugate_gradients
 
 ROUNDS = 12
 """Rounds of descending and solving at most."""
 ENOUGH = 1e-3
 """Share of the error that a round must take away for another one to follow."""
-STEPS, EXACT = 24, 1e-20
-"""Conjugate gradients for the values end after so many steps, or when the square of their residual is that small."""
+STEPS, TOLERANCE = 24, 1e-10
+"""Steps of conjugate gradients for the values, and the share of the residual's norm at which they end."""
 DEAD = 1e-6
 """Share of the largest group's mean diagonal below which the one of a group is not taken for its level."""
 
@@ -91,22 +92,12 @@ class Quadratic:
         gradients from the present entries, preconditioned by the importance of the weights at each: every step
         lowers the error, and after as many as there are entries it would be the least.
         """
-        entries = entries.copy()
         masses = onto(np.broadcast_to(self.importance, self.right.shape))
         scale = np.divide(1.0, masses, out=np.zeros_like(masses), where=masses > 0)
         rest = onto(self.worth * (self.right - self.matrix @ weights(entries)))
-        direction = scale * rest
-        size = first = float(np.sum(rest * direction))
-        for _ in range(min(STEPS, entries.size)):
-            if size <= EXACT * first:
-                break
-            image = onto(self.worth * (self.matrix @ weights(direction)))
-            step = size / float(np.sum(direction * image))
-            entries += step * direction
-            rest -= step * image
-            before, size = size, float(np.sum(rest * scale * rest))
-            direction = scale * rest + size / before * direction
-        return entries
+        limit = Limit(min(STEPS, entries.size), TOLERANCE)
+        moved = conjugate_gradients(lambda move: onto(self.worth * (self.matrix @ weights(move))), rest, scale, limit)
+        return np.asarray(entries + moved)
 
     def improved(self, shared: T) -> T:
         """Descended and solved in turns while that helps."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_compress.compiler.repair.gradients import Limit, conjugate_gradients
+
 ITERATIONS = 64
-"""Steps of conjugate gradients at most; each lowers the error, so that fewer than would be exact do no harm."""
+"""Steps of conjugate gradients at most."""
 TOLERANCE = 1e-6
 """Share of the residual's norm at which they end."""
 QUICK = 1 << 32
@@ -76,7 +78,7 @@ class OnSupport:
     def solve(self, right: np.ndarray) -> np.ndarray:
         """D [K, M]. Raises np.linalg.LinAlgError where the matrix is singular on a support."""
         if not self.inverses and not self.is_direct:
-            return conjugate_gradients(self.matrix, right, self.support)
+            return by_gradients(self.matrix, right, self.support)
         found = np.zeros_like(right)
         for i, part in enumerate(self.parts):
             if self.inverses:
@@ -99,27 +101,13 @@ class OnSupport:
         return found
 
 
-def conjugate_gradients(matrix: np.ndarray, right: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Approximate solution of matrix · D = right [K, M] with D zero outside `support`, all columns at once.
-
-    Each column takes its own steps, preconditioned by the diagonal: Hestenes and Stiefel, "Methods of Conjugate
-    Gradients for Solving Linear Systems", 1952.
-    """
-    tiny = np.finfo(np.float64).tiny
-    scale = 1 / np.maximum(np.diagonal(matrix), tiny)[:, None]
-    found, rest = np.zeros_like(right), right * support
-    direction = scale * rest
-    size = np.sum(rest * direction, axis=0)
-    enough = TOLERANCE**2 * size
-    for _ in range(ITERATIONS):
-        if (size <= enough).all():
-            break
-        image = (matrix @ direction) * support
-        step = size / np.maximum(np.sum(direction * image, axis=0), tiny)
-        step[size <= enough] = 0
-        found += step * direction
-        rest -= step * image
-        steeper = scale * rest
-        before, size = size, np.sum(rest * steeper, axis=0)
-        direction = steeper + size / np.maximum(before, tiny) * direction
-    return found
+def by_gradients(matrix: np.ndarray, right: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Approximate solution of matrix · D = right [K, M] with D zero outside `support`, all columns at once."""
+    scale = support / np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)[:, None]
+    return conjugate_gradients(
+        lambda move: (matrix @ move) * support,
+        right * support,
+        scale,
+        Limit(ITERATIONS, TOLERANCE),
+        is_each_column=True,
+    )

@@ -27,7 +27,7 @@ ROUNDS, SOLVED = 24, 4
 LENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Multiples of a step that are tried."""
 RIDGE = 1e-3
-"""Share of the mean diagonal that is added to each matrix before it is inverted."""
+"""Share of the mean diagonal that is added to each matrix before it is solved with."""
 PATIENCE = 2
 """Rounds in a row without gain on rows that are not fitted, after which to stop."""
 GAIN = 2e-3

@@ -33,3 +33,9 @@ def test_it_is_what_the_whole_matrix_gives(share):
 def test_nothing_to_solve_gives_nothing(support):
     found = Kronecker(np.eye(3), support).solve(np.where(support, 0.0, 1.0), np.eye(2))
     assert not found.any()
+
+
+def test_where_no_output_counts_nothing_moves():
+    outputs = np.finfo(np.float64).tiny * np.eye(2)
+    found = Kronecker(np.eye(3), np.eye(3, 2, dtype=bool)).solve(np.zeros((3, 2)), outputs)
+    assert not found.any()

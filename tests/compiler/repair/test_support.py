@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnx_compress.compiler.repair.equations import Equations
-from onnx_compress.compiler.repair.support import OnSupport, conjugate_gradients, patterns
+from onnx_compress.compiler.repair.support import OnSupport, by_gradients, patterns
 
 
 def system(unknowns=12, outputs=4):
@@ -21,7 +21,7 @@ def system(unknowns=12, outputs=4):
 def test_columns_are_solved_on_their_own_supports(is_direct):
     matrix, right, support = system()
     equations = OnSupport.of(matrix, support)
-    got = equations.solve(right) if is_direct else conjugate_gradients(matrix, right, support)
+    got = equations.solve(right) if is_direct else by_gradients(matrix, right, support)
     prepared = equations.repeated()
     assert prepared.inverses
     for m in range(4):
