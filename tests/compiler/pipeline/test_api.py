@@ -58,7 +58,7 @@ def test_a_file_that_is_no_model_is_one_clear_line(tmp_path):
 
 
 def test_unknown_names_are_told_what_there_is():
-    with pytest.raises(AttributeError, match="it has Result, compress, load, session"):
+    with pytest.raises(AttributeError, match="it has Result, Settings, compress, load, session"):
         onnx_compress.no_such_name  # noqa: B018
     assert {"compress", "load"} <= set(dir(onnx_compress))
 
