@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from onnx_compress.compiler.errors import OutputError
+from onnx_compress.compiler.errors import OutputError, UsageError
 
 A_FILE = click.Path(path_type=Path)
 
@@ -30,6 +30,8 @@ def pack(*, model: Path, out: Path, plain: bool, force: bool) -> None:
 
     if os.path.exists(out) and os.path.exists(model) and out.samefile(model):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
+    if out.suffix.lower() == ".onnx":
+        raise UsageError(f"-o {out}: a packed file is no ONNX file; give it the name {out.with_suffix(packed.SUFFIX)}")
     loaded = Model.load(model)  # says what is wrong with a file that is no model
     sizes = packing.save(loaded, out, force=force) if plain else packed.pack(model, out, force=force)
     before = loaded.file_bytes() if plain else sizes.original

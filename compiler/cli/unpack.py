@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from onnx_compress.compiler.errors import ModelError, OutputError
+from onnx_compress.compiler.errors import ModelError, OutputError, UsageError
 
 A_FILE = click.Path(path_type=Path)
 
@@ -23,6 +23,8 @@ def unpack(*, path: Path, out: Path, force: bool) -> None:
 
     if os.path.exists(out) and os.path.exists(path) and out.samefile(path):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
+    if out.suffix.lower() == packed.SUFFIX:
+        raise UsageError(f"-o {out}: what is unpacked is an ONNX file; give it the name {out.with_suffix('.onnx')}")
     try:
         for written in packed.unpack(path, out, force=force):
             click.echo(f"{written}: {quantities.size(written.stat().st_size)}")

@@ -39,8 +39,8 @@ MOST_SAMPLES = 256
 def verify(*, a: Path, b: Path, data: str | None, tolerance: float, seed: int, as_json: bool) -> int:
     """Run A and B on the same inputs and compare each output of B with that of A.
 
-    Exit status 3 when one is off by more than the tolerance. The default is what summing in another order
-    may do: the models then compute the same. A quantized model needs more, 0.05 say.
+    Of many samples some, at most 256. Exit status 3 when one is off by more than the tolerance. The default is what
+    summing in another order may do: the models then compute the same. A quantized model needs more, 0.05 say.
     """
     from rich.console import Console
 
@@ -54,7 +54,8 @@ def verify(*, a: Path, b: Path, data: str | None, tolerance: float, seed: int, a
     models = loaded((a, b))
     same_inputs(models)
     first, second = models.values()
-    dataset = samples(first, data, seed=seed).take(MOST_SAMPLES)
+    given = samples(first, data, seed=seed)
+    dataset = given.take(MOST_SAMPLES)
     results = numerics(create(first), create(second), dataset)
     inside = all(result.within(tolerance) for result in results.values())
     if as_json:
@@ -63,8 +64,9 @@ def verify(*, a: Path, b: Path, data: str | None, tolerance: float, seed: int, a
     console = Console(highlight=False)
     written(console, lambda: console.print(_table(results, tolerance)))
     origin = "samples" if dataset.real else "made-up samples"
+    count = f"{len(dataset)}" if len(dataset) == len(given) else f"{len(dataset)} of {len(given)}"
     said = f"all outputs agree within {tolerance:g}" if inside else f"some outputs differ by more than {tolerance:g}"
-    console.print(f"\n{len(dataset)} {origin}: {said} of their scale.")
+    console.print(f"\n{count} {origin}: {said} of their scale.")
     return 0 if inside else OUTSIDE
 
 

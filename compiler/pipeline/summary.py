@@ -66,7 +66,7 @@ def summarize(
         numerics=judge.numerics(final),
         timing=timing,
         slower_layers=_slower_layers(judge, final) if is_slower else (),
-        warnings=tuple(_warnings(judge, final, timing.ratio if is_slower else None)),
+        warnings=tuple(_warnings(judge, final, settings, timing.ratio if is_slower else None)),
         spec=spec,
         oldest_onnxruntime=oldest_onnxruntime(final),
     )
@@ -147,10 +147,15 @@ def _slower_layers(judge: HeldOut, final: Model) -> tuple[SlowerLayer, ...]:
     return tuple(SlowerLayer(name=name, before_ms=before, after_ms=after) for name, before, after in found)
 
 
-def _warnings(judge: HeldOut, final: Model, slower: float | None) -> list[str]:
+def _warnings(judge: HeldOut, final: Model, settings: Settings, slower: float | None) -> list[str]:
     said = []
     if not judge.data.real:
         said.append("No data were given: accuracy was not measured on real data; give --data.")
+    if judge.data.labels is not None and settings.metric is None and judge.name != "top1":
+        said.append(
+            "The labels were not used: no output of the original holds a score for each of them; "
+            "give a --metric module:function that takes them."
+        )
     if slower is not None:
         said.append(f"The result is {slower:.2f} times SLOWER than the original here.")
     nonfinite = [name for name, result in judge.numerics(final).items() if result.nonfinite]

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from onnx_compress.compiler.repair.support import OnSupport
+from onnx_compress.compiler.repair.support import ITERATIONS, OnSupport
 
 
 @dataclass
@@ -89,11 +89,15 @@ class Equations:
 
 @dataclass(frozen=True, eq=False)
 class Free:
-    """Which unknowns may change, and how strongly they are held (see `Equations.solve`)."""
+    """Which unknowns may change, and how strongly they are held (see `Equations.solve`).
+
+    Where a support leaves too much for elimination, conjugate gradients take so many `iterations` at most.
+    """
 
     ridge: float
     shift: bool = True
     support: np.ndarray | None = None
+    iterations: int = ITERATIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +122,9 @@ class Solver:
     def systems(self) -> tuple[OnSupport, ...]:
         """The equations of each group, where there is a support."""
         assert self.free.support is not None
-        return self.on_support or tuple(map(OnSupport.of, self.held, self.free.support))
+        if self.on_support:
+            return self.on_support
+        return tuple(OnSupport.of(*each, self.free.iterations) for each in zip(self.held, self.free.support))
 
     def solve(self, cross: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights and shift of least error for targets with Σ xᵀy = `cross` [groups, K, M], Σ y = `totals`."""

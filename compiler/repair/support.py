@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from onnx_compress.compiler.repair.gradients import Limit, conjugate_gradients
+from onnx_compress.compiler.repair.threads import each
 
 ITERATIONS = 64
 """Steps of conjugate gradients at most."""
@@ -17,6 +18,10 @@ QUICK = 1 << 32
 """Multiplications that are never too many for a direct solution."""
 INVERSE_BYTES = 1 << 28
 """Inverses that are kept for further right-hand sides take at most so many bytes."""
+PART = 1 << 35
+"""Multiplications, a second or two, from which on conjugate gradients for some of the columns get a thread."""
+COPIED_BYTES, SMALL_BYTES = 1 << 29, 1 << 18
+"""Parts of the matrix that threads hold at once take at most so many bytes; where all are small, one thread does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,44 +52,45 @@ class OnSupport:
     """The equations matrix · D = right with D zero outside `support` [K, M], column by column.
 
     They are solved directly, columns with the same support together, unless the matrices that this takes are so many
-    and so large that conjugate gradients for all columns at once are cheaper. `inverses` are those of the patterns'
-    matrices, where they are kept.
+    and so large that `iterations` of conjugate gradients for all columns are cheaper. `inverses` are those of the
+    patterns' matrices, where they are kept.
     """
 
     matrix: np.ndarray
     support: np.ndarray
     parts: tuple[Pattern, ...]
+    iterations: int = ITERATIONS
     inverses: tuple[np.ndarray, ...] = ()
 
     @classmethod
-    def of(cls, matrix: np.ndarray, support: np.ndarray) -> OnSupport:
+    def of(cls, matrix: np.ndarray, support: np.ndarray, iterations: int = ITERATIONS) -> OnSupport:
         """With a symmetric, positive definite `matrix` [K, K]."""
-        return cls(matrix, support, tuple(patterns(support)))
+        return cls(matrix, support, tuple(patterns(support)), iterations)
 
     @property
     def is_direct(self) -> bool:
         """Whether it is solved by elimination."""
         direct = sum(len(part.rows) ** 3 // 3 + len(part.rows) ** 2 * len(part.columns) for part in self.parts)
-        return direct <= max(QUICK, ITERATIONS * len(self.matrix) ** 2 * int(self.support.shape[1]))
+        return direct <= max(QUICK, self.iterations * len(self.matrix) ** 2 * int(self.support.shape[1]))
 
     def repeated(self) -> OnSupport:
         """The same, prepared for many right-hand sides as far as memory allows."""
         size = sum(8 * len(part.rows) ** 2 for part in self.parts)
         if size > INVERSE_BYTES or not self.is_direct:
             return self
-        inverses = tuple(np.linalg.inv(self.matrix[np.ix_(part.rows, part.rows)]) for part in self.parts)
-        return OnSupport(self.matrix, self.support, self.parts, inverses)
+        return replace(self, inverses=tuple(self._each(lambda part: np.linalg.inv(self._within(part)))))
 
     def solve(self, right: np.ndarray) -> np.ndarray:
         """D [K, M]. Raises np.linalg.LinAlgError where the matrix is singular on a support."""
         if not self.inverses and not self.is_direct:
-            return by_gradients(self.matrix, right, self.support)
+            return by_gradients(self.matrix, right, self.support, self.iterations)
+        if self.inverses:
+            solved = [inverse @ right[part.block] for part, inverse in zip(self.parts, self.inverses)]
+        else:
+            solved = self._each(lambda part: np.linalg.solve(self._within(part), right[part.block]))
         found = np.zeros_like(right)
-        for i, part in enumerate(self.parts):
-            if self.inverses:
-                found[part.block] = self.inverses[i] @ right[part.block]
-            else:
-                found[part.block] = np.linalg.solve(self.matrix[np.ix_(part.rows, part.rows)], right[part.block])
+        for part, values in zip(self.parts, solved):
+            found[part.block] = values
         return found
 
     def inverse_diagonal(self) -> np.ndarray:
@@ -95,19 +101,36 @@ class OnSupport:
         found = np.ones(self.support.shape)
         if not self.is_direct:
             return np.where(self.support, np.diagonal(np.linalg.inv(self.matrix))[:, None], found)
-        for i, part in enumerate(self.parts):
-            kept = self.inverses[i] if self.inverses else np.linalg.inv(self.matrix[np.ix_(part.rows, part.rows)])
-            found[part.block] = np.diagonal(kept)[:, None]
+
+        def diagonal(part: Pattern) -> np.ndarray:
+            return np.diagonal(np.linalg.inv(self._within(part)))
+
+        diagonals = map(np.diagonal, self.inverses) if self.inverses else self._each(diagonal)
+        for part, values in zip(self.parts, diagonals):
+            found[part.block] = values[:, None]
         return found
 
+    def _within(self, part: Pattern) -> np.ndarray:
+        """The matrix on a pattern's support."""
+        return np.asarray(self.matrix[np.ix_(part.rows, part.rows)])
 
-def by_gradients(matrix: np.ndarray, right: np.ndarray, support: np.ndarray) -> np.ndarray:
+    def _each(self, work: Callable[[Pattern], np.ndarray]) -> list[np.ndarray]:
+        """What `work` gives for each pattern, by several threads while their matrices fit into memory together."""
+        largest = max((8 * len(part.rows) ** 2 for part in self.parts), default=0)
+        return each(work, self.parts, most=max(1, COPIED_BYTES // max(1, largest)) if largest > SMALL_BYTES else 1)
+
+
+def by_gradients(
+    matrix: np.ndarray, right: np.ndarray, support: np.ndarray, iterations: int = ITERATIONS
+) -> np.ndarray:
     """Approximate solution of matrix · D = right [K, M] with D zero outside `support`, all columns at once."""
-    scale = support / np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)[:, None]
-    return conjugate_gradients(
-        lambda move: (matrix @ move) * support,
-        right * support,
-        scale,
-        Limit(ITERATIONS, TOLERANCE),
-        is_each_column=True,
-    )
+    inverse = 1 / np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)[:, None]
+    width = max(1, PART // (iterations * len(matrix) ** 2))
+
+    def solved(start: int) -> np.ndarray:
+        some = slice(start, start + width)
+        free, limit = support[:, some].astype(np.float64), Limit(iterations, TOLERANCE)
+        scale, rest = inverse * free, right[:, some] * free
+        return conjugate_gradients(lambda move: (matrix @ move) * free, rest, scale, limit, is_each_column=True)
+
+    return np.concatenate(each(solved, range(0, right.shape[1], width)), axis=1)

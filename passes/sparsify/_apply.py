@@ -13,7 +13,7 @@ from onnx_compress.compiler.repair import amount, refit
 from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
 from onnx_compress.compiler.repair.sequential import Sums
 from onnx_compress.passes.sparsify._curves import Part
-from onnx_compress.passes.sparsify._rounds import descend, schedule
+from onnx_compress.passes.sparsify._rounds import descend, held, schedule
 
 REFITTED = 2048
 """Calibration samples that layers are solved for with, or more where they are small."""
@@ -50,7 +50,8 @@ def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: C
             return None
         weights = layer.weights()
         steps = schedule(int(np.count_nonzero(weights)), goal.count, rounds)
-        return list(descend(together, weights, layer.shift(), steps, goal.part.method, layer.bias is not None))[-1]
+        free = held(layer, rounds * len(by_node))
+        return list(descend(together, weights, layer.shift(), steps, goal.part.method, free))[-1]
 
     report = refit(
         model,

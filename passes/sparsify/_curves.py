@@ -8,6 +8,7 @@ from hashlib import sha256
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
@@ -22,7 +23,7 @@ from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.source import Source
 from onnx_compress.passes.sparsify._allocate import Curve
-from onnx_compress.passes.sparsify._rounds import Method, descend
+from onnx_compress.passes.sparsify._rounds import Method, descend, held
 from onnx_compress.passes.sparsify._weights import Weight
 
 STEP, LEAST = 0.65, 0.005
@@ -111,18 +112,23 @@ def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) ->
     effect = Effect(model, check, batch)
     taken = parts([0 if part.layer is None else gram_bytes([part.layer]) for part in found])
     runs = -(-len(data) // data.layout.run_size(batch))
+    solutions = sum(len(part.counts()) for part in found if part.layer is not None)
     curves: list[Curve] = []
-    with ctx.progress("losses", runs * len(taken) + len(found)) as advance:
+    # Sums in float64 differ in the last bit with the number of threads that share them.
+    with (
+        ctx.progress("losses", runs * len(taken) + len(found)) as advance,
+        threadpool_limits(1, user_api="blas"),
+    ):
         for group in taken:
             layers = [layer for i in group if (layer := found[i].layer) is not None]
             sums = input_sums(model, layers, data, batch, ctx.rng, advance)
             for i in group:
-                curves.append(_weighed(model, found[i], sums, effect))
+                curves.append(_weighed(model, found[i], sums, effect, solutions))
                 advance()
     return curves
 
 
-def _weighed(model: Model, part: Part, sums: Mapping[Node, Equations], effect: Effect) -> Curve:
+def _weighed(model: Model, part: Part, sums: Mapping[Node, Equations], effect: Effect, solutions: int) -> Curve:
     counts = part.counts()
     if part.density is not None:
         return Curve(counts, np.zeros(1))
@@ -136,7 +142,7 @@ def _weighed(model: Model, part: Part, sums: Mapping[Node, Equations], effect: E
     exact = equations.answering(weights, shift)
     states = [
         (weights, shift),
-        *descend(exact, weights, shift, counts[1:].tolist(), part.method, layer.bias is not None),
+        *descend(exact, weights, shift, counts[1:].tolist(), part.method, held(layer, solutions)),
     ]
     errors = [exact.error(*state) / (exact.spread or 1.0) for state in states]
     probed = _nearest(np.array(errors))

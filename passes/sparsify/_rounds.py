@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from onnx_compress.compiler.repair.equations import Equations, Free, Solver
+from onnx_compress.compiler.repair.layers import Layer
 from onnx_compress.compiler.repair.rectified import Bounds
+from onnx_compress.compiler.repair.support import ITERATIONS
 from onnx_compress.passes.sparsify._criteria import BY_DATA, activity, scores
 from onnx_compress.passes.sparsify._patterns import Pattern
 
 RIDGE = 1e-3
 """Share of the mean diagonal that holds the weights while rounds go on; the final refit chooses its own."""
+MOST_PRODUCTS, LEAST_ITERATIONS = 1 << 40, 8
+"""Multiplications for the conjugate gradients of all layers and rounds, half a minute, and fewest of them in a round.
+
+Each round starts from the solution of the one before, so that few of them bring nearly all.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +52,27 @@ def schedule(alive: int, count: int, rounds: int) -> list[int]:
     return [*steps, count]
 
 
+def held(layer: Layer, solutions: int) -> Free:
+    """How a layer's weights are held in its rounds, where there are so many `solutions` of all layers together."""
+    groups, unknowns, width = layer.weights().shape
+    affordable = MOST_PRODUCTS // max(1, solutions * groups * unknowns**2 * width)
+    iterations = max(LEAST_ITERATIONS, min(ITERATIONS, affordable))
+    return Free(RIDGE, layer.bias is not None, iterations=iterations)
+
+
 def descend(
-    equations: Equations, weights: np.ndarray, shift: np.ndarray, counts: Sequence[int], method: Method, free: bool
+    equations: Equations, weights: np.ndarray, shift: np.ndarray, counts: Sequence[int], method: Method, free: Free
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The weights [groups, K, M] and shift [groups, M] with so many weights left, count after count.
 
     Each time those of lowest score go, and the others are the best on their support:
-    min ‖X W + 1 b − Y‖² + λ‖W − W₀‖², `free` saying whether b may change. Several rounds do better than one,
-    because what is left takes over from what went before the next choice is made.
+    min ‖X W + 1 b − Y‖² + λ‖W − W₀‖², `free` saying what else holds. Several rounds do better than one, because what
+    is left takes over from what went before the next choice is made.
     """
     alive = weights != 0
     for count in counts:
-        solver = equations.solver(weights, shift, Free(RIDGE, free, alive))
+        solver = equations.solver(weights, shift, replace(free, support=alive))
         alive = method.pattern.kept(method.scores(weights, solver), alive, method.channels, count)
-        solver = equations.solver(weights * alive, shift, Free(RIDGE, free, alive))
+        solver = equations.solver(weights * alive, shift, replace(free, support=alive))
         weights, shift = solver.solve(equations.cross[:, :-1], equations.cross[:, -1])
         yield weights, shift

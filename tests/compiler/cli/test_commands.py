@@ -108,6 +108,15 @@ def test_verify_says_how_far_off_and_returns_3(capsys):
     assert 0.001 < found["max_abs"] / found["scale"] < 0.1
 
 
+def test_verify_says_of_how_many_samples_it_took_some(capsys):
+    model = small_model("tied")
+    model.save("a.onnx")
+    shape = [size if isinstance(size, int) else 1 for size in model.inputs()[0].shape]
+    np.savez("data.npz", **{model.inputs()[0].name: np.ones((300, *shape[1:]), np.float32)})
+    assert main(["verify", "a.onnx", "a.onnx", "--data", "data.npz"]) == 0
+    assert "256 of 300 samples: all outputs agree" in capsys.readouterr().out
+
+
 def test_verify_says_what_can_not_be_compared(capsys):
     saved("tied", "a.onnx")
     other = small_model("tied")

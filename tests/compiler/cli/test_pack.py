@@ -61,6 +61,8 @@ def test_a_packed_model_is_a_model_everywhere(folder, capsys):
         (["unpack", ".", "-o", "out.onnx"], "it can't be read"),
         (["unpack", "there.ocz", "-o", "there.ocz", "--force"], "is the input"),
         (["unpack", "there.ocz", "-o", "in.onnx"], "in.onnx exists"),
+        (["pack", "in.onnx", "-o", "out.onnx"], "give it the name out.ocz"),
+        (["unpack", "there.ocz", "-o", "out.OCZ"], "give it the name out.onnx"),
         (["unpack", "cut.ocz", "-o", "out.onnx"], "cut.ocz: the file ends too early: it is truncated"),
         (["inspect", "cut.ocz"], "cut.ocz: the file ends too early"),
     ],

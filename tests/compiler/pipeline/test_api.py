@@ -68,3 +68,12 @@ def test_labels_of_one_class_are_refused():
     one_class["labels"][:] = 2
     with pytest.raises(DataError, match="all 100 held-out samples have the label 2"):
         onnx_compress.compress(classifier(), "simplify", data=one_class)
+
+
+@pytest.mark.parametrize(("classes", "metric", "is_said"), [(4, None, False), (40, None, True), (40, "cosine", False)])
+def test_labels_that_fit_no_output_are_not_passed_over_in_silence(classes, metric, is_said):
+    data = {**labelled(), "labels": np.arange(len(labelled()["labels"])) % classes}
+    report = onnx_compress.compress(
+        classifier(), "simplify", data=data, settings=onnx_compress.Settings(metric=metric)
+    ).report
+    assert any("labels were not used" in warning for warning in report.warnings) == is_said

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from onnx_compress.compiler.repair import support as solving
+from onnx_compress.compiler.repair import threads
 from onnx_compress.compiler.repair.equations import Equations
-from onnx_compress.compiler.repair.support import OnSupport, by_gradients, patterns
+from onnx_compress.compiler.repair.support import ITERATIONS, OnSupport, by_gradients, patterns
 
 
 def system(unknowns=12, outputs=4):
@@ -64,3 +66,25 @@ def test_equations_whose_targets_are_what_weights_give():
     np.testing.assert_allclose(found.cross, expected.cross)
     np.testing.assert_allclose(found.power, expected.power)
     assert found.spread == pytest.approx(50 * targets.var(axis=1).sum())
+
+
+def test_columns_by_several_threads_are_those_by_one(monkeypatch):
+    matrix, right, support = system(unknowns=40, outputs=200)
+    found = {}
+    for cores in (1, 3):
+        monkeypatch.setattr(threads, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(solving, "PART", 40**2 * ITERATIONS * 64)
+        monkeypatch.setattr(solving, "SMALL_BYTES", 0)
+        found[cores] = by_gradients(matrix, right, support), OnSupport.of(matrix, support).solve(right)
+    for once, shared in zip(found[1], found[3]):
+        np.testing.assert_array_equal(once, shared)
+
+
+def test_fewer_iterations_are_taken_where_that_is_asked_for():
+    matrix, right, support = system()
+    few, many = by_gradients(matrix, right, support, 2), by_gradients(matrix, right, support)
+    exact = OnSupport.of(matrix, support).solve(right)
+    assert np.abs(many - exact).max() < 1e-3 * np.abs(few - exact).max()
+    wide = np.random.default_rng(7).random((2000, 300)) < 0.5
+    assert OnSupport.of(np.eye(2000), wide, 300).is_direct
+    assert not OnSupport.of(np.eye(2000), wide, 8).is_direct
