@@ -14,6 +14,8 @@ from onnx_compress.compiler.repair.rectified import Rectified
 
 RIDGES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean diagonal to choose from."""
+SLOW = 1 << 29
+"""Squared inputs times outputs of a layer, beyond which not every ridge is tried."""
 EXACT = 1e-5
 """Error, as a share of the aim's spread, below which nothing is left to mend in float32."""
 GAIN = 1e-3
@@ -111,11 +113,16 @@ def _best(task: Task, fit: Equations, check: Equations, ridge: float) -> tuple[n
 
 
 def best_ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:
-    """The ridge that does best on `check`, and the share of the error there that it takes away."""
+    """The ridge that does best on `check`, and the share of the error there that it takes away.
+
+    From the largest down; where a solution takes long, down to the first that does worse than the one before it.
+    """
     measure = check if check.count else fit
     before = measure.error(task.weights, task.shift)
-    found = []
-    for ridge in RIDGES if task.ridge is None else (task.ridge,):
+    groups, unknowns, width = task.weights.shape
+    is_slow = groups * unknowns**2 * width > SLOW
+    found: list[tuple[float, float]] = []
+    for ridge in reversed(RIDGES) if task.ridge is None else (task.ridge,):
         try:
             weights, shift = fit.solve(task.weights, task.shift, task.free(ridge))
         except np.linalg.LinAlgError:
@@ -123,6 +130,8 @@ def best_ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, flo
         error = measure.error(weights, shift)
         if np.isfinite(error):
             found.append((error, ridge))
+        if is_slow and error > min(found)[0]:
+            break
     if not found or before == 0:
         return 0.0, 0.0
     error, ridge = min(found)

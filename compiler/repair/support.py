@@ -15,12 +15,12 @@ ITERATIONS = 64
 TOLERANCE = 1e-6
 """Share of the residual's norm at which they end."""
 QUICK = 1 << 32
-"""Multiplications that are never too many for a direct solution."""
+"""Multiplications that are not too many for a direct solution, unless fewer iterations would do."""
 INVERSE_BYTES = 1 << 28
 """Inverses that are kept for further right-hand sides take at most so many bytes."""
-PART = 1 << 35
-"""Multiplications, a second or two, from which on conjugate gradients for some of the columns get a thread."""
-COPIED_BYTES, SMALL_BYTES = 1 << 29, 1 << 18
+PART = 1 << 28
+"""Multiplications by the matrix from which on conjugate gradients for some of the columns get a thread."""
+COPIED_BYTES, SMALL_BYTES = 1 << 29, 1 << 20
 """Parts of the matrix that threads hold at once take at most so many bytes; where all are small, one thread does."""
 
 
@@ -71,7 +71,8 @@ class OnSupport:
     def is_direct(self) -> bool:
         """Whether it is solved by elimination."""
         direct = sum(len(part.rows) ** 3 // 3 + len(part.rows) ** 2 * len(part.columns) for part in self.parts)
-        return direct <= max(QUICK, self.iterations * len(self.matrix) ** 2 * int(self.support.shape[1]))
+        gradients = ITERATIONS * len(self.matrix) ** 2 * int(self.support.shape[1])
+        return direct * ITERATIONS <= max(QUICK, gradients) * self.iterations
 
     def repeated(self) -> OnSupport:
         """The same, prepared for many right-hand sides as far as memory allows."""
@@ -125,7 +126,7 @@ def by_gradients(
 ) -> np.ndarray:
     """Approximate solution of matrix · D = right [K, M] with D zero outside `support`, all columns at once."""
     inverse = 1 / np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)[:, None]
-    width = max(1, PART // (iterations * len(matrix) ** 2))
+    width = max(1, PART // len(matrix) ** 2)
 
     def solved(start: int) -> np.ndarray:
         some = slice(start, start + width)

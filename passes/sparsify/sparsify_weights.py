@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.base import RATIOS, Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
 from onnx_compress.compiler.repair.moments import recognized
@@ -41,9 +41,10 @@ class SparsifyWeights(Pass):
 
     Layers are gone through front to back, X as the layers before now give it, Y as it was before the pass. In each
     `rounds` times the weights of lowest worth go, geometrically down to the layer's number, and the others are
-    solved for: so the next choice is made among weights that have taken over from those before. At the end all
-    layers that changed are refitted as by the pass refit, zeros staying zero, those with nothing but a Relu or Clip
-    between them two by two: so the errors of many outputs cancel in the layer that reads them.
+    solved for (of large layers roughly, by some steps of conjugate gradients): so the next choice is made among
+    weights that have taken over from those before. At the end all layers that changed are refitted as by the pass
+    refit, zeros staying zero, those with nothing but a Relu or Clip between them two by two: so the errors of many
+    outputs cancel in the layer that reads them.
 
     The worth of a weight (`criterion`): 'activation' w²·(XᵀX)_kk, X centred; 'obs' w²/[(XᵀX)⁻¹]_kk over the support of
     its output, which is what its loss costs after the others are solved anew; both times what an error of that output
@@ -73,6 +74,7 @@ class SparsifyWeights(Pass):
     name = "sparsify-weights"
     effect = Effect.LOSSY
     strength = "sparsity"
+    strengths = (*RATIOS, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
     per_layer = ("sparsity", "pattern")
 
     sparsity: float | None = option(

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_compress.compiler.repair import fit as fits
 from onnx_compress.compiler.repair.equations import Equations, Free, Spread
-from onnx_compress.compiler.repair.fit import Task, solve
+from onnx_compress.compiler.repair.fit import RIDGES, Task, best_ridge, solve
 
 
 def drawn(groups=2, rows=60, unknowns=4, outputs=3, seed=0):
@@ -109,6 +110,26 @@ def test_rows_that_were_not_fitted_choose_the_ridge():
 
     few, many = solve(task(w, b), rows(45), rows(2000)), solve(task(w, b), rows(20000), rows(2000))
     assert few.ridge > many.ridge
+
+
+def test_where_a_solution_takes_long_the_search_for_a_ridge_ends_once_it_gets_worse(monkeypatch):
+    rng = np.random.default_rng(3)
+    w = rng.standard_normal((1, 40, 1))
+    x = rng.standard_normal((1, 60, 40))
+    y = x @ w + 4 * rng.standard_normal((1, 60, 1))
+    present, b = w + 0.3 * rng.standard_normal((1, 40, 1)), np.zeros((1, 1))
+    fit, check = summed(x[:, :45], y[:, :45]), summed(x[:, 45:], y[:, 45:])
+    tried = []
+    solved = Equations.solve
+    monkeypatch.setattr(Equations, "solve", lambda *given: tried.append(given[-1].ridge) or solved(*given))
+    ridge, gain = best_ridge(task(present, b), fit, check)
+    assert sorted(tried) == sorted(RIDGES)
+    assert RIDGES[0] < ridge
+    tried.clear()
+    monkeypatch.setattr(fits, "SLOW", 0)
+    assert best_ridge(task(present, b), fit, check) == (ridge, gain)
+    assert ridge in tried
+    assert len(tried) < len(RIDGES)
 
 
 def test_what_is_no_better_on_other_rows_is_refused():

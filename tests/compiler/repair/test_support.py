@@ -6,7 +6,7 @@ import pytest
 from onnx_compress.compiler.repair import support as solving
 from onnx_compress.compiler.repair import threads
 from onnx_compress.compiler.repair.equations import Equations
-from onnx_compress.compiler.repair.support import ITERATIONS, OnSupport, by_gradients, patterns
+from onnx_compress.compiler.repair.support import OnSupport, by_gradients, patterns
 
 
 def system(unknowns=12, outputs=4):
@@ -73,7 +73,7 @@ def test_columns_by_several_threads_are_those_by_one(monkeypatch):
     found = {}
     for cores in (1, 3):
         monkeypatch.setattr(threads, "_cores", lambda cores=cores: cores)
-        monkeypatch.setattr(solving, "PART", 40**2 * ITERATIONS * 64)
+        monkeypatch.setattr(solving, "PART", 40**2 * 64)
         monkeypatch.setattr(solving, "SMALL_BYTES", 0)
         found[cores] = by_gradients(matrix, right, support), OnSupport.of(matrix, support).solve(right)
     for once, shared in zip(found[1], found[3]):

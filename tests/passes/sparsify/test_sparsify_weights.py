@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import onnx_compress
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
@@ -102,6 +103,21 @@ def test_measured_losses_beat_the_same_share_everywhere():
         sparsify(model, real=True, sparsity=0.7, scope=scope, rounds=3)
         errors[scope] = far(original, model)
     assert errors["global"] < 0.5 * errors["uniform"]
+
+
+def test_an_open_sparsity_goes_as_far_as_the_budget_allows():
+    """Of 64 inputs four tell the classes."""
+    rng = np.random.default_rng(7)
+    labels = rng.integers(0, 4, 400)
+    x = rng.normal(0, 0.05, (400, 64)).astype(np.float32)
+    x[np.arange(400), labels] += 1
+    weights = rng.normal(0, 0.01, (64, 4)).astype(np.float32)
+    weights[:4] += 10 * np.eye(4, dtype=np.float32)
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[N,64] x) => (float[N,4] y) <float[64,4] w> {'
+    model = from_text(text + " y = MatMul (x, w) }")
+    edit.replace_values(model, next(model.constants()), weights)
+    found = onnx_compress.compress(model, "sparsify-weights", data={"x": x, "labels": labels}).model
+    assert 4 <= np.count_nonzero(next(found.constants()).values) < 0.05 * 256
 
 
 @pytest.mark.parametrize("real", [True, False])
