@@ -115,7 +115,7 @@ def _best(task: Task, fit: Equations, check: Equations, ridge: float) -> tuple[n
 def best_ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:
     """The ridge that does best on `check`, and the share of the error there that it takes away.
 
-    From the largest down; where a solution takes long, down to the first that does worse than the one before it.
+    From the largest down; where a solution takes long, down to the first that does worse than a larger one.
     """
     measure = check if check.count else fit
     before = measure.error(task.weights, task.shift)
@@ -128,10 +128,10 @@ def best_ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, flo
         except np.linalg.LinAlgError:
             continue
         error = measure.error(weights, shift)
+        if is_slow and found and not error <= min(found)[0]:
+            break
         if np.isfinite(error):
             found.append((error, ridge))
-        if is_slow and error > min(found)[0]:
-            break
     if not found or before == 0:
         return 0.0, 0.0
     error, ridge = min(found)

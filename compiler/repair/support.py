@@ -104,7 +104,7 @@ class OnSupport:
             return np.where(self.support, np.diagonal(np.linalg.inv(self.matrix))[:, None], found)
 
         def diagonal(part: Pattern) -> np.ndarray:
-            return np.diagonal(np.linalg.inv(self._within(part)))
+            return np.diagonal(np.linalg.inv(self._within(part))).copy()  # a view would keep the inverse
 
         diagonals = map(np.diagonal, self.inverses) if self.inverses else self._each(diagonal)
         for part, values in zip(self.parts, diagonals):

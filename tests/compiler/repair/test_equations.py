@@ -146,6 +146,15 @@ def test_what_is_no_better_on_other_rows_is_refused():
     assert "no better on rows that were not fitted" in found.reason
 
 
+@pytest.mark.parametrize("slow", [0, 1 << 40])
+def test_no_ridge_is_found_where_errors_are_no_numbers(monkeypatch, slow):
+    monkeypatch.setattr(fits, "SLOW", slow)
+    monkeypatch.setattr(Equations, "error", lambda *_: np.inf)
+    w, b = np.ones((1, 4, 1)), np.zeros((1, 1))
+    rows = summed(np.random.default_rng(3).standard_normal((1, 20, 4)), np.ones((1, 20, 1)))
+    assert best_ridge(task(w, b), rows, rows) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(bad):
     x, y, w, b = drawn()
