@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 import onnx_compress
+from tests.test_layers import imports, trees
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("onnx_compress", "compiler", "passes")
@@ -130,6 +133,26 @@ def test_every_dependency_is_pinned_for_ci():
         *(name for extra in project["optional-dependencies"].values() for name in extra),
     ]
     for requirement in needed:
-        name = requirement.split(">")[0].split("=")[0].split("[")[0].strip().lower().replace("_", "-")
+        name = _normalized(requirement)
         assert name in pinned | {"onnx-compress"}, f"{name} is not in constraints.txt"
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+def test_what_the_package_imports_is_installed_with_it():
+    """Models of the zoo are built by libraries of the tests."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    installed = {_normalized(requirement) for requirement in project["dependencies"]} | {"protobuf"}  # onnx's own
+    owners = packages_distributions()
+    for path, tree in trees().items():
+        if path.parts[0] not in ("compiler", "passes") or path.is_relative_to("compiler/zoo"):
+            continue
+        for found in imports(tree):
+            name = found.module.split(".")[0]
+            if found.is_relative or name in sys.stdlib_module_names or name in ("onnx_compress", ""):
+                continue
+            given = {_normalized(owner) for owner in owners.get(name, [name])}
+            assert given & installed, f"{path}, line {found.line}: {name} is no dependency in pyproject.toml"
+
+
+def _normalized(requirement: str) -> str:
+    return re.split(r"[<>=\[]", requirement)[0].strip().lower().replace("_", "-")

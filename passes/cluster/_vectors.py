@@ -9,7 +9,6 @@ Vectors that are zero stay so. Iterations are Lloyd's, and begin where k-means++
 from __future__ import annotations
 
 import numpy as np
-from sklearn.cluster import kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
 ITERATIONS = 25
@@ -47,13 +46,24 @@ def nearest(vectors: np.ndarray, importance: np.ndarray, book: np.ndarray) -> np
 
 
 def _seeds(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` of the vectors at most, each drawn by what is missed with those before it and zero: of some the best."""
     some = vectors
     if len(vectors) > SEEDED:
         at = np.sort(rng.choice(len(vectors), SEEDED, replace=False, shuffle=False))
         some, importance = vectors[at], importance[at]
-    weights = importance.mean(axis=1)
-    seed = int(rng.integers(1 << 31))
-    return np.asarray(kmeans_plusplus(some, count, sample_weight=weights, random_state=seed)[0])
+    missed = np.sum(importance * np.square(some), axis=1)
+    chosen: list[int] = []
+    for _ in range(count):
+        mass = np.cumsum(missed)
+        if not mass[-1] > 0:
+            break
+        drawn = np.searchsorted(mass, mass[-1] * rng.random(2 + int(np.log(count))), side="right")
+        drawn = np.minimum(drawn, len(some) - 1)
+        left = np.minimum(missed, [np.sum(importance * np.square(some - some[place]), axis=1) for place in drawn])
+        best = int(left.sum(axis=1).argmin())
+        chosen.append(int(drawn[best]))
+        missed = left[best]
+    return np.asarray(some[chosen])
 
 
 def _means(vectors: np.ndarray, importance: np.ndarray, places: np.ndarray, book: np.ndarray) -> np.ndarray:
