@@ -10,7 +10,6 @@ from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
@@ -24,6 +23,7 @@ from onnx_compress.compiler.repair.reference import Reference, Rows
 from onnx_compress.compiler.repair.samples import iterations, joined, rest_of, sample, sample_size, split
 from onnx_compress.compiler.repair.share import Start, share
 from onnx_compress.compiler.repair.statistics import Moments, Normalization
+from onnx_compress.compiler.repair.threads import unshared_sums
 from onnx_compress.compiler.repair.together import Pair
 from onnx_compress.compiler.repair.vectors import Cut
 from onnx_compress.compiler.repair.worth import worths
@@ -168,8 +168,7 @@ def refit(
     found = list(plan(model, reference, layers, rows, touched))
     steps = [step for step in found if isinstance(step, Step)]
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
-    # Sums in float64 differ in the last bit with the number of threads that share them.
-    with bar as advance, threadpool_limits(1, user_api="blas"):
+    with bar as advance, unshared_sums():
         fitter = _Fitter(model, reference, ridge, change, sharing)
         if steps:
             fitter.prepare(steps)

@@ -9,7 +9,8 @@ Vectors that are zero stay so. Iterations are Lloyd's, and begin where k-means++
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+
+from onnx_compress.compiler.repair.threads import unshared_sums
 
 ITERATIONS = 25
 SEEDED = 1 << 13
@@ -24,7 +25,7 @@ def centroids(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.r
     distinct = np.unique(vectors, axis=0)
     if len(distinct) < count:
         return np.concatenate([np.zeros((1, vectors.shape[1])), distinct])
-    with threadpool_limits(1):  # sums of several threads differ in the last bit
+    with unshared_sums():
         book = np.concatenate([np.zeros((1, vectors.shape[1])), _seeds(vectors, importance, count - 1, rng)])
         before = None
         for _ in range(ITERATIONS):

@@ -8,7 +8,6 @@ from hashlib import sha256
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
@@ -18,6 +17,7 @@ from onnx_compress.compiler.repair.amount import amount
 from onnx_compress.compiler.repair.equations import Equations
 from onnx_compress.compiler.repair.layers import Layer
 from onnx_compress.compiler.repair.moments import gram_bytes, input_sums, parts
+from onnx_compress.compiler.repair.threads import unshared_sums
 from onnx_compress.compiler.runtime.effect import Effect
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
@@ -114,11 +114,7 @@ def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) ->
     runs = -(-len(data) // data.layout.run_size(batch))
     solutions = sum(len(part.counts()) for part in found if part.layer is not None)
     curves: list[Curve] = []
-    # Sums in float64 differ in the last bit with the number of threads that share them.
-    with (
-        ctx.progress("losses", runs * len(taken) + len(found)) as advance,
-        threadpool_limits(1, user_api="blas"),
-    ):
+    with ctx.progress("losses", runs * len(taken) + len(found)) as advance, unshared_sums():
         for group in taken:
             layers = [layer for i in group if (layer := found[i].layer) is not None]
             sums = input_sums(model, layers, data, batch, ctx.rng, advance)

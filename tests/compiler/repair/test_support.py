@@ -70,6 +70,8 @@ def test_equations_whose_targets_are_what_weights_give():
 
 def test_columns_by_several_threads_are_those_by_one(monkeypatch):
     matrix, right, support = system(unknowns=40, outputs=200)
+    matrix = matrix + np.trace(matrix) * np.eye(40)
+    undivided = by_gradients(matrix, right, support)
     found = {}
     for cores in (1, 3):
         monkeypatch.setattr(threads, "_cores", lambda cores=cores: cores)
@@ -78,6 +80,7 @@ def test_columns_by_several_threads_are_those_by_one(monkeypatch):
         found[cores] = by_gradients(matrix, right, support), OnSupport.of(matrix, support).solve(right)
     for once, shared in zip(found[1], found[3]):
         np.testing.assert_array_equal(once, shared)
+        np.testing.assert_allclose(shared, undivided, rtol=1e-4, atol=1e-4 * np.abs(undivided).max())
 
 
 def test_fewer_iterations_are_taken_where_that_is_asked_for():
