@@ -16,8 +16,8 @@ from onnx_compress.compiler.ir.text import from_text, to_text
 from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.pipeline.base import Effect, Pass
 from onnx_compress.compiler.pipeline.context import Context, Skip
-from onnx_compress.compiler.runtime.layer_times import Forms
-from onnx_compress.compiler.runtime.synthetic import synthetic
+from onnx_compress.compiler.runtime.data.synthetic import synthetic
+from onnx_compress.compiler.runtime.timing.layer_times import Forms
 from tests.golden import Case, Command, GoldenError
 
 EXACT = 1e-5

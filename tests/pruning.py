@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
-from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
 from onnx_compress.compiler.analysis.channels.walk import Place
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_value
+from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
 
 
 def every_second(groups: ChannelGroups, wanted: Callable[[Group], bool] = lambda group: True) -> tuple[Cut, ...]:

@@ -13,10 +13,10 @@ import numpy as np
 from onnx_compress.compiler.analysis.channels.groups import ChannelGroups
 from onnx_compress.compiler.analysis.channels.rules.elementwise import BROADCAST, UNARY
 from onnx_compress.compiler.analysis.contractions import RECURRENT, Axes, Contraction, pads
-from onnx_compress.compiler.analysis.pointwise import Operand, computed, vector_of
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of, input_constant, input_value
+from onnx_compress.compiler.runtime.pointwise import Operand, computed, vector_of
 
 
 class Constants:

@@ -5,8 +5,8 @@ as it is fed; the first axis of each input is set to 1. Where a size stays unkno
 it is listed in `unknown`, and the total holds the others. Of the branches of an If the most expensive one
 counts; a Loop or Scan counts one iteration.
 
-The parameters of a weight are its elements, however it is stored (`stored.py`); one that several layers read
-counts once in the total and for each layer in its row.
+The parameters of a weight are its elements, however it is stored (`weight_expressions.py`); one that several layers
+read counts once in the total and for each layer in its row.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from onnx_compress.compiler.analysis.geometry import Geometry, geometry
-from onnx_compress.compiler.analysis.macs import FORMULAS, UnknownSize, key, macs
-from onnx_compress.compiler.analysis.sizes import SizeTable
-from onnx_compress.compiler.analysis.stored import SLOTS, StoredWeight, is_float, packed_weight, stored_weight
+from onnx_compress.compiler.analysis.macs import FORMULAS, key, macs
+from onnx_compress.compiler.analysis.weight_expressions import (
+    SLOTS,
+    StoredWeight,
+    is_float,
+    packed_weight,
+    stored_weight,
+)
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.runtime.shapes.sizes import SizeTable, UnknownSize
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerCost:
     """A node that holds parameters or multiplies.
 
     `path` are the labels of the control-flow nodes around it. `macs` is None where a shape is not known, and
@@ -51,7 +57,7 @@ class Cost:
     nonzero: int
     bytes: int
     macs: int | None
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerCost, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -96,9 +102,9 @@ class _Walk:
         self.nonzero: dict[Constant, int] = {}
         self.notes: list[str] = []
 
-    def graph(self, graph: Graph, path: tuple[str, ...]) -> tuple[list[Layer], int]:
+    def graph(self, graph: Graph, path: tuple[str, ...]) -> tuple[list[LayerCost], int]:
         """The layers of a graph with those of its bodies, and the MACs of one execution."""
-        layers: list[Layer] = []
+        layers: list[LayerCost] = []
         total = 0
         for node in graph.nodes:
             if is_part_of_weight(node):
@@ -112,7 +118,7 @@ class _Walk:
             total += spent
         return layers, total
 
-    def layer(self, node: Node, path: tuple[str, ...]) -> Layer | None:
+    def layer(self, node: Node, path: tuple[str, ...]) -> LayerCost | None:
         """The row of a node; None where it neither holds parameters nor multiplies."""
         weights = list(read_weights(node))
         if not weights and key(node) not in FORMULAS:
@@ -122,7 +128,7 @@ class _Walk:
                 self.weights[weight.key] = weight
                 self.nonzero[weight.key] = weight.nonzero()
         spent, note = self.macs(node)
-        return Layer(
+        return LayerCost(
             name=node.name or node.outputs[0].name,
             op=node.op,
             geometry=geometry(node, self.sizes),
@@ -141,7 +147,7 @@ class _Walk:
         except UnknownSize as error:
             return None, str(error)
 
-    def bodies(self, node: Node, path: tuple[str, ...]) -> tuple[list[Layer], int]:
+    def bodies(self, node: Node, path: tuple[str, ...]) -> tuple[list[LayerCost], int]:
         """The layers within a control-flow node, and what one execution of it spends."""
         found = [self.graph(body, (*path, node.label())) for body in node.bodies()]
         if not any(layers for layers, _ in found):
@@ -155,11 +161,11 @@ class _Walk:
         return _joined(chosen), found[best][1]
 
 
-def _joined(found: Iterable[tuple[list[Layer], int]]) -> list[Layer]:
+def _joined(found: Iterable[tuple[list[LayerCost], int]]) -> list[LayerCost]:
     return [layer for layers, _ in found for layer in layers]
 
 
-def _uncounted(layers: list[Layer]) -> list[Layer]:
+def _uncounted(layers: list[LayerCost]) -> list[LayerCost]:
     return [replace(layer, is_counted=False) for layer in layers]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx_compress.compiler.analysis.macs import Sizes, UnknownSize
+from onnx_compress.compiler.analysis.macs import Sizes
 from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.runtime.shapes.sizes import UnknownSize
 
 _WEIGHT_SLOT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv")

@@ -13,13 +13,10 @@ from typing import TypeAlias
 import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node, Tensor
+from onnx_compress.compiler.runtime.shapes.sizes import UnknownSize
 
 Sizes: TypeAlias = Callable[[Tensor], tuple[int, ...]]
 """The shape of a tensor in whole numbers; raises UnknownSize where it has none."""
-
-
-class UnknownSize(Exception):
-    """A dimension that is not known. The message names the tensor."""
 
 
 def key(node: Node) -> str:

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from onnx_compress.compiler.runtime.latency import Latency, Ratio
+    from onnx_compress.compiler.runtime.timing.latency import Latency, Ratio
 
 A_FILE = click.Path(path_type=Path)
 ROUNDS_PER_SECOND = 200
@@ -50,8 +50,8 @@ def bench(
 
     from onnx_compress.compiler.cli.samples import loaded, same_inputs, samples
     from onnx_compress.compiler.report.plain import written
-    from onnx_compress.compiler.runtime.latency import interleaved, ratio
     from onnx_compress.compiler.runtime.session import create
+    from onnx_compress.compiler.runtime.timing.latency import interleaved, ratio
 
     known = loaded(models)
     same_inputs(known)

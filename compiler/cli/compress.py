@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from onnx_compress.compiler.ir.model import Model
     from onnx_compress.compiler.pipeline.api import Result
     from onnx_compress.compiler.pipeline.recipe import Recipe
-    from onnx_compress.compiler.pipeline.record import Report
+    from onnx_compress.compiler.pipeline.run_report import Report
     from onnx_compress.compiler.pipeline.settings import Settings
-    from onnx_compress.compiler.runtime.data import Dataset
+    from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 A_FILE = click.Path(path_type=Path)
 REPORTS = (".json", ".html")
@@ -132,7 +132,7 @@ def _settings(pipeline: Recipe, given: Mapping[str, Any]) -> Settings:
 
 def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is_needed: bool, force: bool) -> None:
     """Refuse what could not be written in the end, before any work is done."""
-    from onnx_compress.compiler.ir.save import check_writable
+    from onnx_compress.compiler.ir.files.save import check_writable
 
     if out is None and is_needed:
         raise UsageError("give the result a name by -o OUT.onnx, or look at the plan by --dry-run")
@@ -157,7 +157,7 @@ def _compressed(
 
     from onnx_compress.compiler.cli.progress import bars
     from onnx_compress.compiler.pipeline import api
-    from onnx_compress.compiler.pipeline.inputs import datasets
+    from onnx_compress.compiler.pipeline.datasets import datasets
 
     calibration, held_out = datasets(model, *data, pipeline.pictures, settings.seed)
     watched = None if quiet else bars(Console(stderr=True))
@@ -167,14 +167,14 @@ def _compressed(
 
 def _named(report: Report, model: Path, out: Path) -> Report:
     """The report with the files' names, and the size of the packed file where that is what was written."""
-    from onnx_compress.compiler.ir.packed import is_packed
+    from onnx_compress.compiler.ir.files.ocz_file import is_packed
 
     output = report.output if not is_packed(out) else replace(report.output, packed_bytes=out.stat().st_size)
     return replace(report, source=str(model), target=str(out), output=output)
 
 
 def _write_reports(report: Report, before: Model, after: Model, held_out: Dataset, paths: Sequence[Path]) -> None:
-    from onnx_compress.compiler.ir.save import replacing
+    from onnx_compress.compiler.ir.files.save import replacing
     from onnx_compress.compiler.report.document import to_json
 
     for path in paths:

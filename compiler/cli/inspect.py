@@ -32,9 +32,9 @@ def inspect(*, path: Path, groups: bool, weights: bool, data: str | None, packed
 
     from onnx_compress.compiler.analysis.channels import ChannelGroups
     from onnx_compress.compiler.analysis.cost import Cost
-    from onnx_compress.compiler.analysis.storage import stored_forms
+    from onnx_compress.compiler.analysis.storage_report import stored_forms
+    from onnx_compress.compiler.ir.files.ocz_file import packed_bytes
     from onnx_compress.compiler.ir.model import Model
-    from onnx_compress.compiler.ir.packed import packed_bytes
     from onnx_compress.compiler.report.anatomy import document, show
     from onnx_compress.compiler.report.plain import written
 

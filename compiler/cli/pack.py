@@ -24,16 +24,18 @@ def pack(*, model: Path, out: Path, plain: bool, force: bool) -> None:
     gives back the same bytes; everything that reads a model here reads a packed one too. A model that 'encode' has
     made small packs smaller by --plain. '-o OUT.ocz' of the main job does that by itself.
     """
-    from onnx_compress.compiler.ir import packed, packing
+    from onnx_compress.compiler.ir.files import ocz_file
     from onnx_compress.compiler.ir.model import Model
     from onnx_compress.compiler.report import quantities
 
     if os.path.exists(out) and os.path.exists(model) and out.samefile(model):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
     if out.suffix.lower() == ".onnx":
-        raise UsageError(f"-o {out}: a packed file is no ONNX file; give it the name {out.with_suffix(packed.SUFFIX)}")
+        raise UsageError(
+            f"-o {out}: a packed file is no ONNX file; give it the name {out.with_suffix(ocz_file.SUFFIX)}"
+        )
     loaded = Model.load(model)  # says what is wrong with a file that is no model
-    sizes = packing.save(loaded, out, force=force) if plain else packed.pack(model, out, force=force)
+    sizes = ocz_file.save(loaded, out, force=force) if plain else ocz_file.pack(model, out, force=force)
     before = loaded.file_bytes() if plain else sizes.original
     click.echo(
         f"{model.name} → {out.name}: {quantities.size(before)} → {quantities.size(sizes.total)}, "

@@ -52,7 +52,7 @@ def _matches(model: Model, glob: str) -> str:
 
 
 def _samples(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None]) -> str:
-    from onnx_compress.compiler.pipeline.inputs import datasets
+    from onnx_compress.compiler.pipeline.datasets import datasets
 
     if data == (None, None):
         return "samples: made up, so accuracy will not be measured on real data; give --data"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from onnx_compress.compiler.errors import UsageError
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.runtime.data import Dataset, load
+from onnx_compress.compiler.runtime.data.dataset import Dataset, load
+from onnx_compress.compiler.runtime.data.synthetic import synthetic
 from onnx_compress.compiler.runtime.specs import TensorSpec, specs
-from onnx_compress.compiler.runtime.synthetic import synthetic
 
 MADE_UP = 16
 

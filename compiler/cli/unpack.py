@@ -18,15 +18,15 @@ A_FILE = click.Path(path_type=Path)
 @click.option("--force", is_flag=True, help="Overwrite OUT.onnx and its data files.")
 def unpack(*, path: Path, out: Path, force: bool) -> None:
     """Write the model file that IN.ocz was made of, and its files of external data, if any, beside it."""
-    from onnx_compress.compiler.ir import packed
+    from onnx_compress.compiler.ir.files import ocz_file
     from onnx_compress.compiler.report import quantities
 
     if os.path.exists(out) and os.path.exists(path) and out.samefile(path):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
-    if out.suffix.lower() == packed.SUFFIX:
+    if out.suffix.lower() == ocz_file.SUFFIX:
         raise UsageError(f"-o {out}: what is unpacked is an ONNX file; give it the name {out.with_suffix('.onnx')}")
     try:
-        for written in packed.unpack(path, out, force=force):
+        for written in ocz_file.unpack(path, out, force=force):
             click.echo(f"{written}: {quantities.size(written.stat().st_size)}")
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None

@@ -15,7 +15,7 @@ from onnx_compress.compiler.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from onnx_compress.compiler.runtime.compare import Numerics
+    from onnx_compress.compiler.runtime.metrics.numerics import Numerics
 
 A_FILE = click.Path(path_type=Path)
 OUTSIDE = 3
@@ -46,7 +46,7 @@ def verify(*, a: Path, b: Path, data: str | None, tolerance: float, seed: int, a
 
     from onnx_compress.compiler.cli.samples import loaded, same_inputs, samples
     from onnx_compress.compiler.report.plain import written
-    from onnx_compress.compiler.runtime.compare import numerics
+    from onnx_compress.compiler.runtime.metrics.numerics import numerics
     from onnx_compress.compiler.runtime.session import create
 
     if not 0 <= tolerance < math.inf:

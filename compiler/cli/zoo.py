@@ -11,11 +11,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnx_compress.compiler.pipeline.record import EXIT_DONE, EXIT_MISSED
+from onnx_compress.compiler.pipeline.run_report import EXIT_DONE, EXIT_MISSED
 from onnx_compress.compiler.zoo import check as checking
 from onnx_compress.compiler.zoo import fetch as fetching
 from onnx_compress.compiler.zoo import run as running
-from onnx_compress.compiler.zoo.manifest import DEFAULT_PATH, Entry, load_manifest, select
+from onnx_compress.compiler.zoo.manifest import DEFAULT_PATH, ZooEntry, load_manifest, select
 from onnx_compress.compiler.zoo.table import finding_table, remarks, trial_table
 from onnx_compress.compiler.zoo.trial import OK, PIPELINES, Trial, read_trials, write_trials
 
@@ -27,7 +27,7 @@ A_FILE = click.Path(path_type=Path, dir_okay=False)
 class Zoo:
     """The part of the zoo that a command is about."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ZooEntry, ...]
     cache: Path
     order: tuple[str, ...]
     """The names of all models, in the order of the manifest."""

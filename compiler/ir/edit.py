@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from onnx_compress.compiler.ir.files.lower import program_names, stored_tensors
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Origin, Stored, Tensor, Variable
-from onnx_compress.compiler.ir.lower import program_names, stored_tensors
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.storage.structure import Structure

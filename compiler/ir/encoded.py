@@ -11,8 +11,8 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from onnx_compress.compiler.storage import interpret
 from onnx_compress.compiler.storage.cells import Cells
+from onnx_compress.compiler.storage.forms.vectors import cells_of
 from onnx_compress.compiler.storage.program import Program
-from onnx_compress.compiler.storage.vectors import cells_of
 
 
 class Encoding:

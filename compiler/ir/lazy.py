@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.ir.external import ExternalData
+from onnx_compress.compiler.ir.files.external import ExternalData
 
 MAX_ELEMENTS = 1 << 40
 MAX_DENSE_BYTES = 1 << 32

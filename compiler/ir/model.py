@@ -10,14 +10,15 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.ir import clone, packed, save
-from onnx_compress.compiler.ir.exporter import Store, embedded, export_graph, export_info, placeholder
-from onnx_compress.compiler.ir.external import DataFolder
+from onnx_compress.compiler.ir import clone
+from onnx_compress.compiler.ir.files import ocz_file, save
+from onnx_compress.compiler.ir.files.exporter import Store, embedded, export_graph, export_info, placeholder
+from onnx_compress.compiler.ir.files.external import DataFolder
+from onnx_compress.compiler.ir.files.importer import check_text, import_graph
+from onnx_compress.compiler.ir.files.inline import inlined
+from onnx_compress.compiler.ir.files.lower import lowered
+from onnx_compress.compiler.ir.files.stream import MESSAGE_LIMIT
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
-from onnx_compress.compiler.ir.importer import check_text, import_graph
-from onnx_compress.compiler.ir.inline import inlined
-from onnx_compress.compiler.ir.lower import lowered
-from onnx_compress.compiler.ir.stream import MESSAGE_LIMIT
 
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
 """Bytes of weights up to which a model is one message: the rest is for the graph."""
@@ -49,8 +50,8 @@ class Model:
         """Read a model file, packed or not; weights stay in it until needed. Raises ModelError with one clear line."""
         path = Path(path)
         try:
-            if packed.is_packed(path):
-                with packed.opened(path) as (proto, folder):
+            if ocz_file.is_packed(path):
+                with ocz_file.opened(path) as (proto, folder):
                     return cls.from_proto(proto, folder, path)
             return cls.from_proto(_read(path), path.parent, path)
         except ModelError as error:
@@ -145,10 +146,8 @@ class Model:
         A name that ends in `.ocz` gets a packed file, in which the weights are plain tensors. Raises OutputError when
         a file is there already (unless `force`) or can't be written.
         """
-        if Path(path).suffix.lower() == packed.SUFFIX:
-            from onnx_compress.compiler.ir import packing  # which knows models
-
-            packing.save(self, Path(path), force=force)
+        if Path(path).suffix.lower() == ocz_file.SUFFIX:
+            ocz_file.save(self, Path(path), force=force)
             return
         save.write(self.graph, self._export, Path(path), force=force, apart=self.stored_bytes() > PROTO_LIMIT)
 

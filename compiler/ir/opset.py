@@ -7,7 +7,7 @@ import onnx.version_converter
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.exporter import export_graph, placeholder
+from onnx_compress.compiler.ir.files.exporter import export_graph, placeholder
 from onnx_compress.compiler.ir.graph import Constant, Variable
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, PLACEHOLDER_LIMIT, Model
 from onnx_compress.compiler.ir.replace import replace_content

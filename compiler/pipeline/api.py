@@ -9,12 +9,12 @@ from typing import TypeAlias
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline import manager, spec
+from onnx_compress.compiler.pipeline.datasets import datasets
 from onnx_compress.compiler.pipeline.execute import Bars
-from onnx_compress.compiler.pipeline.inputs import datasets
 from onnx_compress.compiler.pipeline.recipe import Recipe, Step
-from onnx_compress.compiler.pipeline.record import Report
+from onnx_compress.compiler.pipeline.run_report import Report
 from onnx_compress.compiler.pipeline.settings import Settings
-from onnx_compress.compiler.runtime.data import DataLike
+from onnx_compress.compiler.runtime.data.dataset import DataLike
 from onnx_compress.compiler.runtime.session import Session, create
 
 ModelLike: TypeAlias = Model | str | Path

@@ -13,8 +13,8 @@ import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.runtime.data import Dataset
-from onnx_compress.compiler.runtime.layer_times import Forms
+from onnx_compress.compiler.runtime.data.dataset import Dataset
+from onnx_compress.compiler.runtime.timing.layer_times import Forms
 
 
 class Analysis(Protocol):

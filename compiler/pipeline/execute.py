@@ -17,7 +17,7 @@ from onnx_compress.compiler.pipeline.recipe import Step
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.pipeline.spec import parse, render_one
 from onnx_compress.compiler.runtime import session
-from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 Bars = Callable[[str, int], AbstractContextManager[Progress]]
 

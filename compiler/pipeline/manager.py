@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx_compress.compiler.errors import PassError
-from onnx_compress.compiler.ir.merge import merge_equal
+from onnx_compress.compiler.ir.files.merge import merge_equal
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline import checks, registry, search
 from onnx_compress.compiler.pipeline.base import Effect
 from onnx_compress.compiler.pipeline.execute import Applied, Bars, Executor
-from onnx_compress.compiler.pipeline.judge import HeldOut
+from onnx_compress.compiler.pipeline.held_out import HeldOut
 from onnx_compress.compiler.pipeline.recipe import Step, check_globs
-from onnx_compress.compiler.pipeline.record import PassReport, Report
+from onnx_compress.compiler.pipeline.run_report import PassReport, Report
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.pipeline.spec import render
 from onnx_compress.compiler.pipeline.summary import summarize
-from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 EXACT_TOLERANCE = 1e-5
 """Of the output's scale: what an EXACT pass may move the outputs by."""

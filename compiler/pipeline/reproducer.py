@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from onnx_compress.compiler.errors import CompressError, PassError
+from onnx_compress.compiler.ir.files.save import replacing
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.save import replacing
 
 PACKAGES = ("onnx-compress", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy")
 

@@ -8,18 +8,18 @@ from dataclasses import replace
 
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.errors import CompressError
-from onnx_compress.compiler.ir import packing
+from onnx_compress.compiler.ir.files import ocz_file
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import silent
 from onnx_compress.compiler.pipeline.execute import Bars
-from onnx_compress.compiler.pipeline.judge import HeldOut
-from onnx_compress.compiler.pipeline.record import Figures, Metric, PassReport, Report, SlowerLayer, Timing
+from onnx_compress.compiler.pipeline.held_out import HeldOut
 from onnx_compress.compiler.pipeline.reproducer import versions
+from onnx_compress.compiler.pipeline.run_report import Figures, MetricChange, PassReport, Report, SlowerLayer, Timing
 from onnx_compress.compiler.pipeline.settings import Settings
-from onnx_compress.compiler.runtime import latency
-from onnx_compress.compiler.runtime.compare import worst
-from onnx_compress.compiler.runtime.compat import oldest_onnxruntime
-from onnx_compress.compiler.runtime.latency import NOISE, Latency
+from onnx_compress.compiler.runtime.metrics.numerics import worst
+from onnx_compress.compiler.runtime.ort_releases import oldest_onnxruntime
+from onnx_compress.compiler.runtime.timing import latency
+from onnx_compress.compiler.runtime.timing.latency import NOISE, Latency
 
 MOST_PACKED = 1 << 26
 """Bytes of weights up to which the report says how small the packed file would be."""
@@ -88,7 +88,7 @@ def figures_of(model: Model, timing: Latency | None, judge: HeldOut) -> Figures:
 def _packed(figures: Figures, model: Model) -> Figures:
     """With the bytes of the packed model, unless that would take seconds."""
     is_small = model.weight_bytes() <= MOST_PACKED
-    return replace(figures, packed_bytes=packing.size(model)) if is_small else figures
+    return replace(figures, packed_bytes=ocz_file.size(model)) if is_small else figures
 
 
 def _distinct(models: Sequence[Model]) -> list[Model]:
@@ -110,9 +110,9 @@ def _with_measurements(record: PassReport, state: Model, figures: Figures, judge
     )
 
 
-def _metric(final: Model, judge: HeldOut, settings: Settings) -> Metric:
+def _metric(final: Model, judge: HeldOut, settings: Settings) -> MetricChange:
     score, drop = judge.score(final)
-    return Metric(
+    return MetricChange(
         name=judge.name,
         before=judge.evaluation.before.value,
         after=score.value,
@@ -137,7 +137,7 @@ def _timing(first: Latency, last: Latency, threads: int) -> Timing:
 
 def _slower_layers(judge: HeldOut, final: Model) -> tuple[SlowerLayer, ...]:
     """The layers that take longer than in the original; none where profiling fails, which is no reason to fail."""
-    from onnx_compress.compiler.runtime.profile import slower_nodes
+    from onnx_compress.compiler.runtime.timing.profile import slower_nodes
 
     feeds = next(iter(judge.data.batches(1)))
     try:

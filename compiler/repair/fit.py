@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from onnx_compress.compiler.repair.equations import Equations, Free
-from onnx_compress.compiler.repair.rectified import Rectified
+from onnx_compress.compiler.repair.behind_activation import Rectified
+from onnx_compress.compiler.repair.solve.equations import Equations, Free
 
 RIDGES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean diagonal to choose from."""

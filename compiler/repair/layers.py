@@ -2,7 +2,7 @@
 
 For every layer, output = rows · weights + shift, with rows [groups, m, K] for m output positions, weights
 [groups, K, M] and shift [groups, M]; the output's channels are the groups' M channels one after another.
-`_recognize.py` finds them in a model.
+`refittable_layers.py` finds them in a model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onnx_compress.compiler.storage.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
-class Layer(ABC):
+class LinearLayer(ABC):
     """One layer.
 
     `source` is the value that `rows` takes, `result` the value that the layer gives (behind a bias that is
@@ -107,7 +107,7 @@ class Layer(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution(Layer):
+class Convolution(LinearLayer):
     """Conv and ConvTranspose of any dimension, stride, padding, dilation and number of groups; K = taps · channels."""
 
     windows: Windows
@@ -156,7 +156,7 @@ class Convolution(Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class Product(Layer):
+class Product(LinearLayer):
     """MatMul with a constant matrix on either side, and Gemm: scale · X · W + shift, X transposed or not.
 
     `slot` is where the matrix stands. On the left (`axis` −2) the product is taken as (Xᵀ Wᵀ)ᵀ.
@@ -210,7 +210,7 @@ class Product(Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class Shift(Layer):
+class Shift(LinearLayer):
     """A layer of which only the bias is free, because its weights are stored in a form that must stay.
 
     Its `source` is its own result: what the present weights make of the compressed model's inputs.

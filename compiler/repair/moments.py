@@ -9,12 +9,12 @@ import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node, Variable
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.repair.equations import Equations
-from onnx_compress.compiler.repair.layers import Layer, others
-from onnx_compress.compiler.repair.prefix import static_values
-from onnx_compress.compiler.repair.recognize import Seen, View, recognize
+from onnx_compress.compiler.repair.layers import LinearLayer, others
+from onnx_compress.compiler.repair.present_activations import static_values
+from onnx_compress.compiler.repair.refittable_layers import Seen, View, recognize
+from onnx_compress.compiler.repair.solve.equations import Equations
 from onnx_compress.compiler.runtime.capture import Capture
-from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 ROWS_PER_UNKNOWN, LEAST_ROWS = 16, 1 << 13
 MOST_PRODUCTS = 1 << 34
@@ -23,7 +23,7 @@ GRAM_BYTES = 1 << 29
 """Bytes of sums that are in memory at once; beyond, the data are run once more."""
 
 
-def recognized(model: Model, nodes: Sequence[Node], data: Dataset) -> tuple[dict[Node, Layer | str], int]:
+def recognized(model: Model, nodes: Sequence[Node], data: Dataset) -> tuple[dict[Node, LinearLayer | str], int]:
     """The layers that nodes of the main graph are, or why they can't be solved for; bytes of values of one sample."""
     static = static_values(model)
     around = [tensor for node in nodes for tensor in (*node.inputs, node.outputs[0], *_added(node))]
@@ -41,7 +41,7 @@ def _added(node: Node) -> Iterator[Variable]:
 
 def input_sums(
     model: Model,
-    layers: Sequence[Layer],
+    layers: Sequence[LinearLayer],
     data: Dataset,
     batch: int,
     rng: np.random.Generator,
@@ -61,7 +61,7 @@ def input_sums(
     return sums
 
 
-def _places(layer: Layer, outs: tuple[int, ...], share: float, rng: np.random.Generator) -> np.ndarray:
+def _places(layer: LinearLayer, outs: tuple[int, ...], share: float, rng: np.random.Generator) -> np.ndarray:
     """Positions to sample in one batch, so that all batches together give as many as are wanted."""
     unknowns = layer.weights().shape[1] + 1
     rows = min(max(LEAST_ROWS, ROWS_PER_UNKNOWN * unknowns), MOST_PRODUCTS // unknowns**2)
@@ -69,7 +69,7 @@ def _places(layer: Layer, outs: tuple[int, ...], share: float, rng: np.random.Ge
     return np.arange(total) if count >= total else np.sort(rng.choice(total, count, replace=False, shuffle=False))
 
 
-def gram_bytes(layers: Iterable[Layer]) -> int:
+def gram_bytes(layers: Iterable[LinearLayer]) -> int:
     """Bytes of the sums of some layers."""
     shapes = [layer.weights().shape for layer in layers]
     return sum(8 * groups * (unknowns + 1) ** 2 for groups, unknowns, _ in shapes)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.repair.aims import Aim, aim_of, value_aim
+from onnx_compress.compiler.repair.behind_activation import Bounds, bounds_behind
 from onnx_compress.compiler.repair.changes import changed_values
-from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
-from onnx_compress.compiler.repair.prefix import static_values
-from onnx_compress.compiler.repair.recognize import Seen, View, has_weight, recognize
-from onnx_compress.compiler.repair.rectified import Bounds, bounds_behind
-from onnx_compress.compiler.repair.reference import Reference, Wanted
+from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
+from onnx_compress.compiler.repair.original_activations import Reference, Wanted
+from onnx_compress.compiler.repair.present_activations import static_values
+from onnx_compress.compiler.repair.refittable_layers import Seen, View, has_weight, recognize
 from onnx_compress.compiler.repair.statistics import Normalization
+from onnx_compress.compiler.repair.targets import Aim, aim_of, value_aim
 from onnx_compress.compiler.runtime.capture import Capture
 
 ROWS_PER_UNKNOWN, LEAST_ROWS = 24, 1 << 15
@@ -25,17 +25,17 @@ Choice = Callable[[Node], bool]
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class FitStep:
     """One layer to be fitted, and its aim.
 
     `first` is the layer before it and what stands between them, where the two can be fitted together.
     """
 
-    layer: Layer | Normalization
+    layer: LinearLayer | Normalization
     aim: Aim
     rows: int = ROWS_PER_UNKNOWN
     """Rows to take for each unknown."""
-    first: tuple[Layer, Bounds] | None = None
+    first: tuple[LinearLayer, Bounds] | None = None
 
     @property
     def node(self) -> Node:
@@ -70,7 +70,7 @@ def plan(
     choice: Choice | None = None,
     rows: int = ROWS_PER_UNKNOWN,
     touched: Choice | None = None,
-) -> Iterator[Step | Refusal]:
+) -> Iterator[FitStep | Refusal]:
     """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back.
 
     Each is to be fitted on `rows` rows for each unknown. Those `touched` are about to differ.
@@ -83,7 +83,7 @@ def plan(
         return
     view = View(model, static, _seen(model, nodes, reference, static))
     order = {node: i for i, node in enumerate(nodes)}
-    last: Layer | Normalization | None = None
+    last: LinearLayer | Normalization | None = None
     for node in nodes:
         layer = Normalization.of(node) if node.is_op("BatchNormalization") else recognize(node, view)
         if isinstance(layer, str):
@@ -96,11 +96,13 @@ def plan(
         if isinstance(aim, str):
             yield Refusal(node, aim)
             continue
-        yield Step(layer, aim, rows, _first(layer, last, view))
+        yield FitStep(layer, aim, rows, _first(layer, last, view))
         last = layer
 
 
-def _first(layer: Layer | Normalization, last: Layer | Normalization | None, view: View) -> tuple[Layer, Bounds] | None:
+def _first(
+    layer: LinearLayer | Normalization, last: LinearLayer | Normalization | None, view: View
+) -> tuple[LinearLayer, Bounds] | None:
     """The layer fitted just before, if all that it gives goes through a Relu or Clip into `layer`."""
     if type(layer) is not type(last) or not isinstance(layer, Convolution | Product):
         return None

@@ -1,4 +1,4 @@
-"""What is cut out of a run for fitting: the part of an aim that a layer must give, and two layers' rows together."""
+"""How many samples to fit with, and what is cut out of a run of them: a layer's part of an aim, two layers' rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from math import prod
 
 import numpy as np
 
-from onnx_compress.compiler.repair.kronecker import ITERATIONS
-from onnx_compress.compiler.repair.layers import Convolution, Layer, others, sampled
-from onnx_compress.compiler.repair.plan import Step
-from onnx_compress.compiler.repair.rectified import Target
-from onnx_compress.compiler.repair.reference import Rows
-from onnx_compress.compiler.repair.together import ROUNDS, SOLVED, Sample
+from onnx_compress.compiler.ir.graph import Variable
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.repair.behind_activation import Target
+from onnx_compress.compiler.repair.layer_pair import ROUNDS, SOLVED, Sample
+from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, others, sampled
+from onnx_compress.compiler.repair.original_activations import Rows
+from onnx_compress.compiler.repair.plan import FitStep
+from onnx_compress.compiler.repair.present_activations import static_values
+from onnx_compress.compiler.repair.solve.kronecker import ITERATIONS
+from onnx_compress.compiler.runtime.capture import Capture
+from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays
 
 MOST_OUTPUTS, MOST_BYTES = 1 << 14, 1 << 28
@@ -23,11 +28,13 @@ CHECKED = 8
 """One output in so many is not fitted."""
 SOLVER, LEAST_ITERATIONS = 8, 8
 """What solving for steps of a layer with zeros may take, in multiples of the rounds' products; fewer are no use."""
+CHEAP_BYTES = 1 << 30
+"""Activations that are cheap to compute, over all samples."""
 
 
-def rest_of(rows: Rows, step: Step, arrays: Arrays) -> np.ndarray:
+def rest_of(rows: Rows, step: FitStep, arrays: Arrays) -> np.ndarray:
     """What the free entries of a layer must give [rows, channels]: the aim without all that is added beside them."""
-    assert isinstance(step.layer, Layer)
+    assert isinstance(step.layer, LinearLayer)
     rest = step.aim.channels(rows.values).astype(np.float64)
     for term in step.aim.beside:
         rest -= sampled(
@@ -46,12 +53,12 @@ def _spread_out(term: np.ndarray, outs: tuple[int, ...], axis: int, channels: in
     return np.broadcast_to(term, shape)
 
 
-def joined(layer: Layer) -> np.ndarray:
+def joined(layer: LinearLayer) -> np.ndarray:
     """Weights and, as the last row, the shift of a layer without groups: float32 [K + 1, M]."""
     return np.concatenate([layer.weights()[0], layer.shift()]).astype(np.float32)
 
 
-def sample_size(layer: Layer, first: Layer, most: int) -> int:
+def sample_size(layer: LinearLayer, first: LinearLayer, most: int) -> int:
     """How many outputs of `layer`, which reads what `first` gives, to take, so that all rounds take `most` products."""
     inputs = _taps(layer) * (first.weights().shape[1] + 1)
     width, results = first.weights().shape[2], layer.weights().shape[2]
@@ -60,7 +67,7 @@ def sample_size(layer: Layer, first: Layer, most: int) -> int:
     return int(min(MOST_OUTPUTS, MOST_BYTES // (4 * inputs), most // each))
 
 
-def iterations(first: Layer, most: int) -> int:
+def iterations(first: LinearLayer, most: int) -> int:
     """How many the solver for steps of `first` may take, so that all rounds take some multiple of `most` products.
 
     0: too few to be of use. Without zeros none are needed, and the number does not matter.
@@ -73,7 +80,7 @@ def iterations(first: Layer, most: int) -> int:
     return found if found >= LEAST_ITERATIONS else 0
 
 
-def _taps(layer: Layer) -> int:
+def _taps(layer: LinearLayer) -> int:
     return prod(layer.windows.kernel) if isinstance(layer, Convolution) else 1
 
 
@@ -85,7 +92,7 @@ def split(rows: Rows, size: int) -> Iterator[Rows]:
         yield Rows(rows.outs, rows.places[part], rows.values[part])
 
 
-def sample(rows: Rows, step: Step, arrays: Arrays, layer: Layer, first: Layer) -> Sample:
+def sample(rows: Rows, step: FitStep, arrays: Arrays, layer: LinearLayer, first: LinearLayer) -> Sample:
     """Outputs of `layer` at some positions, with the rows of `first` that they hang on."""
     hidden = others(arrays[layer.source.name].shape, first.axis)
     if isinstance(layer, Convolution):
@@ -98,3 +105,18 @@ def sample(rows: Rows, step: Step, arrays: Arrays, layer: Layer, first: Layer) -
     rest = rest_of(rows, step, arrays)
     target = Target.of(rest, step.aim.channels(rows.values) - rest, step.aim.bounds)
     return Sample(ones, is_outside, target)
+
+
+def sample_count(model: Model, data: Dataset, least: int) -> int:
+    """At least so many samples, more where they are small, as far as there are any.
+
+    A convolution gives a row for each place of a picture, a product of matrices one for each sample: small nets of
+    such layers need thousands of samples for more rows than unknowns.
+    """
+    static = static_values(model)
+    outputs = [out for node in model.graph.nodes for out in node.outputs]
+    names = [out.name for out in outputs if isinstance(out, Variable) and out.name and out not in static]
+    if len(data) <= least or not names:
+        return min(least, len(data))
+    arrays = next(Capture(model, names).batches(data.take(1), 1))
+    return min(len(data), max(least, CHEAP_BYTES // max(1, sum(array.nbytes for array in arrays.values()))))

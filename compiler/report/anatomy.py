@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
-from onnx_compress.compiler.analysis.cost import Cost, Layer
-from onnx_compress.compiler.analysis.storage import DENSE, StoredForm, bytes_by_form
+from onnx_compress.compiler.analysis.cost import Cost, LayerCost
+from onnx_compress.compiler.analysis.storage_report import DENSE, StoredForm, bytes_by_form
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.report import channels, quantities
@@ -63,7 +63,7 @@ def _notes(cost: Cost) -> Iterator[str]:
         yield f"{small} nodes with fewer than {SMALL} parameters each are not shown (--json has them)"
 
 
-def _is_small(layer: Layer) -> bool:
+def _is_small(layer: LayerCost) -> bool:
     return layer.macs == 0 and layer.parameters < SMALL
 
 
@@ -147,7 +147,7 @@ def _layers(cost: Cost) -> Table:
     return grid
 
 
-def _layer_cells(layer: Layer) -> list[str]:
+def _layer_cells(layer: LayerCost) -> list[str]:
     shape = layer.geometry
     kernel = "×".join(map(str, shape.kernel))
     if any(step != 1 for step in shape.stride):
@@ -211,7 +211,7 @@ def document(
     return found
 
 
-def _layer_document(layer: Layer) -> dict[str, Any]:
+def _layer_document(layer: LayerCost) -> dict[str, Any]:
     return {
         "name": layer.name,
         "op": layer.op,

@@ -6,7 +6,7 @@ Its keys, none of which is ever left out:
   `latency_ms` (median), `packed_bytes` (null for weights of more than 64 MB, unless the packed file was written).
 - `metric`: `name`, `before`, `after`, `samples`, `real_data`, and in points `drop`, `max_drop`, `stderr`; or null.
 - `numerics`: `max_abs`, `cosine` and `sqnr_db` of the output that suffered most, and `outputs` with the same for
-  each, with `scale`, `nonfinite`, `mismatched` and `problem` (see `runtime/compare.py`); or null.
+  each, with `scale`, `nonfinite`, `mismatched` and `problem` (see `runtime/metrics/numerics.py`); or null.
 - `passes`: a list of `name`, `options`, `effect`, `changed` (places), `kept`, `reason`, `skips` (a list of `where`
   and `why`), `notes`, `seconds`, the five figures after the pass, `metric` and `numerics` after it.
 - `seed`, `versions`: what a run needs to be repeated.
@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from onnx_compress.compiler.pipeline.record import Figures, Metric, PassReport, Report
-from onnx_compress.compiler.runtime.compare import Numerics
+from onnx_compress.compiler.pipeline.run_report import Figures, MetricChange, PassReport, Report
+from onnx_compress.compiler.runtime.metrics.numerics import Numerics
 
 NUMERICS = ("max_abs", "cosine", "sqnr_db")
 
@@ -69,7 +69,7 @@ def _figures(figures: Figures | None) -> dict[str, Any]:
     return {key: None if figures is None else plain(getattr(figures, key)) for key in keys}
 
 
-def _metric(metric: Metric) -> dict[str, Any]:
+def _metric(metric: MetricChange) -> dict[str, Any]:
     return {
         "name": metric.name,
         "before": plain(metric.before),

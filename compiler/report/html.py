@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from onnx_compress.compiler.analysis.cost import Cost, Layer
-from onnx_compress.compiler.pipeline.record import PassReport, Report
+from onnx_compress.compiler.analysis.cost import Cost, LayerCost
+from onnx_compress.compiler.pipeline.run_report import PassReport, Report
 from onnx_compress.compiler.report import quantities, verdict
 from onnx_compress.compiler.report.rows import NoteTable, changes, comparison, notes_of, outcome, settings_of, tables_of
 
@@ -141,11 +141,11 @@ def _layers(before: Cost, after: Cost) -> str:
     return "<h2>Layers</h2>\n" + _table(headings, rows, range(3, 9))
 
 
-def _by_name(cost: Cost) -> dict[tuple[str, ...], Layer]:
+def _by_name(cost: Cost) -> dict[tuple[str, ...], LayerCost]:
     return {(*layer.path, layer.name): layer for layer in cost.layers}
 
 
-def _layer_row(name: tuple[str, ...], before: Layer | None, after: Layer | None) -> list[str]:
+def _layer_row(name: tuple[str, ...], before: LayerCost | None, after: LayerCost | None) -> list[str]:
     some = after or before
     assert some is not None
     cells = [f"<code>{escape(' / '.join(name))}</code>", escape(some.op), escape(_change(before, after))]
@@ -154,7 +154,7 @@ def _layer_row(name: tuple[str, ...], before: Layer | None, after: Layer | None)
     return cells
 
 
-def _change(before: Layer | None, after: Layer | None) -> str:
+def _change(before: LayerCost | None, after: LayerCost | None) -> str:
     """'64→128', or '64→128, now 48→96'."""
     texts = [layer.geometry.channels for layer in (before, after) if layer is not None]
     return texts[0] if len(set(texts)) == 1 else f"{texts[0]}, now {texts[1]}"

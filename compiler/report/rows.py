@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnx_compress.compiler.pipeline.record import PassReport, Report
+from onnx_compress.compiler.pipeline.run_report import PassReport, Report
 from onnx_compress.compiler.report import quantities, verdict
 from onnx_compress.compiler.report.document import plain
 

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnx_compress.compiler.pipeline.record import PassReport, Report
+from onnx_compress.compiler.pipeline.run_report import PassReport, Report
 from onnx_compress.compiler.report import quantities, verdict
 from onnx_compress.compiler.report.plain import INDENT, hanging, table, written
 from onnx_compress.compiler.report.rows import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from onnx_compress.compiler.pipeline.record import FEW_SAMPLES, Metric, Report
+from onnx_compress.compiler.pipeline.run_report import FEW_SAMPLES, MetricChange, Report
 from onnx_compress.compiler.report import quantities
-from onnx_compress.compiler.runtime.latency import NOISE
+from onnx_compress.compiler.runtime.timing.latency import NOISE
 
 FEW_LAYERS = 5
 SAME = 0.03
@@ -102,7 +102,7 @@ def _slower_layers(report: Report) -> str:
     return f"SLOWER than before: {layers}{f' and {more} more layers' if more > 0 else ''}"
 
 
-def error_bar(metric: Metric) -> str:
+def error_bar(metric: MetricChange) -> str:
     """'± 0.35 points (128 samples)' where the samples are too few for the difference to be taken at its word."""
     if metric.samples >= FEW_SAMPLES or metric.stderr is None:
         return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.runtime.data import Dataset
+from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays, batch_size
 from onnx_compress.compiler.runtime.session import Session, create
 from onnx_compress.compiler.runtime.specs import ModelLike, as_model

@@ -12,7 +12,7 @@ from typing import IO, TypeAlias
 import numpy as np
 
 from onnx_compress.compiler.errors import OutputError, UserError
-from onnx_compress.compiler.runtime.data import Batch, Dataset
+from onnx_compress.compiler.runtime.data.dataset import Batch, Dataset
 from onnx_compress.compiler.runtime.session import Session
 
 Arrays: TypeAlias = dict[str, np.ndarray]

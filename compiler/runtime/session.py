@@ -9,10 +9,11 @@ import numpy as np
 import onnxruntime
 
 from onnx_compress.compiler.errors import CompressError, DataError, ModelError
+from onnx_compress.compiler.ir.files.ocz_file import is_packed
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.packed import is_packed
-from onnx_compress.compiler.runtime.failures import explain
-from onnx_compress.compiler.runtime.handover import hand_over
+from onnx_compress.compiler.runtime.feeds import as_arrays, fitting
+from onnx_compress.compiler.runtime.in_memory import hand_over
+from onnx_compress.compiler.runtime.ort_errors import explain
 from onnx_compress.compiler.runtime.specs import (
     ModelLike,
     Signature,
@@ -20,7 +21,6 @@ from onnx_compress.compiler.runtime.specs import (
     runtime_dtype,
     specs,
 )
-from onnx_compress.compiler.runtime.values import as_arrays, fitting
 
 _FATAL_ONLY = 4
 """Failures come as exceptions; onnxruntime's own log would repeat them on stderr, in colour."""

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.ir.exporter import export_info
+from onnx_compress.compiler.ir.files.exporter import export_info
 from onnx_compress.compiler.ir.model import Model
 
 ModelLike: TypeAlias = Model | onnx.ModelProto | Path | str

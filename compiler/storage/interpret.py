@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx
 
-from onnx_compress.compiler.storage.program import Program, Step
+from onnx_compress.compiler.storage.program import Program, ProgramNode
 
 MAX_BYTES = 1 << 32
 """Bytes that a tensor may have when decoded: a few bytes of file could declare any number."""
@@ -34,7 +34,7 @@ def run(program: Program) -> dict[str, np.ndarray]:
     return {name: values[name] for name in program.outputs}
 
 
-def _step(step: Step, values: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+def _step(step: ProgramNode, values: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
     operator = _OPERATORS.get(step.op)
     if operator is None:
         raise Undecodable(f"{step.op} is no operator of a stored weight")

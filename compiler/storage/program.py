@@ -16,7 +16,7 @@ SMALL = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ProgramConstant:
     """A constant of a program. A shared one is named after what it holds, so that programs can have it together."""
 
     name: str
@@ -25,7 +25,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Step:
+class ProgramNode:
     """A node of a program, without a name; `attrs` are whole numbers, or a tensor of one zero by its type."""
 
     op: str
@@ -47,8 +47,8 @@ class Program:
     """Parts and steps, in the order in which they are written, and the tensors that come out."""
 
     form: str
-    parts: tuple[Part, ...]
-    steps: tuple[Step, ...]
+    parts: tuple[ProgramConstant, ...]
+    steps: tuple[ProgramNode, ...]
     outputs: tuple[str, ...]
 
     def nbytes(self, known: Mapping[str, Any] | frozenset[str] = frozenset()) -> int:
@@ -69,7 +69,9 @@ class Program:
     def renamed(self, names: Mapping[str, str]) -> Program:
         """The same with other names for some of its tensors."""
         steps = tuple(
-            Step(s.op, tuple(names.get(n, n) for n in s.inputs), tuple(names.get(n, n) for n in s.outputs), s.attrs)
+            ProgramNode(
+                s.op, tuple(names.get(n, n) for n in s.inputs), tuple(names.get(n, n) for n in s.outputs), s.attrs
+            )
             for s in self.steps
         )
         return Program(self.form, self.parts, steps, tuple(names.get(n, n) for n in self.outputs))
@@ -101,25 +103,25 @@ class Builder:
     base: str
     opset: int
     free: Callable[[str], str] = str
-    parts: dict[str, Part] = field(default_factory=dict)
-    steps: dict[str, Step] = field(default_factory=dict)
+    parts: dict[str, ProgramConstant] = field(default_factory=dict)
+    steps: dict[str, ProgramNode] = field(default_factory=dict)
 
     def part(self, suffix: str, array: np.ndarray) -> str:
         """A constant of this weight alone."""
         name = self.free(f"{self.base}.{suffix}")
-        self.parts[name] = Part(name, array)
+        self.parts[name] = ProgramConstant(name, array)
         return name
 
     def shared(self, name: str, array: np.ndarray) -> str:
         """A constant for all programs that need one of its content, which `name` tells."""
         name = self.free(name)
-        self.parts[name] = Part(name, array, is_shared=True)
+        self.parts[name] = ProgramConstant(name, array, is_shared=True)
         return name
 
     def step(self, op: str, *inputs: str, out: str, **attrs: Any) -> str:
         """A node; `out` with a leading dot is a suffix of the base, otherwise the whole name."""
         name = self.free(self.base + out) if out.startswith(".") else out
-        self.steps[name] = Step(op, inputs, (name,), tuple(sorted(attrs.items())))
+        self.steps[name] = ProgramNode(op, inputs, (name,), tuple(sorted(attrs.items())))
         return name
 
     def common(self, op: str, *inputs: str, out: str, **attrs: Any) -> str:
@@ -129,7 +131,7 @@ class Builder:
     def split(self, source: str, sizes: np.ndarray, names: tuple[str, ...]) -> None:
         """A node that cuts a vector into pieces."""
         at = self.part("n", sizes)
-        self.steps[names[0]] = Step("Split", (source, at), names)
+        self.steps[names[0]] = ProgramNode("Split", (source, at), names)
 
     def shape(self, *dims: int) -> str:
         """A shared list of whole numbers."""

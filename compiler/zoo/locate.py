@@ -10,10 +10,10 @@ import onnx
 from onnx_compress.compiler.errors import UserError
 from onnx_compress.compiler.zoo.build import build, fill
 from onnx_compress.compiler.zoo.fetch import cached_path, digest, is_cached
-from onnx_compress.compiler.zoo.manifest import Entry
+from onnx_compress.compiler.zoo.manifest import ZooEntry
 
 
-def locate(entry: Entry, cache: Path, scratch: Path) -> Path:
+def locate(entry: ZooEntry, cache: Path, scratch: Path) -> Path:
     """The model's file: in the cache, in an installed package, beside the manifest, or made in `scratch`.
 
     Raises UserError when it is not there or not the file that the manifest pins.
@@ -24,19 +24,19 @@ def locate(entry: Entry, cache: Path, scratch: Path) -> Path:
     return _written(fill(onnx.load(path)), entry, scratch) if entry.fill else path
 
 
-def _written(proto: onnx.ModelProto, entry: Entry, scratch: Path) -> Path:
+def _written(proto: onnx.ModelProto, entry: ZooEntry, scratch: Path) -> Path:
     path = scratch / f"{entry.name}.onnx"
     path.write_bytes(proto.SerializeToString(deterministic=True))
     return path
 
 
-def _cached(entry: Entry, cache: Path) -> Path:
+def _cached(entry: ZooEntry, cache: Path) -> Path:
     if not is_cached(entry, cache):
         raise UserError(f"zoo model '{entry.name}' is not in {cache}; fetch it first: onnx-compress zoo fetch")
     return cached_path(entry, cache)
 
 
-def _installed(entry: Entry, cache: Path) -> Path:
+def _installed(entry: ZooEntry, cache: Path) -> Path:
     spec = importlib.util.find_spec(entry.package)
     if spec is None or spec.origin is None:
         raise UserError(f"zoo model '{entry.name}': package {entry.package} is not installed")
@@ -49,7 +49,7 @@ def _installed(entry: Entry, cache: Path) -> Path:
     return path
 
 
-def _beside(entry: Entry, cache: Path) -> Path:
+def _beside(entry: ZooEntry, cache: Path) -> Path:
     path = entry.base / entry.member
     if not path.is_file():
         raise UserError(f"zoo model '{entry.name}': there is no {path}")

@@ -56,7 +56,7 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ZooEntry:
     """One model of the zoo; `dynamic_batch` promises that it runs at batch 1 and at batch 3.
 
     `structure_only` models have weights without meaning, so their numerics are recorded and not judged.
@@ -94,7 +94,7 @@ class Entry:
         return f"{self.package}=={self.version}"
 
 
-def load_manifest(path: Path = DEFAULT_PATH) -> tuple[Entry, ...]:
+def load_manifest(path: Path = DEFAULT_PATH) -> tuple[ZooEntry, ...]:
     """Read and check the manifest. Raises UsageError naming the model and the key that is wrong."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def load_manifest(path: Path = DEFAULT_PATH) -> tuple[Entry, ...]:
     return entries
 
 
-def select(entries: Iterable[Entry], patterns: Sequence[str]) -> tuple[Entry, ...]:
+def select(entries: Iterable[ZooEntry], patterns: Sequence[str]) -> tuple[ZooEntry, ...]:
     """The models whose names match one of the globs, all without any; a glob without a match is an error."""
     everything = tuple(entries)
     for pattern in patterns:
@@ -123,9 +123,9 @@ def select(entries: Iterable[Entry], patterns: Sequence[str]) -> tuple[Entry, ..
     return tuple(e for e in everything if not patterns or any(fnmatchcase(e.name, p) for p in patterns))
 
 
-def _entry(table: Mapping[str, Any], path: Path) -> Entry:
+def _entry(table: Mapping[str, Any], path: Path) -> ZooEntry:
     where = f"{path}: model '{table.get('name', '?')}'"
-    fields = [field for field in dataclasses.fields(Entry) if field.name != "base"]
+    fields = [field for field in dataclasses.fields(ZooEntry) if field.name != "base"]
     _only_keys(table, [f.name for f in fields], where)
     _needs(table, [f.name for f in fields if f.default is dataclasses.MISSING], where)
     if table["source"] not in SOURCES:
@@ -135,7 +135,7 @@ def _entry(table: Mapping[str, Any], path: Path) -> Entry:
         _check_type(field, table.get(field.name), where)
     _check_strings(table, where)
     inputs = {name: _draw(draw, f"{where}: input '{name}'") for name, draw in table["inputs"].items()}
-    return Entry(**{**table, "inputs": inputs, "base": path.parent})
+    return ZooEntry(**{**table, "inputs": inputs, "base": path.parent})
 
 
 def _draw(table: Mapping[str, Any], where: str) -> Draw:

@@ -15,12 +15,12 @@ from onnx_compress.compiler.errors import CompressError
 from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.pipeline.api import Result, compress
 from onnx_compress.compiler.pipeline.base import Effect
-from onnx_compress.compiler.runtime.data import Dataset, load
-from onnx_compress.compiler.runtime.layout import Layout
+from onnx_compress.compiler.runtime.data.batch_layout import BatchLayout
+from onnx_compress.compiler.runtime.data.dataset import Dataset, load
 from onnx_compress.compiler.runtime.session import Session, create
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.zoo.identity import round_trip
-from onnx_compress.compiler.zoo.manifest import Entry
+from onnx_compress.compiler.zoo.manifest import ZooEntry
 from onnx_compress.compiler.zoo.recipes import Feed, feeds, recorded
 from onnx_compress.compiler.zoo.trial import FAILED, IDENTITY, OK, Trial
 
@@ -33,7 +33,7 @@ BATCHES = (1, 3)
 Outputs = dict[str, NDArray[np.generic]]
 
 
-def measure(entry: Entry, path: Path, pipeline: str, folder: Path) -> Trial:
+def measure(entry: ZooEntry, path: Path, pipeline: str, folder: Path) -> Trial:
     """Put the model at `path` through `pipeline` and examine what comes out; `folder` takes the result.
 
     Never raises for what a pipeline does: an error becomes a failed trial.
@@ -49,16 +49,16 @@ def measure(entry: Entry, path: Path, pipeline: str, folder: Path) -> Trial:
     return trial.after(time.perf_counter() - start)
 
 
-def _failed(entry: Entry, pipeline: str, problem: str) -> Trial:
+def _failed(entry: ZooEntry, pipeline: str, problem: str) -> Trial:
     return Trial(model=entry.name, pipeline=pipeline, status=FAILED, problems=(" ".join(problem.split()),))
 
 
-def _identity(entry: Entry, path: Path) -> Trial:
+def _identity(entry: ZooEntry, path: Path) -> Trial:
     problems = tuple(round_trip(path))
     return Trial(model=entry.name, pipeline=IDENTITY, status=FAILED if problems else OK, problems=problems)
 
 
-def _pipeline(entry: Entry, path: Path, pipeline: str, folder: Path) -> Trial:
+def _pipeline(entry: ZooEntry, path: Path, pipeline: str, folder: Path) -> Trial:
     result = compress(path, pipeline, data=entry.base / entry.data if entry.data else made_up(entry, path))
     out = folder / "out.onnx"
     result.save(out, force=True)
@@ -77,16 +77,16 @@ def _pipeline(entry: Entry, path: Path, pipeline: str, folder: Path) -> Trial:
     )
 
 
-def samples(entry: Entry, path: Path) -> dict[str, NDArray[np.generic]]:
+def samples(entry: ZooEntry, path: Path) -> dict[str, NDArray[np.generic]]:
     """Samples for the model as `compress` takes them: along axis 0, whole inputs with such an axis in front."""
     inputs = specs(path).inputs
-    batched = Layout.of(inputs).batched
+    batched = BatchLayout.of(inputs).batched
     drawn = feeds(entry, inputs, count=entry.samples)
     join = {name: np.concatenate if name in batched else np.stack for name in entry.inputs}
     return {name: join[name]([feed[name] for feed in drawn]) for name in entry.inputs}
 
 
-def made_up(entry: Entry, path: Path) -> Dataset:
+def made_up(entry: ZooEntry, path: Path) -> Dataset:
     """The samples as a dataset that does not pass for real ones: passes must not repair by what is only drawn."""
     dataset = load(samples(entry, path), specs(path).inputs)
     dataset.source.real = False
@@ -110,7 +110,7 @@ class _Examined:
     error: float | None
 
 
-def _examine(entry: Entry, original: Path, result: Path, *, is_exact: bool = False) -> _Examined:
+def _examine(entry: ZooEntry, original: Path, result: Path, *, is_exact: bool = False) -> _Examined:
     before, after = create(original), create(result)
     problems = [] if specs(original) == specs(result) else ["the signature is not the original's"]
     pairs: list[tuple[Outputs, Outputs]] = []
@@ -124,7 +124,7 @@ def _examine(entry: Entry, original: Path, result: Path, *, is_exact: bool = Fal
     return _Examined(tuple(dict.fromkeys(problems)), error)
 
 
-def _unseen(entry: Entry, session: Session, batch: int) -> list[Feed]:
+def _unseen(entry: ZooEntry, session: Session, batch: int) -> list[Feed]:
     if entry.unseen:
         cast = {spec.name: spec.dtype for spec in session.inputs}
         found = recorded(entry.base / entry.unseen, count=UNSEEN, batch=batch)

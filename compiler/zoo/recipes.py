@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from onnx_compress.compiler.errors import UsageError
-from onnx_compress.compiler.runtime.source import LABELS
+from onnx_compress.compiler.runtime.data.source import LABELS
 from onnx_compress.compiler.runtime.specs import TensorSpec
-from onnx_compress.compiler.zoo.manifest import Draw, Entry
+from onnx_compress.compiler.zoo.manifest import Draw, ZooEntry
 
 SAMPLE_RATE = 16000
 HARMONICS = 6
@@ -26,7 +26,7 @@ HARMONICS = 6
 Feed = dict[str, NDArray[np.generic]]
 
 
-def feeds(entry: Entry, inputs: Sequence[TensorSpec], *, count: int, batch: int = 1, seed: int = 0) -> list[Feed]:
+def feeds(entry: ZooEntry, inputs: Sequence[TensorSpec], *, count: int, batch: int = 1, seed: int = 0) -> list[Feed]:
     """`count` feeds of `batch` samples for a model with these inputs; the same for the same seed.
 
     Raises UsageError when the manifest and the model name different inputs.

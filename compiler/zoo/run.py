@@ -12,7 +12,7 @@ from pathlib import Path
 
 from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.zoo.locate import locate
-from onnx_compress.compiler.zoo.manifest import Entry
+from onnx_compress.compiler.zoo.manifest import ZooEntry
 from onnx_compress.compiler.zoo.measure import measure
 from onnx_compress.compiler.zoo.trial import FAILED, IDENTITY, PIPELINES, TIMEOUT, Trial
 
@@ -29,7 +29,7 @@ class Limits:
 
 
 def run(
-    entries: Iterable[Entry],
+    entries: Iterable[ZooEntry],
     cache: Path,
     *,
     pipelines: Sequence[str] = PIPELINES,
@@ -50,7 +50,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Job:
-    entry: Entry
+    entry: ZooEntry
     path: Path
     folder: Path
 

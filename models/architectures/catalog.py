@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from models.nets.catalog import Signature
+from models.nets.catalog import NetSignature
 
 CLASSES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture(Signature):
+class Architecture(NetSignature):
     """A published net: `make()` gives its module, which has `parameters` trained elements."""
 
     make: Callable[[], nn.Module]

@@ -36,7 +36,7 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signature:
+class NetSignature:
     """What callers of a net see: its name, inputs and outputs."""
 
     name: str
@@ -50,7 +50,7 @@ class Signature:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Net(Signature):
+class Net(NetSignature):
     """A small net.
 
     `make(shrink)` gives the module with every inner width divided by `shrink`; the outputs' shapes do not

@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import nn
 
-from models.nets.catalog import Signature
+from models.nets.catalog import NetSignature
 
 
 class Exporter(StrEnum):
@@ -33,7 +33,7 @@ class Exporter(StrEnum):
     DYNAMO_RAW = "dynamo-raw"
 
 
-def export(module: nn.Module, net: Signature, exporter: Exporter, opset: int) -> onnx.ModelProto:
+def export(module: nn.Module, net: NetSignature, exporter: Exporter, opset: int) -> onnx.ModelProto:
     """Export `module` in eval mode, with the axes that `net` names dynamic."""
     example = tuple(torch.from_numpy(array) for array in net.feeds(batch=2).values())
     with _quiet():
@@ -43,7 +43,7 @@ def export(module: nn.Module, net: Signature, exporter: Exporter, opset: int) ->
 
 
 def _torchscript(
-    module: nn.Module, net: Signature, example: tuple[torch.Tensor, ...], opset: int, *, fold: bool
+    module: nn.Module, net: NetSignature, example: tuple[torch.Tensor, ...], opset: int, *, fold: bool
 ) -> onnx.ModelProto:
     stream = io.BytesIO()
     mode = torch.onnx.TrainingMode.EVAL if fold else torch.onnx.TrainingMode.PRESERVE
@@ -62,7 +62,7 @@ def _torchscript(
 
 
 def _dynamo(
-    module: nn.Module, net: Signature, example: tuple[torch.Tensor, ...], opset: int, *, optimize: bool
+    module: nn.Module, net: NetSignature, example: tuple[torch.Tensor, ...], opset: int, *, optimize: bool
 ) -> onnx.ModelProto:
     dims = {name: torch.export.Dim(name) for i in net.inputs for name in i.dynamic.values()}
     program = torch.onnx.export(

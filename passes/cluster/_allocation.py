@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnx_compress.compiler.analysis.weights import Weight
+from onnx_compress.compiler.analysis.weight_readers import ModelWeight
 from onnx_compress.compiler.budget.allocate import Problem, allocate
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime.effect import Effect
+from onnx_compress.compiler.runtime.metrics.divergence import Divergence
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.cluster._books import Books
@@ -24,10 +24,10 @@ MEASURED = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class PlannedBooks:
     """One weight, how it is cut, and the bits of its codebooks."""
 
-    weight: Weight
+    weight: ModelWeight
     books: Books
     bits: int
 
@@ -41,14 +41,14 @@ class Planned:
         return self.books.nbytes(self.values.size, self.values.dtype.itemsize, bits)
 
 
-def allocated(model: Model, plan: Sequence[Planned], ctx: Context) -> list[Planned]:
+def allocated(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[PlannedBooks]:
     """The plan with other bits.
 
     One weight after another is clustered with its bits alone, and how far that moves the model's outputs is measured.
     With more or fewer bits it is taken to grow like the squared error of the weights; effects are taken to add up.
     """
     data = ctx.data.take(MEASURED, ctx.seed)
-    effect = Effect(model, data, batch_size(create(model), data))
+    effect = Divergence(model, data, batch_size(create(model), data))
     losses = []
     with ctx.progress("bits", len(plan)) as advance:
         for one in plan:
@@ -68,11 +68,11 @@ def allocated(model: Model, plan: Sequence[Planned], ctx: Context) -> list[Plann
     return [replace(one, bits=MOST_BITS - int(choice)) for one, choice in zip(plan, choices)]
 
 
-def _error(weight: Weight, values: np.ndarray) -> float:
+def _error(weight: ModelWeight, values: np.ndarray) -> float:
     return float(np.sum(np.square(weight.constant.values.astype(np.float64) - values)))
 
 
-def _moved(model: Model, weight: Weight, values: np.ndarray, effect: Effect) -> float:
+def _moved(model: Model, weight: ModelWeight, values: np.ndarray, effect: Divergence) -> float:
     """The effect of other values of one weight."""
     (reader, slot), candidate = weight.readers[0], model.clone()
     # A weight in a Constant node has no name of its own, but nodes keep their order.

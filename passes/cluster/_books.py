@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_compress.compiler.analysis.weights import Weight
+from onnx_compress.compiler.analysis.weight_readers import ModelWeight
 from onnx_compress.compiler.storage.cells import Cells
 from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.passes.cluster import _kmeans, _vectors
@@ -22,7 +22,7 @@ class Books:
     init: str
 
     @classmethod
-    def of(cls, weight: Weight, dim: int, per: int, init: str) -> Books | str:
+    def of(cls, weight: ModelWeight, dim: int, per: int, init: str) -> Books | str:
         """For vectors of `dim` numbers and a codebook for each `per` outputs (0: one for all); or why not."""
         if dim == 1 and per == 0:
             return cls(None, init)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_compress.compiler.repair.threads import unshared_sums
+from onnx_compress.compiler.repair.solve.threads import unshared_sums
 
 ITERATIONS = 25
 SEEDED = 1 << 13

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_compress.compiler.analysis.weights import Weight, find_weights
+from onnx_compress.compiler.analysis.weight_readers import ModelWeight, find_weights
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import Sharing, amount, refit
+from onnx_compress.compiler.repair import Sharing, refit, sample_count
 from onnx_compress.passes.cluster import _kmeans
-from onnx_compress.passes.cluster._allocation import Planned, allocated
+from onnx_compress.passes.cluster._allocation import PlannedBooks, allocated
 from onnx_compress.passes.cluster._books import Books
 
 LEAST_SAVING = 256
@@ -107,7 +107,7 @@ class ClusterWeights(Pass):
         ctx.notes["bits"] = [{"weight": one.weight.constant.name, "bits": one.bits} for one in plan]
         return sum(changed)
 
-    def _books(self, weight: Weight, ctx: Context) -> Books:
+    def _books(self, weight: ModelWeight, ctx: Context) -> Books:
         """How a weight is cut, as far as it can be."""
         books = Books.of(weight, self.dim, self.per, self.init)
         if isinstance(books, str):
@@ -115,29 +115,29 @@ class ClusterWeights(Pass):
             return Books(None, self.init)
         return books
 
-    def _pays(self, weight: Weight, books: Books) -> bool:
+    def _pays(self, weight: ModelWeight, books: Books) -> bool:
         """Whether storing the weight with codebooks saves enough; an estimate from its shape alone."""
         assert self.bits is not None
         dense, size = weight.constant.nbytes, weight.constant.dtype.itemsize
         stored = books.nbytes(dense // size, size, self.bits)
         return bool(dense - stored - NODE_BYTES - 8 * len(weight.constant.name) >= LEAST_SAVING)
 
-    def _plan(self, model: Model, weights: Sequence[tuple[Weight, Books]], ctx: Context) -> list[Planned]:
+    def _plan(self, model: Model, weights: Sequence[tuple[ModelWeight, Books]], ctx: Context) -> list[PlannedBooks]:
         """The bits of each weight: those that the recipe sets for a layer, the others as the scope says."""
         assert self.bits is not None
         given = [_given(weight, ctx) for weight, _ in weights]
-        free = [Planned(*pair, self.bits) for pair, bits in zip(weights, given) if bits is None]
+        free = [PlannedBooks(*pair, self.bits) for pair, bits in zip(weights, given) if bits is None]
         if self.scope == "global" and ctx.data.real and len(free) > 1:
             free = allocated(model, free, ctx)
         rest = iter(free)
-        return [next(rest) if bits is None else Planned(*pair, bits) for pair, bits in zip(weights, given)]
+        return [next(rest) if bits is None else PlannedBooks(*pair, bits) for pair, bits in zip(weights, given)]
 
     def _refit(
         self,
         model: Model,
         before: Model,
         dense: Mapping[Node, np.ndarray],
-        plan: Mapping[Node, Planned],
+        plan: Mapping[Node, PlannedBooks],
         ctx: Context,
     ) -> None:
         def centroids(node: Node, weights: np.ndarray, importance: np.ndarray) -> np.ndarray:
@@ -146,7 +146,7 @@ class ClusterWeights(Pass):
         report = refit(
             model,
             before,
-            ctx.data.take(amount(model, ctx.data, REFITTED), ctx.seed),
+            ctx.data.take(sample_count(model, ctx.data, REFITTED), ctx.seed),
             ctx.rng,
             is_found=True,
             layers=lambda node: not ctx.is_excluded(node),
@@ -156,7 +156,7 @@ class ClusterWeights(Pass):
         ctx.notes["refit"] = report.changed
 
 
-def _replace(model: Model, one: Planned, shared: np.ndarray) -> bool:
+def _replace(model: Model, one: PlannedBooks, shared: np.ndarray) -> bool:
     """Whether that changes anything."""
     if np.array_equal(shared, one.weight.constant.values):
         return False
@@ -164,7 +164,7 @@ def _replace(model: Model, one: Planned, shared: np.ndarray) -> bool:
     return True
 
 
-def _given(weight: Weight, ctx: Context) -> int | None:
+def _given(weight: ModelWeight, ctx: Context) -> int | None:
     """The bits that the recipe sets for a layer that reads the weight; of several the most."""
     found = [int(ctx.override(node)["bits"]) for node, _ in weight.readers if "bits" in ctx.override(node)]
     return max(found, default=None)

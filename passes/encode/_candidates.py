@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from onnx_compress.compiler.ir.files.lower import stored_tensors
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
-from onnx_compress.compiler.ir.lower import stored_tensors
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.storage.choose import LEAST_SAVING, STORABLE
+from onnx_compress.compiler.storage.forms.choice import LEAST_SAVING, STORABLE
 
 
 def candidates(graph: Graph, ctx: Context) -> list[Constant]:

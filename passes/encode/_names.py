@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.files.lower import stored_tensors
 from onnx_compress.compiler.ir.graph import Graph
-from onnx_compress.compiler.ir.lower import stored_tensors
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.storage.program import Part, Program, Step, abbreviated
+from onnx_compress.compiler.storage.program import Program, ProgramConstant, ProgramNode, abbreviated
 
 
 class Bases:
@@ -28,7 +28,7 @@ class Bases:
         return base
 
 
-class Names:
+class StoredNames:
     """The names of one graph; what its stored weights share already keeps its own."""
 
     def __init__(self, bases: Bases, graph: Graph) -> None:
@@ -36,7 +36,7 @@ class Names:
         owner = graph.parent
         # What is inside a body may not be called like something around it.
         self._prefix = "" if owner is None else abbreviated(owner.name or owner.outputs[0].name) + "."
-        self.known: dict[str, Part | Step] = {}
+        self.known: dict[str, ProgramConstant | ProgramNode] = {}
         for _, stored in stored_tensors(graph):
             self.add(stored.encoding.program)
 
@@ -55,7 +55,7 @@ class Names:
 
     def agree(self, program: Program) -> bool:
         """Whether what `program` shares is what the graph has under these names; else they are given up."""
-        made: list[tuple[str, Part | Step]] = [(part.name, part) for part in program.parts]
+        made: list[tuple[str, ProgramConstant | ProgramNode]] = [(part.name, part) for part in program.parts]
         made += [(step.outputs[0], step) for step in program.steps]
         wrong = [name for name, one in made if name in self.known and not _equal(one, self.known[name])]
         for name in wrong:
@@ -64,7 +64,7 @@ class Names:
         return not wrong
 
 
-def _equal(a: Part | Step, b: Part | Step) -> bool:
-    if isinstance(a, Part) and isinstance(b, Part):
+def _equal(a: ProgramConstant | ProgramNode, b: ProgramConstant | ProgramNode) -> bool:
+    if isinstance(a, ProgramConstant) and isinstance(b, ProgramConstant):
         return a.array.dtype == b.array.dtype and np.array_equal(a.array, b.array)
     return a == b

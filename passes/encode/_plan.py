@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnx_compress.compiler.storage import stack
-from onnx_compress.compiler.storage.choose import FORMS, cheapest
-from onnx_compress.compiler.storage.form import Form
+from onnx_compress.compiler.storage.forms import stack
+from onnx_compress.compiler.storage.forms.choice import FORMS, cheapest
+from onnx_compress.compiler.storage.forms.form import Form
+from onnx_compress.compiler.storage.forms.stack import Member
+from onnx_compress.compiler.storage.forms.symbols import Packing
 from onnx_compress.compiler.storage.program import Program
-from onnx_compress.compiler.storage.stack import Member
-from onnx_compress.compiler.storage.symbols import Packing
-from onnx_compress.passes.encode._names import Names
+from onnx_compress.passes.encode._names import StoredNames
 
 FEW = 1 << 13
 """Elements up to which a weight is tried in a stack of another form than its own."""
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class PlannedProgram:
     """A program and the weights that come out of it, in order."""
 
     program: Program
@@ -30,15 +30,15 @@ class Planner:
     """Plans one graph, whose names are `names`; `known` are names that its file has anyway."""
 
     opset: int
-    names: Names
+    names: StoredNames
     known: frozenset[str]
 
     @classmethod
-    def of(cls, opset: int, names: Names) -> Planner:
+    def of(cls, opset: int, names: StoredNames) -> Planner:
         """For a graph as it is now."""
         return cls(opset, names, frozenset(names.known))
 
-    def plan(self, weights: Sequence[Member], form: str | None) -> list[Planned]:
+    def plan(self, weights: Sequence[Member], form: str | None) -> list[PlannedProgram]:
         """The forms of the fewest bytes; a weight that would save too little is in none.
 
         With `form` each weight has this one or stays. Small weights are decoded together where that is smaller.
@@ -50,7 +50,7 @@ class Planner:
             program = self._alone(member, allowed)
             if program is not None:
                 self.names.add(program)
-                made.append(Planned(program, (member,)))
+                made.append(PlannedProgram(program, (member,)))
         place = {member: i for i, member in enumerate(weights)}
         made.sort(key=lambda one: place[one.members[0]])
         for kind in stack.FORMS if self.opset >= stack.LEAST_OPSET else ():
@@ -72,7 +72,7 @@ class Planner:
             if found is None or self.names.agree(found):
                 return found
 
-    def _with_stack(self, made: list[Planned], kind: str, *, is_only: bool) -> list[Planned]:
+    def _with_stack(self, made: list[PlannedProgram], kind: str, *, is_only: bool) -> list[PlannedProgram]:
         """The plan with weights joined in a stack of one form, where that is smaller.
 
         First those that have this form, up to a number of distinct values, because one that has many makes the
@@ -92,25 +92,32 @@ class Planner:
         return best
 
     def _smaller(
-        self, made: list[Planned], best: list[Planned], group: list[Planned], chosen: list[Planned], kind: str
-    ) -> tuple[list[Planned], list[Planned]]:
+        self,
+        made: list[PlannedProgram],
+        best: list[PlannedProgram],
+        group: list[PlannedProgram],
+        chosen: list[PlannedProgram],
+        kind: str,
+    ) -> tuple[list[PlannedProgram], list[PlannedProgram]]:
         """The best plan so far and what is joined in it, or the one with `chosen` joined."""
         tried = self._joined(made, [one for one in made if one in chosen], kind)
         is_smaller = tried is not None and self.nbytes(tried) < self.nbytes(best)
         return (tried, chosen) if tried is not None and is_smaller else (best, group)
 
-    def _joined(self, made: list[Planned], chosen: list[Planned], kind: str) -> list[Planned] | None:
+    def _joined(
+        self, made: list[PlannedProgram], chosen: list[PlannedProgram], kind: str
+    ) -> list[PlannedProgram] | None:
         members = tuple(one.members[0] for one in chosen)
         if len(chosen) < 2 or sum(member.weight.size for member in members) > stack.TOGETHER:
             return None
         program = stack.stacked(members, kind, self.opset, self.names.free)
         if not self.names.agree(program):
             return None
-        joined = Planned(program, members)
+        joined = PlannedProgram(program, members)
         replaced = [joined if one is chosen[0] else one for one in made]
         return [one for one in replaced if one not in chosen]
 
-    def nbytes(self, made: list[Planned]) -> int:
+    def nbytes(self, made: list[PlannedProgram]) -> int:
         """Bytes of all programs together, what they share once, without what the file has anyway."""
         written, total = set(self.known), 0
         for one in made:
@@ -119,7 +126,7 @@ class Planner:
         return total
 
 
-def _width(one: Planned) -> int:
+def _width(one: PlannedProgram) -> int:
     """Bits that a symbol of a weight takes, in tenths."""
     packing = Packing.best(max(2, one.members[0].distinct), 1 << 16, 0)
     return 10 * packing.bits // packing.per_word

@@ -7,7 +7,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.opset import raise_opset
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime import session
-from onnx_compress.compiler.runtime.compare import numerics
+from onnx_compress.compiler.runtime.metrics.numerics import numerics
 
 SAMPLES = 4
 

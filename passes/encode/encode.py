@@ -12,12 +12,12 @@ from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.ir.store import store_as, store_dense, store_sparse
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.storage.choose import FORMS, LEAST_SAVING, dense_bytes
-from onnx_compress.compiler.storage.sparse import sparse_tensor
-from onnx_compress.compiler.storage.stack import LARGEST, Member
-from onnx_compress.compiler.storage.weight import Weight
+from onnx_compress.compiler.storage.forms.choice import FORMS, LEAST_SAVING, dense_bytes
+from onnx_compress.compiler.storage.forms.sparse import sparse_tensor
+from onnx_compress.compiler.storage.forms.stack import LARGEST, Member
+from onnx_compress.compiler.storage.weight import WeightValues
 from onnx_compress.passes.encode._candidates import candidates, is_sparse, stored
-from onnx_compress.passes.encode._names import Bases, Names
+from onnx_compress.passes.encode._names import Bases, StoredNames
 from onnx_compress.passes.encode._plan import Planner
 from onnx_compress.passes.encode._raise import raised_twin
 
@@ -89,16 +89,16 @@ class Encode(Pass):
         found = [c for c in candidates(graph, ctx) if c not in kept]
         if self.form == SPARSE:
             return sum(_to_sparse(model, constant) for constant in found)
-        names = Names(bases, graph)
+        names = StoredNames(bases, graph)
         large = [constant for constant in found if math.prod(constant.shape) > LARGEST]
         small = [constant for constant in found if math.prod(constant.shape) <= LARGEST]
         # One by one where they are large, so that what is computed on the way is never there for all of them.
         groups = [*([constant] for constant in sorted(large, key=lambda c: -c.nbytes)), small]
         return sum(self._store_group(model, group, names, bases) for group in groups)
 
-    def _store_group(self, model: Model, found: Sequence[Constant], names: Names, bases: Bases) -> int:
+    def _store_group(self, model: Model, found: Sequence[Constant], names: StoredNames, bases: Bases) -> int:
         weights = {c.name: c for c in found}
-        members = [Member(c.name, bases.of(c.name), Weight(c.values, c.promised)) for c in found]
+        members = [Member(c.name, bases.of(c.name), WeightValues(c.values, c.promised)) for c in found]
         planner = Planner.of(max(model.opset, LEAST_OPSET), names)
         planned = planner.plan(members, None if self.form == AUTO else self.form)
         for one in planned:
@@ -115,7 +115,7 @@ def _to_dense(model: Model, ctx: Context) -> int:
 
 def _to_sparse(model: Model, constant: Constant) -> int:
     """Store a weight as a sparse initializer where that pays."""
-    weight = Weight(constant.values)
+    weight = WeightValues(constant.values)
     sparse = sparse_tensor(weight, constant.name)
     if is_sparse(constant) or sparse.ByteSize() > dense_bytes(weight, constant.name) - LEAST_SAVING:
         return 0

@@ -14,12 +14,12 @@ from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import amount, refit
+from onnx_compress.compiler.repair import refit, sample_count
 from onnx_compress.compiler.runtime.capture import Capture
-from onnx_compress.compiler.runtime.shapes import infer
-from onnx_compress.passes.prune._blocks import Mean, obstacle
-from onnx_compress.passes.prune._depth import Trials, choose
-from onnx_compress.passes.prune._statistics import measure
+from onnx_compress.compiler.runtime.shapes.inference import infer
+from onnx_compress.passes.prune._branches.branches import BranchMean, obstacle
+from onnx_compress.passes.prune._branches.depth import Trials, choose
+from onnx_compress.passes.prune._criteria.statistics import measure
 
 REFITTED = 2048
 """Calibration samples that the refit uses, or more where they are small."""
@@ -108,7 +108,7 @@ def _refitted(model: Model, ctx: Context) -> int:
     def choice(node: Node) -> bool:
         return not ctx.is_excluded(node)
 
-    data = ctx.data.take(amount(model, ctx.data, REFITTED))
+    data = ctx.data.take(sample_count(model, ctx.data, REFITTED))
     return refit(model, ctx.original, data, ctx.rng, layers=choice, progress=ctx.progress).changed
 
 
@@ -149,7 +149,9 @@ def _one_run(model: Model, names: Sequence[str], ctx: Context) -> Mapping[str, n
     return next(Capture(model, names).batches(ctx.data.take(2)))
 
 
-def _means(blocks: Sequence[Residual], model: Model, ctx: Context, *, only_constant: bool) -> dict[Residual, Mean]:
+def _means(
+    blocks: Sequence[Residual], model: Model, ctx: Context, *, only_constant: bool
+) -> dict[Residual, BranchMean]:
     """What branches give on average; `only_constant`: of those that give the same whatever they read."""
     inferred = infer(model)
     axes: dict[str, tuple[Residual, int]] = {}
@@ -164,7 +166,7 @@ def _means(blocks: Sequence[Residual], model: Model, ctx: Context, *, only_const
     for name, (block, axis) in axes.items():
         rank, is_constant = arrays[name].ndim, bool(found[name].is_constant.all())
         if is_constant or not only_constant:
-            means[block] = Mean(found[name].mean, axis - rank, rank, arrays[name].dtype, is_constant)
+            means[block] = BranchMean(found[name].mean, axis - rank, rank, arrays[name].dtype, is_constant)
     return means
 
 

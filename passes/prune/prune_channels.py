@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
-from onnx_compress.compiler.analysis.channels.latency import LatencyCost, by_group
-from onnx_compress.compiler.analysis.channels.removal import Cut, Removal, apply
-from onnx_compress.compiler.analysis.channels.widths import WidthCost
+from onnx_compress.compiler.analysis.channels.latency_cost import LatencyCost, by_group
+from onnx_compress.compiler.analysis.channels.width_cost import WidthCost
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import amount, refit
-from onnx_compress.passes.prune._criteria import CRITERIA, Slices
-from onnx_compress.passes.prune._entries import Entries, Gather, insert, with_gathers
-from onnx_compress.passes.prune._lasso import lasso
-from onnx_compress.passes.prune._latency import TOLERANCE, Choose, Clock, cuts_of
-from onnx_compress.passes.prune._means import add_to_biases, readers, shifts
-from onnx_compress.passes.prune._measured import Measured
-from onnx_compress.passes.prune._obs import Ordering, obs
-from onnx_compress.passes.prune._slices import Statistics, read_values, slices_of
-from onnx_compress.passes.prune._statistics import measure, values_of
-from onnx_compress.passes.prune._widths import Choice, Macs, Widths, choose
+from onnx_compress.compiler.repair import refit, sample_count
+from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
+from onnx_compress.passes.prune._constants.means import add_to_biases, readers, shifts
+from onnx_compress.passes.prune._criteria.lasso import lasso
+from onnx_compress.passes.prune._criteria.obs import Ordering, obs
+from onnx_compress.passes.prune._criteria.slices import Statistics, read_values, slices_of
+from onnx_compress.passes.prune._criteria.statistics import measure, values_of
+from onnx_compress.passes.prune._criteria.weight_scores import CRITERIA, Slices
+from onnx_compress.passes.prune._gather.entries import Entries, Gather, insert, with_gathers
+from onnx_compress.passes.prune._widths.measured import Measured
+from onnx_compress.passes.prune._widths.timed import TOLERANCE, Choose, Clock, cuts_of
+from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choose
 
 REFITTED = 2048
 """Calibration samples that the refit uses, or more where they are small."""
@@ -113,7 +113,7 @@ class PruneChannels(Pass):
         add_to_biases(model, lost)
         insert(model, gathers)
         if self.refit and ctx.data.real:
-            data = ctx.data.take(amount(model, ctx.data, REFITTED))
+            data = ctx.data.take(sample_count(model, ctx.data, REFITTED))
             report = refit(
                 model, ctx.original, data, ctx.rng, layers=lambda n: not ctx.is_excluded(n), progress=ctx.progress
             )

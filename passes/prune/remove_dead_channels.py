@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
-from onnx_compress.compiler.analysis.channels.removal import Removal, apply
 from onnx_compress.compiler.analysis.contractions import contractions
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.prune._biases import add
-from onnx_compress.passes.prune._dead import Dead, find_dead
-from onnx_compress.passes.prune._gather_inputs import gather_inputs
+from onnx_compress.compiler.surgery.channel_removal import Removal, apply
+from onnx_compress.passes.prune._constants.biases import add
+from onnx_compress.passes.prune._constants.dead_channels import Dead, find_dead
+from onnx_compress.passes.prune._gather.inputs import gather_inputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,11 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime.probe import survives
-from onnx_compress.passes.quantize import _casts
-from onnx_compress.passes.quantize._bytes import plain_bytes
-from onnx_compress.passes.quantize._half import loss
-from onnx_compress.passes.quantize._half_plan import HalfPlan
+from onnx_compress.compiler.runtime.crash_probe import survives
+from onnx_compress.passes.quantize._float16 import casts
+from onnx_compress.passes.quantize._float16.limits import loss
+from onnx_compress.passes.quantize._float16.plan import HalfPlan
+from onnx_compress.passes.quantize._plain_bytes import plain_bytes
 
 LEAST_SAVING = 256
 
@@ -85,7 +85,7 @@ class ConvertFloat16(Pass):
         if reason:
             ctx.skip(constant.name, f"stays float32: it {reason}")
             return 0
-        _casts.store_half(model, constant, graph)
+        casts.store_half(model, constant, graph)
         return 1
 
     def _compute(self, model: Model, ctx: Context) -> int:

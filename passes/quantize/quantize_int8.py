@@ -15,14 +15,14 @@ from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.quantize import _floats, _ranges
-from onnx_compress.passes.quantize._bytes import plain_bytes
-from onnx_compress.passes.quantize._calibrate import observe
-from onnx_compress.passes.quantize._histogram import Histogram
-from onnx_compress.passes.quantize._insert import Inserter, Types
-from onnx_compress.passes.quantize._ranges import Range
-from onnx_compress.passes.quantize._recognize import quantized_by
-from onnx_compress.passes.quantize._regions import Kind, candidates, observed, select
+from onnx_compress.passes.quantize._int8 import floats, value_range
+from onnx_compress.passes.quantize._int8.calibrate import observe
+from onnx_compress.passes.quantize._int8.histogram import Histogram
+from onnx_compress.passes.quantize._int8.insert import Inserter, Types
+from onnx_compress.passes.quantize._int8.regions import NodeRole, candidates, observed, select
+from onnx_compress.passes.quantize._int8.value_range import Range
+from onnx_compress.passes.quantize._plain_bytes import plain_bytes
+from onnx_compress.passes.quantize._quantized_already import quantized_by
 
 OPSET = 13
 """The first with one scale per channel in DequantizeLinear."""
@@ -90,11 +90,11 @@ class QuantizeInt8(Pass):
     def _layers(self, model: Model, ctx: Context, *, report: bool = False) -> list[Node]:
         """The nodes with weights that can be quantized and that the user does not keep out."""
         units = candidates(model, ctx.skip if report else _silent)
-        return [u.node for u in units if u.kind is Kind.WEIGHTED and not ctx.is_excluded(u.node)]
+        return [u.node for u in units if u.kind is NodeRole.WEIGHTED and not ctx.is_excluded(u.node)]
 
     def _quantize(self, model: Model, ctx: Context) -> int:
-        layers = list(dict.fromkeys(_floats.label(node) for node in self._layers(model, ctx)))
-        excluded = {_floats.label(node) for node in model.graph.nodes if ctx.is_excluded(node)}
+        layers = list(dict.fromkeys(floats.label(node) for node in self._layers(model, ctx)))
+        excluded = {floats.label(node) for node in model.graph.nodes if ctx.is_excluded(node)}
         units = candidates(model, _silent)
         names = observed(select(units, _named(model, excluded)))
         seen = observe(model, names, ctx, spread=self.method != "minmax")
@@ -127,8 +127,8 @@ class QuantizeInt8(Pass):
         found = []
         for node in self._layers(model, ctx):
             weight = input_constant(node, 1)
-            if weight is not None and weight.nbytes < SMALL and _floats.label(node) not in left:
-                found.append(_floats.label(node))
+            if weight is not None and weight.nbytes < SMALL and floats.label(node) not in left:
+                found.append(floats.label(node))
                 ctx.skip(
                     node, f"left in float: int8 saves less than its {weight.nbytes} bytes of weights cost around it"
                 )
@@ -138,8 +138,8 @@ class QuantizeInt8(Pass):
 
     def _range(self, seen: Histogram) -> Range:
         if self.method == "minmax":
-            return _ranges.minmax(seen)
-        return _ranges.entropy(seen) if self.method == "entropy" else _ranges.percentile(seen, self.percentile)
+            return value_range.minmax(seen)
+        return value_range.entropy(seen) if self.method == "entropy" else value_range.percentile(seen, self.percentile)
 
     def _fastest(self, build: partial[Model], ctx: Context) -> tuple[str, Model]:
         """The types and the model with all layers in them; measured only where the user left it open."""
@@ -157,15 +157,15 @@ class QuantizeInt8(Pass):
         """The names of the layers that stay float so that the budget holds."""
         drop = ctx.judge.drop(full)
         is_over = drop > ctx.judge.max_drop
-        if not is_over and (len(layers) > _floats.RANKED_UNASKED or np.isinf(ctx.judge.max_drop)):
+        if not is_over and (len(layers) > floats.RANKED_UNASKED or np.isinf(ctx.judge.max_drop)):
             return []
         alone = partial(_only, build, layers)
-        ranking = _floats.rank(model, layers, alone, ctx)
-        ctx.notes["sensitivity"] = _floats.as_notes(ranking)
+        ranking = floats.rank(model, layers, alone, ctx)
+        ctx.notes["sensitivity"] = floats.as_notes(ranking)
         if not is_over:
             return []
         order = [item.layer for item in ranking]
-        count = _floats.fewest(order, lambda k: ctx.judge.drop(build(order[:k])) <= ctx.judge.max_drop)
+        count = floats.fewest(order, lambda k: ctx.judge.drop(build(order[:k])) <= ctx.judge.max_drop)
         ctx.notes["left_float"] = order[:count]
         for layer in order[:count]:
             ctx.skip(layer, f"left in float: quantizing all layers costs {drop:.2f} of {ctx.judge.max_drop:g} points")
@@ -191,7 +191,7 @@ def _only(build: partial[Model], layers: Collection[str], chosen: Collection[str
 
 
 def _named(model: Model, names: Collection[str]) -> set[Node]:
-    return {node for node in model.graph.nodes if node.outputs and _floats.label(node) in names}
+    return {node for node in model.graph.nodes if node.outputs and floats.label(node) in names}
 
 
 def _silent(node: Node, why: str) -> None:

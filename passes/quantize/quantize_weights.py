@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx_compress.compiler.analysis.weights import Weight, find_weights, lifted
+from onnx_compress.compiler.analysis.weight_readers import ModelWeight, find_weights
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.opset import raise_opset
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.quantize import _decode
-from onnx_compress.passes.quantize._grouping import Stored, blocked, per_channel
+from onnx_compress.compiler.surgery.lifted_weights import lifted
+from onnx_compress.passes.quantize._weights import decode
+from onnx_compress.passes.quantize._weights.grouping import Stored, blocked, per_channel
 
 LEAST_SAVING = 256
 """Bytes that a weight must save to be worth its nodes."""
@@ -64,11 +65,11 @@ class QuantizeWeights(Pass):
         form = self._form(model, weights, ctx)
         return self._store(model, ctx, form)
 
-    def _worthwhile(self, model: Model, ctx: Context, *, report: bool = True) -> list[Weight]:
+    def _worthwhile(self, model: Model, ctx: Context, *, report: bool = True) -> list[ModelWeight]:
         refuse = ctx.skip if report else _silent
         return [w for w in find_weights(model, ctx.is_excluded, refuse) if self._saving(w) >= LEAST_SAVING]
 
-    def _saving(self, weight: Weight) -> int:
+    def _saving(self, weight: ModelWeight) -> int:
         """Bytes that storing the weight saves; an estimate from its shape alone."""
         elements = weight.constant.nbytes // 4
         channels = 1
@@ -78,7 +79,7 @@ class QuantizeWeights(Pass):
         around = NODE_BYTES + 8 * len(weight.constant.name)
         return weight.constant.nbytes - elements * self.bits // 8 - 4 * groups - around
 
-    def _form(self, model: Model, weights: list[Weight], ctx: Context) -> str:
+    def _form(self, model: Model, weights: list[ModelWeight], ctx: Context) -> str:
         """How weights of MatMuls are stored, measured where the user left it open."""
         if self.matmul == "folded" or not any(weight.is_matmul for weight in weights):
             return "folded"
@@ -111,18 +112,18 @@ class QuantizeWeights(Pass):
         edit.sweep(model)
         return len(weights)
 
-    def _store_one(self, model: Model, weight: Weight, form: str) -> None:
+    def _store_one(self, model: Model, weight: ModelWeight, form: str) -> None:
         # Without 4-bit tensors two integers share a byte, so that an odd number of them takes 8 bits each.
         is_odd = weight.constant.values.size % 2 == 1 and model.opset < BLOCKS_OPSET
         bits = 8 if is_odd else self.bits
         stored = self._rounded(weight, bits)
         constant, holder = lifted(model, weight)
-        write = _decode.write_folded
+        write = decode.write_folded
         if form == "dequantize" and weight.is_matmul:
-            write = _decode.write_dequantized
+            write = decode.write_dequantized
         write(model, constant, holder, stored, bits)
 
-    def _rounded(self, weight: Weight, bits: int) -> Stored:
+    def _rounded(self, weight: ModelWeight, bits: int) -> Stored:
         values = weight.constant.values
         stored = blocked(values, weight.kept, bits, self.block) if self.block else None
         return stored or per_channel(values, weight.kept, bits)

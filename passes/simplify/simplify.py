@@ -8,21 +8,21 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.simplify._facts import Facts
-from onnx_compress.passes.simplify._fold_batchnorm import fold_batchnorm
-from onnx_compress.passes.simplify._fold_constants import fold_constants
-from onnx_compress.passes.simplify._fold_pads import fold_pads
-from onnx_compress.passes.simplify._fold_scales import fold_scales
-from onnx_compress.passes.simplify._fold_shapes import fold_shapes
-from onnx_compress.passes.simplify._fuse_gemm import fuse_gemm
-from onnx_compress.passes.simplify._inline_branches import inline_branches
-from onnx_compress.passes.simplify._inline_constant_nodes import inline_constant_nodes
-from onnx_compress.passes.simplify._merge_chains import merge_chains
-from onnx_compress.passes.simplify._merge_slices import merge_slices
-from onnx_compress.passes.simplify._remove_identities import remove_identities
-from onnx_compress.passes.simplify._rule import Rule
-from onnx_compress.passes.simplify._share_duplicates import share_duplicates
-from onnx_compress.passes.simplify._sink_transposes import sink_transposes
+from onnx_compress.passes.simplify._analysis.facts import Facts
+from onnx_compress.passes.simplify._rules.fold_batchnorm import fold_batchnorm
+from onnx_compress.passes.simplify._rules.fold_constants import fold_constants
+from onnx_compress.passes.simplify._rules.fold_pads import fold_pads
+from onnx_compress.passes.simplify._rules.fold_scales import fold_scales
+from onnx_compress.passes.simplify._rules.fold_shapes import fold_shapes
+from onnx_compress.passes.simplify._rules.fuse_gemm import fuse_gemm
+from onnx_compress.passes.simplify._rules.inline_branches import inline_branches
+from onnx_compress.passes.simplify._rules.inline_constant_nodes import inline_constant_nodes
+from onnx_compress.passes.simplify._rules.merge_chains import merge_chains
+from onnx_compress.passes.simplify._rules.merge_slices import merge_slices
+from onnx_compress.passes.simplify._rules.remove_identities import remove_identities
+from onnx_compress.passes.simplify._rules.rule import Rule
+from onnx_compress.passes.simplify._rules.share_duplicates import share_duplicates
+from onnx_compress.passes.simplify._rules.sink_transposes import sink_transposes
 
 RULES: tuple[Rule, ...] = (
     inline_constant_nodes,

@@ -9,9 +9,9 @@ import numpy as np
 
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import amount, refit
-from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
-from onnx_compress.compiler.repair.sequential import Sums
+from onnx_compress.compiler.repair import refit, sample_count
+from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
+from onnx_compress.compiler.repair.refitting import Sums
 from onnx_compress.passes.sparsify._curves import Part
 from onnx_compress.passes.sparsify._rounds import descend, held, schedule
 
@@ -43,7 +43,7 @@ def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: C
     """Drop the weights of layers round by round, and refit everything that is not as it was in `found`."""
     by_node = {goal.part.layer.node: goal for goal in goals if goal.part.layer is not None}
 
-    def change(layer: Layer, sums: Sums) -> tuple[np.ndarray, np.ndarray] | None:
+    def change(layer: LinearLayer, sums: Sums) -> tuple[np.ndarray, np.ndarray] | None:
         goal = by_node.get(layer.node)
         together = sums.fit + sums.check
         if goal is None or not isinstance(layer, (Convolution, Product)) or not together.is_finite:
@@ -56,7 +56,7 @@ def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: C
     report = refit(
         model,
         found,
-        ctx.data.take(amount(model, ctx.data, REFITTED), ctx.seed),
+        ctx.data.take(sample_count(model, ctx.data, REFITTED), ctx.seed),
         ctx.rng,
         is_found=True,
         layers=lambda node: not ctx.is_excluded(node),

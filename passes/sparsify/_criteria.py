@@ -7,8 +7,8 @@ from math import erf, sqrt
 
 import numpy as np
 
-from onnx_compress.compiler.repair.equations import Solver
-from onnx_compress.compiler.repair.rectified import LEAST_ACTIVITY, Bounds
+from onnx_compress.compiler.repair.behind_activation import LEAST_ACTIVITY, Bounds
+from onnx_compress.compiler.repair.solve.equations import Solver
 
 CRITERIA = ("activation", "obs", "magnitude", "std", "lamp")
 BY_DATA = ("activation", "obs")

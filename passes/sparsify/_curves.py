@@ -13,18 +13,18 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import to_text
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair.amount import amount
-from onnx_compress.compiler.repair.equations import Equations
-from onnx_compress.compiler.repair.layers import Layer
+from onnx_compress.compiler.repair.layers import LinearLayer
 from onnx_compress.compiler.repair.moments import gram_bytes, input_sums, parts
-from onnx_compress.compiler.repair.threads import unshared_sums
-from onnx_compress.compiler.runtime.effect import Effect
+from onnx_compress.compiler.repair.samples import sample_count
+from onnx_compress.compiler.repair.solve.equations import Equations
+from onnx_compress.compiler.repair.solve.threads import unshared_sums
+from onnx_compress.compiler.runtime.data.source import Source
+from onnx_compress.compiler.runtime.metrics.divergence import Divergence
 from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
-from onnx_compress.compiler.runtime.source import Source
 from onnx_compress.passes.sparsify._allocate import Curve
 from onnx_compress.passes.sparsify._rounds import Method, descend, held
-from onnx_compress.passes.sparsify._weights import Weight
+from onnx_compress.passes.sparsify._weights import WeightMatrix
 
 STEP, LEAST = 0.65, 0.005
 """Each point of a curve has this share of the weights of the one before, down to the least density."""
@@ -42,8 +42,8 @@ RUN_BYTES = 1 << 27
 class Part:
     """One weight: the `layer` to be solved for, None where it can't be, `density` where that is prescribed."""
 
-    weight: Weight
-    layer: Layer | None
+    weight: WeightMatrix
+    layer: LinearLayer | None
     method: Method
     density: float | None = None
 
@@ -107,9 +107,9 @@ def _key(model: Model, found: Sequence[Part], ctx: Context) -> str:
 
 def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
     rest, held = ctx.data.split(CHECKED / (FITTED + CHECKED))
-    data, check = rest.take(amount(model, rest, FITTED)), held.take(CHECKED)
+    data, check = rest.take(sample_count(model, rest, FITTED)), held.take(CHECKED)
     batch = min(batch_size(create(model), data), max(1, RUN_BYTES // max(1, sample)))
-    effect = Effect(model, check, batch)
+    effect = Divergence(model, check, batch)
     taken = parts([0 if part.layer is None else gram_bytes([part.layer]) for part in found])
     runs = -(-len(data) // data.layout.run_size(batch))
     solutions = sum(len(part.counts()) for part in found if part.layer is not None)
@@ -124,7 +124,7 @@ def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) ->
     return curves
 
 
-def _weighed(model: Model, part: Part, sums: Mapping[Node, Equations], effect: Effect, solutions: int) -> Curve:
+def _weighed(model: Model, part: Part, sums: Mapping[Node, Equations], effect: Divergence, solutions: int) -> Curve:
     counts = part.counts()
     if part.density is not None:
         return Curve(counts, np.zeros(1))
@@ -153,7 +153,7 @@ def _nearest(errors: np.ndarray) -> int:
     return int(np.argmin(np.abs(np.log(np.maximum(errors, 1e-12) / PROBED))))
 
 
-def _rate(effect: Effect, trial: Model, error: float) -> float:
+def _rate(effect: Divergence, trial: Model, error: float) -> float:
     return effect.of(trial) / error if error > 0 else 0.0
 
 
@@ -165,12 +165,12 @@ def _without(model: Model, part: Part, count: int) -> Model:
     return trial
 
 
-def _weight_twin(weight: Weight, model: Model, trial: Model) -> Weight:
+def _weight_twin(weight: WeightMatrix, model: Model, trial: Model) -> WeightMatrix:
     twins = dict(zip(model.nodes(), trial.nodes(), strict=True))
-    return Weight(weight.shape, [(twins[node], slot) for node, slot in weight.readers])
+    return WeightMatrix(weight.shape, [(twins[node], slot) for node, slot in weight.readers])
 
 
-def _twin(layer: Layer, model: Model, trial: Model) -> Layer:
+def _twin(layer: LinearLayer, model: Model, trial: Model) -> LinearLayer:
     """The same layer of a copy of its model."""
     twins = dict(zip(model.nodes(), trial.nodes(), strict=True))
     bias = None if layer.bias is None else (twins[layer.bias[0]], layer.bias[1])

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnx_compress.compiler.repair.equations import Equations, Free, Solver
-from onnx_compress.compiler.repair.layers import Layer
-from onnx_compress.compiler.repair.rectified import Bounds
-from onnx_compress.compiler.repair.support import ITERATIONS
+from onnx_compress.compiler.repair.behind_activation import Bounds
+from onnx_compress.compiler.repair.layers import LinearLayer
+from onnx_compress.compiler.repair.solve.equations import Equations, Free, Solver
+from onnx_compress.compiler.repair.solve.support import ITERATIONS
 from onnx_compress.passes.sparsify._criteria import BY_DATA, activity, scores
 from onnx_compress.passes.sparsify._patterns import Pattern
 
@@ -52,7 +52,7 @@ def schedule(alive: int, count: int, rounds: int) -> list[int]:
     return [*steps, count]
 
 
-def held(layer: Layer, solutions: int) -> Free:
+def held(layer: LinearLayer, solutions: int) -> Free:
     """How a layer's weights are held in its rounds, where there are so many `solutions` of all layers together."""
     groups, unknowns, width = layer.weights().shape
     affordable = MOST_PRODUCTS // max(1, solutions * groups * unknowns**2 * width)

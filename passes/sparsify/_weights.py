@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from onnx_compress.compiler.analysis.weights import read_weights
+from onnx_compress.compiler.analysis.weight_readers import read_weights
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Node
 from onnx_compress.compiler.ir.model import Model
@@ -18,7 +18,7 @@ from onnx_compress.compiler.storage.structure import Structure
 
 
 @dataclass(eq=False)
-class Weight:
+class WeightMatrix:
     """A constant that `readers` read, the first of them deciding what its axes are; `shape` is its own."""
 
     shape: tuple[int, ...]
@@ -79,7 +79,7 @@ class Weight:
 
 def find_weights(
     model: Model, is_excluded: Callable[[Node], bool], refuse: Callable[[Node, str], None]
-) -> list[Weight]:
+) -> list[WeightMatrix]:
     """Every float weight of rank 2 or more that `read_weights` finds."""
     found = read_weights(model, lambda dtype: dtype.kind == "f", is_excluded, refuse)
-    return [Weight(tuple(constant.shape), readers) for constant, readers in found]
+    return [WeightMatrix(tuple(constant.shape), readers) for constant, readers in found]

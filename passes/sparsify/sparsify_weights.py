@@ -11,18 +11,18 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import RATIOS, Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair.layers import Convolution, Layer, Product
+from onnx_compress.compiler.repair.behind_activation import bounds_behind
+from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
 from onnx_compress.compiler.repair.moments import recognized
-from onnx_compress.compiler.repair.recognize import LAYERS, View
-from onnx_compress.compiler.repair.rectified import bounds_behind
-from onnx_compress.compiler.repair.worth import worths
+from onnx_compress.compiler.repair.output_importance import worths
+from onnx_compress.compiler.repair.refittable_layers import LAYERS, View
 from onnx_compress.passes.sparsify._apply import Goal, sparsify
 from onnx_compress.passes.sparsify._counts import counts
 from onnx_compress.passes.sparsify._criteria import BY_DATA, CRITERIA
 from onnx_compress.passes.sparsify._curves import Part
 from onnx_compress.passes.sparsify._patterns import Pattern
 from onnx_compress.passes.sparsify._rounds import Method
-from onnx_compress.passes.sparsify._weights import Weight, find_weights
+from onnx_compress.passes.sparsify._weights import WeightMatrix, find_weights
 
 WITHOUT_DATA = "lamp"
 """The criterion where there are no real samples to look at."""
@@ -111,14 +111,14 @@ class SparsifyWeights(Pass):
         self._report(found, ctx)
         return sum(not np.array_equal(before[id(part)], part.weight.constant.values) for part in found)
 
-    def _parts(self, model: Model, weights: Sequence[Weight], ctx: Context) -> tuple[list[Part], int]:
+    def _parts(self, model: Model, weights: Sequence[WeightMatrix], ctx: Context) -> tuple[list[Part], int]:
         """What can be made sparse, and how many bytes of values come of one sample."""
-        layers: dict[Node, Layer | str] = {}
+        layers: dict[Node, LinearLayer | str] = {}
         sample = 0
         if ctx.data.real:
             nodes = [w.node for w in weights if w.node.graph is model.graph and w.node.is_op(*LAYERS)]
             layers, sample = recognized(model, list(dict.fromkeys(nodes)), ctx.data)
-        worths_of = worths(model, (layer for layer in layers.values() if isinstance(layer, Layer)))
+        worths_of = worths(model, (layer for layer in layers.values() if isinstance(layer, LinearLayer)))
         found = []
         for weight in weights:
             given = ctx.override(weight.node)
@@ -151,7 +151,7 @@ class SparsifyWeights(Pass):
             ctx.skip("the model", f"its patterns leave {sum(left) / total:.0%} of the weights")
 
 
-def _is_alone(layer: Layer, weight: Weight) -> bool:
+def _is_alone(layer: LinearLayer, weight: WeightMatrix) -> bool:
     """Whether each of its elements may take a value of its own."""
     return not layer.is_tied and len(weight.readers) == 1
 

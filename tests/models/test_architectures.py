@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.architectures import build, get, module, names
-from models.measure_architectures import TORCH_PRUNING
+from models.measure.architectures import TORCH_PRUNING
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.ir.model import Model
@@ -16,7 +16,7 @@ from tests.pruning import distance, is_exact, pruned, zeroed
 
 EQUAL = 1e-6
 LARGE = {"resnext50", "inception_v3", "convnext_tiny", "vit_small", "swin_tiny", "swin_small"}
-"""Seconds each: all of it is measured by `models.measure_architectures`."""
+"""Seconds each: all of it is measured by `models.measure.architectures`."""
 SMALL = [name for name in names() if name not in LARGE]
 WITHOUT_RIVAL = {"shufflenet_v2": 60, "swin_tiny": 73}
 

@@ -15,7 +15,7 @@ from onnx_compress.compiler.analysis.channels.walk import Place, Walk
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of
-from onnx_compress.compiler.runtime.shapes import Shapes, infer
+from onnx_compress.compiler.runtime.shapes.inference import Shapes, infer
 
 ENOUGH = 4
 """From this many sets on, a cut is as good as a finer one: the choice between cuts looks at what they reach."""

@@ -14,7 +14,7 @@ from onnx_compress.compiler.analysis.channels.mends import Mend, Pin
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of
-from onnx_compress.compiler.runtime.shapes import Shapes
+from onnx_compress.compiler.runtime.shapes.inference import Shapes
 
 TIED_RANK = 2
 """A shared constant with fewer axes than this (of more than one element) is copied where readers differ, not tied."""

@@ -16,13 +16,13 @@ from typing import BinaryIO
 import zstandard
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.storage.container import outside, tensors, wire
-from onnx_compress.compiler.storage.container.adaptive import Decoder, Encoder
-from onnx_compress.compiler.storage.container.notes import BulkReader, BulkWriter, Notes
+from onnx_compress.compiler.storage.container import data_files, tensors, wire
+from onnx_compress.compiler.storage.container.coders.adaptive import Decoder, Encoder
+from onnx_compress.compiler.storage.container.coders.notes import BulkReader, BulkWriter, Notes
+from onnx_compress.compiler.storage.container.coders.number_sets import ElementKind
+from onnx_compress.compiler.storage.container.coders.streams import unzstandard
 from onnx_compress.compiler.storage.container.sections import SectionReader, SectionWriter
-from onnx_compress.compiler.storage.container.streams import unzstandard
-from onnx_compress.compiler.storage.container.tensors import Layout
-from onnx_compress.compiler.storage.container.values import Kind
+from onnx_compress.compiler.storage.container.tensors import TensorLayout
 from onnx_compress.compiler.storage.container.vocabulary import VOCABULARY
 from onnx_compress.compiler.storage.container.wire import Piece, Skeleton
 
@@ -40,7 +40,7 @@ _SMALL, _PATIENCE, _LESS_PATIENCE, _TRIALS = 1 << 21, 64, 16, 1 << 11
 _FLOATS = {1: 4, 10: 2, 11: 8, 16: 2}
 _INTEGERS = {2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8, 17: 1, 18: 1, 19: 1, 20: 1}
 """Bytes of an element by onnx.TensorProto's number of its type; others are stored as bytes."""
-_BYTE = Kind(1, False)
+_BYTE = ElementKind(1, False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def pack(model: memoryview, read_data: Callable[[str], memoryview], out: BinaryI
         skeleton = wire.cut(model)
     except wire.Malformed:
         raise ModelError("it is no ONNX model in protobuf's present form") from None
-    files = {location: read_data(location) for location in outside.locations(skeleton.tensors)}
+    files = {location: read_data(location) for location in data_files.locations(skeleton.tensors)}
     graph = _graph(skeleton, list(map(len, files.values())))
     total = len(model) + sum(map(len, files.values()))
     encoder = Encoder()
@@ -79,7 +79,7 @@ def pack(model: memoryview, read_data: Callable[[str], memoryview], out: BinaryI
             _write_tensor(notes, bulk, hole.data_type, hole.tensor.dims, data)
         for location, data in files.items():
             crc = zlib.crc32(data, crc)
-            for stretch in outside.stretches(skeleton.tensors, location, len(data)):
+            for stretch in data_files.stretches(skeleton.tensors, location, len(data)):
                 _write_tensor(notes, bulk, stretch.data_type, stretch.dims, data[stretch.start : stretch.stop])
         bulk.close()
         held.seek(0)
@@ -118,9 +118,9 @@ def _dictionary() -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(VOCABULARY, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
-def _layout(data_type: int, dims: Sequence[int]) -> Layout:
-    kind = Kind(_FLOATS.get(data_type) or _INTEGERS.get(data_type, 1), data_type in _FLOATS)
-    return Layout(tuple(dims), kind)
+def _layout(data_type: int, dims: Sequence[int]) -> TensorLayout:
+    kind = ElementKind(_FLOATS.get(data_type) or _INTEGERS.get(data_type, 1), data_type in _FLOATS)
+    return TensorLayout(tuple(dims), kind)
 
 
 def _write_tensor(notes: Notes, bulk: BulkWriter, data_type: int, dims: Sequence[int], data: memoryview) -> None:
@@ -129,7 +129,7 @@ def _write_tensor(notes: Notes, bulk: BulkWriter, data_type: int, dims: Sequence
         tensors.write(notes, bulk, layout, data)
         return
     notes.number("bytes", len(data))
-    tensors.write(notes, bulk, Layout((len(data),), _BYTE), data)
+    tensors.write(notes, bulk, TensorLayout((len(data),), _BYTE), data)
 
 
 def _is_possible(dims: Sequence[int]) -> bool:
@@ -137,7 +137,7 @@ def _is_possible(dims: Sequence[int]) -> bool:
 
 
 @dataclass(frozen=True)
-class DataFile:
+class PackedDataFile:
     """A data file of a model: the location that the model names, and its size."""
 
     location: str
@@ -158,10 +158,10 @@ class Archive:
             self._skeleton = wire.survey(raw) if is_cut else wire.whole(raw)
         except wire.Malformed:
             raise ModelError("its graph is damaged") from None
-        locations = outside.locations(self._skeleton.tensors)
+        locations = data_files.locations(self._skeleton.tensors)
         if len(locations) != len(sizes):
             raise ModelError("it does not hold the data files that its graph names: the file is damaged")
-        self.files = [DataFile(*each) for each in zip(locations, sizes)]
+        self.files = [PackedDataFile(*each) for each in zip(locations, sizes)]
         self._spend(sum(sizes))
         notes = self._sections.read()
         self._crc, self._expected = 0, int.from_bytes(notes[:4], "little")
@@ -201,11 +201,11 @@ class Archive:
             raise ModelError("its model exceeds 2 GiB: the file is damaged")
         yield from self._checked(pieces, is_last=not self.files)
 
-    def data(self, file: DataFile) -> Iterator[Piece]:
+    def data(self, file: PackedDataFile) -> Iterator[Piece]:
         """The bytes of a data file, in pieces."""
         pieces = (
             self._tensor(stretch.data_type, stretch.dims, stretch.stop - stretch.start)
-            for stretch in outside.stretches(self._skeleton.tensors, file.location, file.size)
+            for stretch in data_files.stretches(self._skeleton.tensors, file.location, file.size)
         )
         yield from self._checked(pieces, is_last=file == self.files[-1])
 
@@ -221,7 +221,7 @@ class Archive:
     def _tensor(self, data_type: int, dims: Sequence[int], known: int | None) -> bytes:
         layout = _layout(data_type, dims)
         if not self._notes.flag("regular", False):
-            layout = Layout((self._notes.number("bytes", 0),), _BYTE)
+            layout = TensorLayout((self._notes.number("bytes", 0),), _BYTE)
         elif not _is_possible(dims):
             raise ModelError("a tensor in it has an impossible shape: the file is damaged")
         if known is None:

@@ -7,7 +7,7 @@
              | one stream for each byte                  many: of floats the exponents, the mantissas
              | one after another                         very few values
 
-Each stream is coded bit by bit (`sequential`) while the file's budget lasts and where that is smaller, or in
+Each stream is coded bit by bit (`small_weights`) while the file's budget lasts and where that is smaller, or in
 bulk (`streams`).
 """
 
@@ -20,13 +20,13 @@ from math import prod
 import numpy as np
 
 from onnx_compress.compiler.errors import ModelError
-from onnx_compress.compiler.storage.container import sequential, streams
-from onnx_compress.compiler.storage.container.adaptive import Encoder
+from onnx_compress.compiler.storage.container.coders import small_weights, streams
+from onnx_compress.compiler.storage.container.coders.adaptive import Encoder
+from onnx_compress.compiler.storage.container.coders.notes import BulkReader, BulkWriter, Notes
+from onnx_compress.compiler.storage.container.coders.number_sets import ElementKind, code_scalars, code_table, ordered
+from onnx_compress.compiler.storage.container.coders.small_weights import Grid, MaskField
+from onnx_compress.compiler.storage.container.coders.streams import MOST_SYMBOLS, Stream
 from onnx_compress.compiler.storage.container.distinct import Distinct, distinct
-from onnx_compress.compiler.storage.container.notes import BulkReader, BulkWriter, Notes
-from onnx_compress.compiler.storage.container.sequential import Field, Grid
-from onnx_compress.compiler.storage.container.streams import MOST_SYMBOLS, Stream
-from onnx_compress.compiler.storage.container.values import Kind, code_scalars, code_table, ordered
 
 _TABLE, _BYTES, _SCALARS = _FORMS = range(3)
 _BLOCK = 1 << 22
@@ -41,11 +41,11 @@ _MOST_SAVED, _MOST_SAVED_OF_MASK = 0.15, 0.3
 
 
 @dataclass(frozen=True)
-class Layout:
+class TensorLayout:
     """Shape and kind of a tensor."""
 
     shape: tuple[int, ...]
-    kind: Kind
+    kind: ElementKind
 
     @property
     def count(self) -> int:
@@ -58,21 +58,21 @@ class Layout:
         return self.count * self.kind.itemsize
 
 
-def blocks(layout: Layout) -> Iterator[Layout]:
+def blocks(layout: TensorLayout) -> Iterator[TensorLayout]:
     """A tensor in pieces that are coded by themselves, so that memory is bounded: rows, or parts of a vector."""
     if layout.count == 0:
         return
     row = layout.count // layout.shape[0] if layout.shape else 1
     if layout.count <= _BLOCK or row > _BLOCK:
         for start in range(0, layout.count, _BLOCK):
-            yield Layout((min(_BLOCK, layout.count - start),), layout.kind) if layout.count > _BLOCK else layout
+            yield TensorLayout((min(_BLOCK, layout.count - start),), layout.kind) if layout.count > _BLOCK else layout
         return
     step = _BLOCK // row
     for start in range(0, layout.shape[0], step):
-        yield Layout((min(step, layout.shape[0] - start), *layout.shape[1:]), layout.kind)
+        yield TensorLayout((min(step, layout.shape[0] - start), *layout.shape[1:]), layout.kind)
 
 
-def write(notes: Notes, bulk: BulkWriter, layout: Layout, data: bytes | memoryview) -> None:
+def write(notes: Notes, bulk: BulkWriter, layout: TensorLayout, data: bytes | memoryview) -> None:
     """Write a tensor's bytes."""
     start = 0
     for block in blocks(layout):
@@ -80,7 +80,7 @@ def write(notes: Notes, bulk: BulkWriter, layout: Layout, data: bytes | memoryvi
         start += block.nbytes
 
 
-def _write_block(notes: Notes, bulk: BulkWriter, layout: Layout, words: np.ndarray) -> None:
+def _write_block(notes: Notes, bulk: BulkWriter, layout: TensorLayout, words: np.ndarray) -> None:
     place = _Place(Grid.of(layout.shape))
     zeros = layout.count - np.count_nonzero(words)
     few = distinct(words)
@@ -92,12 +92,12 @@ def _write_block(notes: Notes, bulk: BulkWriter, layout: Layout, words: np.ndarr
     _write_values(notes, bulk, place, layout.kind, words, few)
 
 
-def read(notes: Notes, bulk: BulkReader, layout: Layout) -> bytes:
+def read(notes: Notes, bulk: BulkReader, layout: TensorLayout) -> bytes:
     """Read a tensor's bytes. Raises ModelError."""
     return b"".join(_read_block(notes, bulk, block) for block in blocks(layout))
 
 
-def _read_block(notes: Notes, bulk: BulkReader, layout: Layout) -> bytes:
+def _read_block(notes: Notes, bulk: BulkReader, layout: TensorLayout) -> bytes:
     grid = Grid.of(layout.shape)
     if not notes.flag("mask", False):
         return _read_values(notes, bulk, _Place(grid), layout.kind).tobytes()
@@ -140,10 +140,10 @@ def _write_mask(notes: Notes, bulk: BulkWriter, grid: Grid, mask: np.ndarray) ->
     field = _field(grid, rows, columns, 0)
     if slow <= min(notes.budget, notes.trials // 2) and slow / notes.patience < _MOST_SAVED_OF_MASK * plan.bits:
         notes.trials -= 2 * slow
-        field = _field(grid, rows, columns, sequential.period_of(table[rows]))
+        field = _field(grid, rows, columns, small_weights.period_of(table[rows]))
         trials = [Encoder(), Encoder()]
-        sequential.code_mask(trials[0], field, table)
-        sequential.code_mask(trials[1], field.transposed, table.T)
+        small_weights.code_mask(trials[0], field, table)
+        small_weights.code_mask(trials[1], field.transposed, table.T)
     best = min(trials, key=Encoder.cost, default=None)
     if best is None or not _is_worth_it(notes, best, plan.bits):
         notes.flag("mask bit by bit", False)
@@ -162,9 +162,9 @@ def _slow_bits(grid: Grid, rows: int, columns: int) -> int:
     return grid.rows + grid.columns + rows * columns * grid.taps
 
 
-def _field(grid: Grid, rows: np.ndarray, columns: np.ndarray, period: int) -> Field:
+def _field(grid: Grid, rows: np.ndarray, columns: np.ndarray, period: int) -> MaskField:
     lines, places = np.flatnonzero(rows).tolist(), np.flatnonzero(np.repeat(columns, grid.taps)).tolist()
-    return Field(grid.rows, grid.columns * grid.taps, lines, places, period)
+    return MaskField(grid.rows, grid.columns * grid.taps, lines, places, period)
 
 
 def _code_liveness(
@@ -183,18 +183,18 @@ def _read_mask(notes: Notes, bulk: BulkReader, grid: Grid) -> tuple[np.ndarray, 
     rows, columns = (np.array(each, bool) for each in _code_liveness(notes, grid, grid.rows, grid.columns))
     notes.spend(_slow_bits(grid, int(rows.sum()), int(columns.sum())))
     if notes.flag("mask by columns", False):
-        return sequential.code_mask(notes.coder, _field(grid, rows, columns, 0).transposed, None).T.reshape(-1), 0
+        return small_weights.code_mask(notes.coder, _field(grid, rows, columns, 0).transposed, None).T.reshape(-1), 0
     period = notes.number("period", 0)
-    if period > sequential.LONGEST_PERIOD or period == 1:
+    if period > small_weights.LONGEST_PERIOD or period == 1:
         raise ModelError("a mask in it has an impossible period: the file is damaged")
-    return sequential.code_mask(notes.coder, _field(grid, rows, columns, period), None).reshape(-1), period
+    return small_weights.code_mask(notes.coder, _field(grid, rows, columns, period), None).reshape(-1), period
 
 
 # The values.
 
 
 def _write_values(
-    notes: Notes, bulk: BulkWriter, place: _Place, kind: Kind, words: np.ndarray, few: Distinct | None
+    notes: Notes, bulk: BulkWriter, place: _Place, kind: ElementKind, words: np.ndarray, few: Distinct | None
 ) -> None:
     if len(words) == 0:
         return
@@ -214,7 +214,7 @@ def _write_values(
             _write_stream(notes, bulk, place.stream(256), 0, plane)
 
 
-def _read_values(notes: Notes, bulk: BulkReader, place: _Place, kind: Kind) -> np.ndarray:
+def _read_values(notes: Notes, bulk: BulkReader, place: _Place, kind: ElementKind) -> np.ndarray:
     count = place.count
     if count == 0:
         return np.zeros(0, kind.dtype)
@@ -231,7 +231,7 @@ def _read_values(notes: Notes, bulk: BulkReader, place: _Place, kind: Kind) -> n
     return _joined(planes, kind)
 
 
-def _form(kind: Kind, planes: list[np.ndarray], few: Distinct | None) -> int:
+def _form(kind: ElementKind, planes: list[np.ndarray], few: Distinct | None) -> int:
     """What takes the fewest bits, by the entropies."""
     if few is not None and len(few.table) <= MOST_SYMBOLS:
         table = _entropy(np.bincount(few.ranks)) + _BITS_OF_VALUE * kind.bits * len(few.table)
@@ -245,7 +245,7 @@ def _entropy(counts: np.ndarray) -> float:
     return float(used @ (np.log2(used.sum()) - np.log2(used)))
 
 
-def _planes(words: np.ndarray, kind: Kind) -> list[np.ndarray]:
+def _planes(words: np.ndarray, kind: ElementKind) -> list[np.ndarray]:
     """The bytes of each place, the highest first; of floats the sign goes to the end, to leave the exponent alone."""
     if kind.is_float:
         words = words << kind.dtype.type(1) | words >> kind.dtype.type(kind.bits - 1)
@@ -253,7 +253,7 @@ def _planes(words: np.ndarray, kind: Kind) -> list[np.ndarray]:
     return [np.ascontiguousarray(columns[:, place]) for place in range(kind.itemsize - 1, -1, -1)]
 
 
-def _joined(planes: list[np.ndarray], kind: Kind) -> np.ndarray:
+def _joined(planes: list[np.ndarray], kind: ElementKind) -> np.ndarray:
     columns = np.empty((len(planes[0]), kind.itemsize), np.uint8)
     for place, plane in enumerate(reversed(planes)):
         columns[:, place] = plane
@@ -267,7 +267,7 @@ def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, period: int, s
     trial = Encoder()
     if plan.method != streams.ONE and _is_promising(notes, stream, plan.bits):
         notes.trials -= bits
-        sequential.code_symbols(trial, *_where(stream), stream.alphabet, period, symbols)
+        small_weights.code_symbols(trial, *_where(stream), stream.alphabet, period, symbols)
     if not notes.flag("symbols bit by bit", bool(trial.bits) and _is_worth_it(notes, trial, plan.bits)):
         streams.write(notes, bulk, stream, symbols, plan)
         return
@@ -291,7 +291,7 @@ def _read_stream(notes: Notes, bulk: BulkReader, stream: Stream, period: int) ->
     if not notes.flag("symbols bit by bit", False):
         return streams.read(notes, bulk, stream)
     notes.spend(_sequential_bits(stream))
-    symbols = sequential.code_symbols(notes.coder, *_where(stream), stream.alphabet, period, None)
+    symbols = small_weights.code_symbols(notes.coder, *_where(stream), stream.alphabet, period, None)
     if int(symbols.max(initial=0)) >= stream.alphabet:
         raise ModelError("a stream holds symbols beyond its alphabet: the file is damaged")
     return symbols

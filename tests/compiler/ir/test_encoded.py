@@ -6,15 +6,16 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_compress.compiler.ir import decode, edit
+from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir import model as model_module
 from onnx_compress.compiler.ir.encoded import EncodedTensor
+from onnx_compress.compiler.ir.files import decode
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.store import store_as, store_dense
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime import session
-from onnx_compress.compiler.storage.choose import FORMS, written
-from onnx_compress.compiler.storage.weight import Weight
+from onnx_compress.compiler.storage.forms.choice import FORMS, written
+from onnx_compress.compiler.storage.weight import WeightValues
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,96] x) => (float[N,96] y) <float[96,96] a, float[96,96] b> { h = MatMul (x, a) y = MatMul (h, b) }"""
@@ -28,7 +29,7 @@ def stored(form: str = "packed") -> Model:
     for constant in list(model.constants()):
         values = rng.choice(rng.standard_normal(9), (96, 96)) * (rng.random((96, 96)) < 0.4)
         edit.replace_values(model, constant, values.astype(np.float32))
-        program = written(kind, Weight(constant.values), constant.name, constant.name * 2, 17)
+        program = written(kind, WeightValues(constant.values), constant.name, constant.name * 2, 17)
         store_as(model, {constant.name: constant}, program)
     return model
 

@@ -11,7 +11,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.pipeline import manager, registry
 from onnx_compress.compiler.pipeline.base import Pass
-from onnx_compress.compiler.pipeline.inputs import datasets
+from onnx_compress.compiler.pipeline.datasets import datasets
 from onnx_compress.compiler.pipeline.recipe import LayerRule, Step
 from onnx_compress.compiler.pipeline.settings import Settings
 from tests.compiler.pipeline.passes_for_tests import (

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from onnx_compress.compiler.ir.text import from_text
-from onnx_compress.compiler.repair.layers import Layer, Shift, sampled
-from onnx_compress.compiler.repair.prefix import static_values
-from onnx_compress.compiler.repair.recognize import Seen, View, recognize
+from onnx_compress.compiler.repair.layers import LinearLayer, Shift, sampled
+from onnx_compress.compiler.repair.present_activations import static_values
+from onnx_compress.compiler.repair.refittable_layers import Seen, View, recognize
 from onnx_compress.compiler.runtime.capture import Capture
-from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.storage.structure import Structure
 
@@ -190,7 +190,7 @@ g (float[N,6] x) => (float[N,6] y) <float[6,6] w, float[6] b>
 def test_weights_that_must_stay_leave_the_bias_free(text):
     layer, arrays, model = recognized(text)
     assert isinstance(layer, Shift)
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, LinearLayer)
     before = arrays[layer.result.name]
     delta = np.linspace(-1, 1, layer.width)
     layer.store(model, layer.weights(), delta[None])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from onnx_compress.compiler.pipeline.context import Skip
-from onnx_compress.compiler.pipeline.record import Figures, Metric, PassReport, Report, SlowerLayer, Timing
-from onnx_compress.compiler.runtime.compare import Numerics
+from onnx_compress.compiler.pipeline.run_report import Figures, MetricChange, PassReport, Report, SlowerLayer, Timing
+from onnx_compress.compiler.runtime.metrics.numerics import Numerics
 
 BEFORE = Figures(bytes=1_090_000, parameters=269_036, nonzero=269_034, macs=40_812_544, latency_ms=0.491)
 PRUNED = Figures(bytes=780_000, parameters=190_000, nonzero=190_000, macs=28_900_000, latency_ms=0.38)
@@ -59,7 +59,7 @@ REPORT = Report(
     passes=(SIMPLIFIED, PRUNE, QUANTIZED),
     seed=7,
     versions={"python": "3.11.7", "onnxruntime": "1.32.0"},
-    metric=Metric(name="top1", before=87.68, after=87.4, samples=128, real_data=True, stderr=0.83, max_drop=1.0),
+    metric=MetricChange(name="top1", before=87.68, after=87.4, samples=128, real_data=True, stderr=0.83, max_drop=1.0),
     numerics={"aux": EXACT, "logits": LOGITS},
     timing=Timing(threads=1, batch=1, input_spread_ms=0.004, output_spread_ms=0.003, ratio=0.41, ratio_spread=0.01),
     source="models/resnet.onnx",

@@ -6,7 +6,7 @@ import pytest
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.capture import Capture
-from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.specs import specs
 from tests.compiler.runtime.nets import BRANCHES, net
 

@@ -6,7 +6,7 @@ import pytest
 from onnx_compress.compiler.errors import OutputError
 from onnx_compress.compiler.runtime import outputs as module
 from onnx_compress.compiler.runtime import session
-from onnx_compress.compiler.runtime.data import Dataset, load
+from onnx_compress.compiler.runtime.data.dataset import Dataset, load
 from onnx_compress.compiler.runtime.outputs import Recording, batch_size, outputs
 from tests.compiler.runtime.nets import FIXED, LINEAR, net
 

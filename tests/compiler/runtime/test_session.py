@@ -13,7 +13,7 @@ from onnx import helper
 from onnx_compress.compiler.errors import DataError, ModelError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime import session
-from onnx_compress.compiler.runtime.handover import hand_over
+from onnx_compress.compiler.runtime.in_memory import hand_over
 from tests.compiler.runtime.nets import BRANCHES, LINEAR, ZIPMAP, net
 
 CONV_NET = """g (float[N,3,8,8] x) => (float[N,16,8,8] y) {

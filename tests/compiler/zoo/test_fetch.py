@@ -10,7 +10,7 @@ import pytest
 
 from onnx_compress.compiler.errors import OutputError, UserError
 from onnx_compress.compiler.zoo import fetch
-from onnx_compress.compiler.zoo.manifest import Draw, Entry
+from onnx_compress.compiler.zoo.manifest import Draw, ZooEntry
 
 MEMBER = b"the model"
 
@@ -25,7 +25,7 @@ def entry(**changes):
         "framework": "none", "covers": "nothing", "inputs": {"x": Draw(shape=(1,))},
         "archive": "toy_model-1.0-py3-none-any.whl", "member": "toy_model/a.onnx", "sha256": digest(MEMBER),
     }  # fmt: skip
-    return Entry(**{**given, **changes})
+    return ZooEntry(**{**given, **changes})
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from onnx_compress.compiler.errors import UserError
 from onnx_compress.compiler.zoo.locate import locate
-from onnx_compress.compiler.zoo.manifest import Draw, Entry, load_manifest
+from onnx_compress.compiler.zoo.manifest import Draw, ZooEntry, load_manifest
 
-ENTRY = Entry(name="a", source="file", licence="", framework="", covers="", inputs={"x": Draw(shape=(1,))})
+ENTRY = ZooEntry(name="a", source="file", licence="", framework="", covers="", inputs={"x": Draw(shape=(1,))})
 
 
 def test_short_models_need_no_cache(tmp_path):

@@ -7,11 +7,11 @@ import onnx
 import pytest
 
 from onnx_compress.compiler.zoo import measure as measuring
-from onnx_compress.compiler.zoo.manifest import Draw, Entry
+from onnx_compress.compiler.zoo.manifest import Draw, ZooEntry
 from onnx_compress.compiler.zoo.measure import measure, samples
 from onnx_compress.compiler.zoo.trial import FAILED, OK
 
-ENTRY = Entry(
+ENTRY = ZooEntry(
     name="toy", source="file", licence="", framework="", covers="", dynamic_batch=True,
     inputs={"x": Draw(shape=("B", 2)), "s": Draw(shape=(2, "B", 3)), "r": Draw(shape=(), draw="constant", value=2)},
 )  # fmt: skip

@@ -7,12 +7,12 @@ import pytest
 
 from onnx_compress.compiler.errors import UsageError
 from onnx_compress.compiler.runtime.specs import TensorSpec
-from onnx_compress.compiler.zoo.manifest import Draw, Entry, load_manifest
+from onnx_compress.compiler.zoo.manifest import Draw, ZooEntry, load_manifest
 from onnx_compress.compiler.zoo.recipes import feeds
 
 
 def entry(**inputs):
-    return Entry(name="a", source="built", licence="MIT", framework="", covers="", inputs=inputs)
+    return ZooEntry(name="a", source="built", licence="MIT", framework="", covers="", inputs=inputs)
 
 
 def spec(name, dtype=np.float32):

@@ -10,7 +10,7 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.pipeline import registry
 from onnx_compress.compiler.pipeline.spec import parse
-from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.storage.structure import Structure

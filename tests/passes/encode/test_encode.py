@@ -180,7 +180,7 @@ def test_quantized_weights_are_encoded_too(tmp_path):
     plain = model.clone()
     assert encode(model) == 1
     assert forms(model) == {"w": "packed"}
-    from tests.compiler.storage.test_folding import optimized
+    from tests.compiler.storage.forms.test_folding import optimized
 
     found = optimized(model, tmp_path / "a.onnx")
     assert found == optimized(plain, tmp_path / "b.onnx")

@@ -8,8 +8,8 @@ from onnx_compress.compiler.ir.text import from_text, to_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.pipeline.api import compress
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime.data import load
-from onnx_compress.compiler.runtime.effect import Effect
+from onnx_compress.compiler.runtime.data.dataset import load
+from onnx_compress.compiler.runtime.metrics.divergence import Divergence
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune.prune_blocks import PruneBlocks
 from tests.golden_run import context, run, serialized
@@ -151,7 +151,7 @@ def test_the_loss_is_what_the_removal_does_to_the_outputs():
     for name in "abc":
         twin = residual()
         clear(twin, f"{name}2", bias=True)
-        losses[f"Conv '{name}2'"] = Effect(residual(), held, 8).of(twin)
+        losses[f"Conv '{name}2'"] = Divergence(residual(), held, 8).of(twin)
     assert {row["branch"]: row["loss"] for row in ctx.notes["branches"]} == pytest.approx(losses, rel=1e-3)
 
 
@@ -249,8 +249,8 @@ def test_a_branch_in_a_branch_goes_with_it():
 
 def test_a_search_measures_each_set_once(monkeypatch):
     measured = []
-    of = Effect.of
-    monkeypatch.setattr(Effect, "of", lambda self, model: measured.append(to_text(model)) or of(self, model))
+    of = Divergence.of
+    monkeypatch.setattr(Divergence, "of", lambda self, model: measured.append(to_text(model)) or of(self, model))
     data = load(FEEDS, specs(residual()).inputs)
     counts = []
     for ratio in (0.02, 0.3, 0.6, 0.3):

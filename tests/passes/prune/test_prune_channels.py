@@ -7,7 +7,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.golden_run import context, feeds_for, run, serialized

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime import data, specs
+from onnx_compress.compiler.runtime import specs
+from onnx_compress.compiler.runtime.data import dataset
 
 
 class Judge:
@@ -33,7 +34,7 @@ def context():
         return Context(
             model=model,
             original=model.clone(),
-            data=data.load(arrays, inputs),
+            data=dataset.load(arrays, inputs),
             judge=judge or Judge(),
             seed=0,
             pass_name="test",

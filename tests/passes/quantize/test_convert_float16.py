@@ -6,7 +6,8 @@ import pytest
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.runtime.specs import specs
-from onnx_compress.passes.quantize import _half, convert_float16
+from onnx_compress.passes.quantize import convert_float16
+from onnx_compress.passes.quantize._float16 import limits
 from onnx_compress.passes.quantize.convert_float16 import ConvertFloat16
 
 NET = """<ir_version: 8, opset_import: ["" : 17]>
@@ -77,12 +78,12 @@ def test_a_model_that_crashes_onnxruntime_is_refused_and_unchanged(context, monk
     ],
 )
 def test_what_a_constant_loses(values, word):
-    reason = _half.loss(np.array(values, np.float32))
+    reason = limits.loss(np.array(values, np.float32))
     assert (word in reason) if word else reason == ""
 
 
 def test_what_a_computed_value_loses():
-    assert _half.range_loss(-1.0, 1.0) == ""
-    assert _half.range_loss(0.0, 0.0) == ""
-    assert "beyond" in _half.range_loss(-7e4, 0.0)
-    assert "little precision" in _half.range_loss(0.0, 1e-6)
+    assert limits.range_loss(-1.0, 1.0) == ""
+    assert limits.range_loss(0.0, 0.0) == ""
+    assert "beyond" in limits.range_loss(-7e4, 0.0)
+    assert "little precision" in limits.range_loss(0.0, 1e-6)

@@ -11,7 +11,7 @@ import pytest
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime import session
-from onnx_compress.passes.quantize._bytes import plain_bytes
+from onnx_compress.passes.quantize._plain_bytes import plain_bytes
 from onnx_compress.passes.quantize.quantize_int8 import QuantizeInt8
 
 RESIDUAL = """<ir_version: 8, opset_import: ["" : 17]>

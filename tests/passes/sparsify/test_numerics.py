@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from onnx_compress.compiler.errors import UsageError
-from onnx_compress.compiler.repair.equations import Equations, Free
-from onnx_compress.compiler.repair.support import ITERATIONS
+from onnx_compress.compiler.repair.solve.equations import Equations, Free
+from onnx_compress.compiler.repair.solve.support import ITERATIONS
 from onnx_compress.passes.sparsify._allocate import Curve, allocate
 from onnx_compress.passes.sparsify._criteria import comparable, scores, shares
 from onnx_compress.passes.sparsify._patterns import Pattern

@@ -8,7 +8,7 @@ from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_constant, input_value
 from onnx_compress.compiler.pipeline import registry
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime.data import load
+from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.passes.sparsify import _curves

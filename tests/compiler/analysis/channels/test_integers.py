@@ -1,6 +1,6 @@
 from onnx_compress.compiler.analysis.channels.integers import UNKNOWN, Integers
 from onnx_compress.compiler.ir.text import from_text
-from onnx_compress.compiler.runtime.shapes import infer
+from onnx_compress.compiler.runtime.shapes.inference import infer
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,12,4] x) => (float y)

@@ -18,9 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.storage.container import archive, sections
-from onnx_compress.compiler.storage.container.adaptive import Encoder
 from onnx_compress.compiler.storage.container.archive import Archive
-from onnx_compress.compiler.storage.container.notes import BulkWriter, Notes
+from onnx_compress.compiler.storage.container.coders.adaptive import Encoder
+from onnx_compress.compiler.storage.container.coders.notes import BulkWriter, Notes
 from onnx_compress.compiler.storage.container.sections import SectionWriter
 from onnx_compress.compiler.storage.container.vocabulary import VOCABULARY
 from tests.compiler.ir.everything import everything

@@ -10,22 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_compress.compiler.storage.container import streams, tensors
-from onnx_compress.compiler.storage.container.adaptive import Decoder, Encoder
-from onnx_compress.compiler.storage.container.notes import BulkReader, BulkWriter, Notes
-from onnx_compress.compiler.storage.container.sequential import Grid, period_of
-from onnx_compress.compiler.storage.container.streams import Stream
-from onnx_compress.compiler.storage.container.tensors import Layout
-from onnx_compress.compiler.storage.container.values import Kind
+from onnx_compress.compiler.storage.container import tensors
+from onnx_compress.compiler.storage.container.coders import streams
+from onnx_compress.compiler.storage.container.coders.adaptive import Decoder, Encoder
+from onnx_compress.compiler.storage.container.coders.notes import BulkReader, BulkWriter, Notes
+from onnx_compress.compiler.storage.container.coders.number_sets import ElementKind
+from onnx_compress.compiler.storage.container.coders.small_weights import Grid, period_of
+from onnx_compress.compiler.storage.container.coders.streams import Stream
+from onnx_compress.compiler.storage.container.tensors import TensorLayout
 
 TYPES = [np.dtype(name) for name in ("f2", "f4", "f8", "i1", "u1", "i4", "i8")]
-KINDS = {dtype: Kind(dtype.itemsize, dtype.kind == "f") for dtype in TYPES}
+KINDS = {dtype: ElementKind(dtype.itemsize, dtype.kind == "f") for dtype in TYPES}
 RNG = np.random.default_rng
 
 
 def coded(array: np.ndarray, *, budget: int | None = None) -> int:
     """The bytes that an array takes, once it came back as it was."""
-    layout, sections = Layout(array.shape, KINDS[array.dtype]), list[bytes]()
+    layout, sections = TensorLayout(array.shape, KINDS[array.dtype]), list[bytes]()
     encoder, bulk = Encoder(), BulkWriter(sections.append)
     notes = Notes(encoder) if budget is None else Notes(encoder, budget=budget)
     tensors.write(notes, bulk, layout, array.tobytes())
@@ -97,7 +98,7 @@ def test_large_tensors_are_coded_in_blocks(monkeypatch):
     monkeypatch.setattr(tensors, "_BLOCK", 1000)
     for shape in ((50, 70), (3, 2000), (5000,), (1000,), (7, 10, 13)):
         array = RNG(1).integers(0, 9, shape).astype(np.float32)
-        blocks = list(tensors.blocks(Layout(shape, KINDS[array.dtype])))
+        blocks = list(tensors.blocks(TensorLayout(shape, KINDS[array.dtype])))
         assert all(block.count <= 1000 for block in blocks)
         assert sum(block.count for block in blocks) == array.size
         coded(array)
@@ -218,7 +219,7 @@ def test_it_is_fast(content):
         "clustered": lambda: sparse((1024, 2048), 1, 16),
         "sparse": lambda: sparse((1024, 2048), 0.1, 16),
     }[content]()
-    layout, sections, encoder = Layout(array.shape, KINDS[array.dtype]), list[bytes](), Encoder()
+    layout, sections, encoder = TensorLayout(array.shape, KINDS[array.dtype]), list[bytes](), Encoder()
 
     def write() -> None:
         sections.clear()

@@ -1,0 +1,199 @@
+"""Packed models: from `.onnx` to `.ocz` and back, with the files of external data, byte for byte; and models in memory.
+
+A model in memory is packed with its weights as plain tensors, because these pack smallest: a weight's indices, gaps
+and masks are what entropy coding finds by itself, with the neighbours in every direction to go by; coded from an
+encoded file, several of them share a byte, and the nodes that decode come on top.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, BinaryIO
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from onnx_compress.compiler.errors import ModelError, OutputError
+from onnx_compress.compiler.ir.encoded import EncodedTensor
+from onnx_compress.compiler.ir.files.external import DataFolder
+from onnx_compress.compiler.ir.files.save import check_writable, replacing
+from onnx_compress.compiler.ir.graph import Constant
+from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.storage.container import archive
+from onnx_compress.compiler.storage.container.archive import Archive, Packed
+from onnx_compress.compiler.storage.container.sections import MAGIC
+from onnx_compress.compiler.storage.container.wire import Piece
+
+if TYPE_CHECKING:
+    from onnx_compress.compiler.ir.model import Model
+
+SUFFIX = ".ocz"
+"""How the name of a packed file ends."""
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file begins as a packed model; False for what can't be read."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def pack(path: Path, out: Path, *, force: bool) -> Packed:
+    """Write the model file `path`, a valid one, and its data files to `out`, and make sure that it unpacks to them.
+
+    Raises ModelError when it is packed already, and OutputError.
+    """
+    if is_packed(path):
+        raise ModelError(f"{path} is packed already")
+    check_writable(out, force=force)
+    with replacing(out) as file:
+        sizes = measured(path, file)
+        file.flush()
+        with os.fdopen(os.dup(file.fileno()), "rb") as again:
+            again.seek(0)
+            _consume(Archive(again, sizes.total))
+    return sizes
+
+
+def measured(path: Path, out: BinaryIO) -> Packed:
+    """Write the packed model to a file object, and say what it takes. The model is valid."""
+    folder = DataFolder(path.parent)
+
+    def read_data(location: str) -> memoryview:
+        file = folder.file("", location)
+        return file.mapped(0, file.size).data if file.size else memoryview(b"")
+
+    return archive.pack(memoryview(path.read_bytes()), read_data, out)
+
+
+def packed_bytes(path: Path) -> int:
+    """Bytes that the model file would have when packed, or has. The model is valid."""
+    if is_packed(path):
+        return path.stat().st_size
+    with tempfile.TemporaryFile() as out:
+        return measured(path, out).total
+
+
+def _consume(opened: Archive) -> None:
+    for _ in opened.model():
+        pass
+    for file in opened.files:
+        for _ in opened.data(file):
+            pass
+
+
+def unpack(path: Path, out: Path, *, force: bool) -> list[Path]:
+    """Write the model file and its data files, all or none; returns their paths. Raises ModelError and OutputError."""
+    check_writable(out, force=force)
+    with _archive(path) as packed, ExitStack() as written:
+        paths = [out, *(_beside(out, file.location) for file in packed.files)]
+        for target in paths[1:]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            check_writable(target, force=force)
+        outs = [written.enter_context(replacing(target)) for target in paths]
+        _write_all(outs[0], packed.model())
+        for file, data_out in zip(packed.files, outs[1:]):
+            _write_all(data_out, packed.data(file))
+    return paths
+
+
+def _write_all(out: BinaryIO, pieces: Iterable[Piece]) -> None:
+    for piece in pieces:
+        out.write(piece)
+
+
+def _beside(out: Path, location: str) -> Path:
+    """Where a data file goes. Raises ModelError when that is not in or below the folder of the model."""
+    home = out.parent.resolve()
+    path = (home / location).resolve() if "\0" not in location else home
+    if Path(location).is_absolute() or PureWindowsPath(location).drive or not path.is_relative_to(home) or path == home:
+        raise ModelError(f"its external data '{location[:200]}' would leave the model's folder: refused")
+    if path == out.resolve():
+        raise OutputError(f"{out} is the name of the model's data file: choose another one")
+    return path
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Archive]:
+    try:
+        with path.open("rb") as file:
+            yield Archive(file, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        raise ModelError("there is no such file") from None
+    except OSError as error:
+        raise ModelError(f"it can't be read: {error.strerror}") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[onnx.ModelProto, Path | None]]:
+    """A packed model as a message, and the folder that holds its external data as long as the block lasts.
+
+    Data files stay readable for those who opened them. Raises ModelError.
+    """
+    with _archive(path) as packed, ExitStack() as kept:
+        proto = onnx.ModelProto()
+        try:
+            proto.ParseFromString(b"".join(packed.model()))
+        except (DecodeError, ValueError):
+            raise ModelError("what it holds is no ONNX model") from None
+        if not packed.files:
+            yield proto, path.parent
+            return
+        folder = Path(kept.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        for file in packed.files:
+            target = _beside(folder / "model", file.location)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                _write_all(out, packed.data(file))
+        yield proto, folder
+
+
+def plain(model: Model) -> Model:
+    """The same model with every weight as a plain initializer; arrays are shared with it, and not copied.
+
+    Only those that are cut into vectors with codebooks stay as they are.
+    """
+    from onnx_compress.compiler.ir.store import store_dense  # which knows models, and models know packed files
+
+    twin = model.clone()
+    for constant in twin.constants():
+        if _is_encoded(constant):
+            store_dense(twin, constant)
+    return twin
+
+
+def _is_encoded(constant: Constant) -> bool:
+    stored = constant.stored
+    if isinstance(stored, EncodedTensor):
+        return stored.cells is None  # of which entropy coding sees single values only
+    return isinstance(stored, LazyTensor) and stored.is_sparse
+
+
+def save(model: Model, out: Path, *, force: bool) -> Packed:
+    """Write the model packed, its weights plain. Raises OutputError."""
+    check_writable(out, force=force)
+    with _written(model, out.stem) as path:
+        return pack(path, out, force=force)
+
+
+def size(model: Model) -> int:
+    """The bytes that `save` would write."""
+    with _written(model, "model") as path:
+        return packed_bytes(path)
+
+
+@contextmanager
+def _written(model: Model, stem: str) -> Iterator[Path]:
+    """A file of the plain model, for a while; data files keep its name when they are unpacked."""
+    with tempfile.TemporaryDirectory(prefix="onnx-compress-") as folder:
+        path = Path(folder) / f"{stem}.onnx"
+        plain(model).save(path)
+        yield path

@@ -1,0 +1,193 @@
+"""Measuring candidates against the user's model, always on the same held-out samples and the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnx_compress.compiler.errors import DataError, ModelError, UsageError
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime.data.dataset import Dataset
+from onnx_compress.compiler.runtime.metrics.evaluation import Evaluation
+from onnx_compress.compiler.runtime.metrics.numerics import Numerics, numerics
+from onnx_compress.compiler.runtime.metrics.score import Drop, Score
+from onnx_compress.compiler.runtime.outputs import Recording
+from onnx_compress.compiler.runtime.session import Session, create
+from onnx_compress.compiler.runtime.timing import latency
+from onnx_compress.compiler.runtime.timing.channel_step import channel_step
+from onnx_compress.compiler.runtime.timing.latency import Latency
+from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable, keys_of
+from onnx_compress.compiler.runtime.timing.layer_times import Forms, layer_times
+
+CAUTIOUS_BELOW = 2048
+"""Held-out samples below which hits and misses alone are too coarse to judge by."""
+ENOUGH_TO_TELL = 16
+"""Samples from which it is no accident that all have the same label."""
+EXACT_SAMPLES = 16
+COMPARED_SAMPLES = 256
+TOGETHER = 1 << 30
+"""Bytes of weights up to which sessions are held side by side, so that their timings can be interleaved."""
+
+
+@dataclass
+class HeldOut:
+    """The judge of a run.
+
+    `original` is the user's model, `data` the held-out samples. With labels but few samples the drop is the
+    larger of two: of the hits themselves, and of the original's belief in the model's choices
+    (`top1-expected`), which moves before a single hit is lost.
+    """
+
+    original: Model
+    data: Dataset
+    evaluation: Evaluation
+    expected: Evaluation | None
+    threads: int
+    max_drop: float
+    table: LatencyTable
+    _drops: dict[tuple[int, int], tuple[Model, float]] = field(default_factory=dict)
+    _numerics: dict[tuple[int, int], tuple[Model, dict[str, Numerics]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, original: Model, data: Dataset, settings: Settings) -> HeldOut:
+        """Measure the original once. Raises UsageError for a metric that can't be taken here."""
+        session = create(original, threads=settings.threads)
+        evaluation = Evaluation(session, data, metric=settings.metric)
+        if evaluation.metric.name == "top1":
+            _check_labels(data)
+        expected = None
+        if evaluation.metric.name == "top1" and len(data) < CAUTIOUS_BELOW:
+            try:
+                expected = Evaluation(session, data, metric="top1-expected")
+            except UsageError:
+                expected = None  # the model gives the class itself and no scores
+        path = settings.latency_table
+        table = LatencyTable.of_user() if path is None else LatencyTable.load(path)
+        return cls(original, data, evaluation, expected, settings.threads, settings.budget, table)
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return self.evaluation.metric.name
+
+    @property
+    def basis(self) -> str:
+        """What a drop is a drop of, for messages."""
+        return self.name if self.expected is None else f"{self.name} or {self.expected.metric.name}"
+
+    def drop(self, model: Model) -> float:
+        """Points that `model` loses against the original; a model that fails on some input has lost everything."""
+        if model is self.original:
+            return 0.0
+        key = (id(model), model.version)
+        if key not in self._drops:
+            # The model is kept with its figure, so that its id is not given to another one.
+            self._drops[key] = (model, self._measured_drop(model))
+        return self._drops[key][1]
+
+    def _measured_drop(self, model: Model) -> float:
+        session = create(model, threads=self.threads)
+        evaluations = [self.evaluation, *([self.expected] if self.expected else [])]
+        try:
+            return max(e.drop(e.measure(session)).points for e in evaluations)
+        except ModelError:
+            return 100.0
+
+    def score(self, model: Model) -> tuple[Score, Drop]:
+        """The metric of `model` and what it lost, with standard errors."""
+        score = self.evaluation.measure(create(model, threads=self.threads))
+        return score, self.evaluation.drop(score)
+
+    def speed(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, float]:
+        """Median milliseconds of one run of each model: from the table, else measured and noted there.
+
+        They run on `feeds`, by default one held-out sample. Ratios to the first are taken round by round of one
+        interleaved measurement.
+        """
+        feeds = self._sample() if feeds is None else feeds
+        keys = keys_of(models, feeds, self.threads, self.table.machine)
+        known = self.table.get(list(keys.values()))
+        if known is not None:
+            return dict(zip(models, known, strict=True))
+        # Models of the same structure take the same time, whatever the clock says of them.
+        distinct = {key: models[name] for name, key in keys.items()}
+        timings = self.timings(distinct, feeds)
+        reference = timings[next(iter(timings))]
+        measured = {key: reference.median_ms * _ratio(timing, reference) for key, timing in timings.items()}
+        self.table.put(measured)
+        return {name: measured[key] for name, key in keys.items()}
+
+    def layer_times(self, forms: Forms, advance: Callable[[], object] = lambda: None) -> list[dict[str, float]]:
+        """Milliseconds of each layer in each form of a model at batch 1: from the table, else measured."""
+        return layer_times(forms, self._sample(), self.table, threads=self.threads, advance=advance)
+
+    def channel_step(self) -> int:
+        """In steps of how many channels layers take their time: from the table, else measured."""
+        return channel_step(self.table, self.threads)
+
+    def timings(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, Latency]:
+        """Latency of each model, by default at batch 1: interleaved, or one after another where memory demands it."""
+        feeds = self._sample() if feeds is None else feeds
+        if sum(model.weight_bytes() for model in models.values()) > TOGETHER:
+            return {n: latency.interleaved({n: self._session(m)}, feeds)[n] for n, m in models.items()}
+        return latency.interleaved({name: self._session(model) for name, model in models.items()}, feeds)
+
+    def _sample(self) -> Mapping[str, np.ndarray]:
+        return next(iter(self.data.batches(1)))
+
+    def _session(self, model: Model) -> Session:
+        return create(model, threads=self.threads)
+
+    def numerics(self, model: Model) -> dict[str, Numerics]:
+        """How far the outputs of `model` are from the original's, on held-out samples."""
+        key = (id(model), model.version)
+        if key not in self._numerics:
+            found = self._compare(self.original, model, self.data.take(COMPARED_SAMPLES))
+            self._numerics[key] = (model, found)
+        return self._numerics[key][1]
+
+    def inexact(self, before: Model, after: Model, tolerance: float) -> str:
+        """Why `after` does not compute what `before` computes, or nothing: the check of an exact pass.
+
+        A few models move by more than `tolerance` when onnxruntime itself reorders their sums; those may move
+        as far as that.
+        """
+        data = self.data.take(EXACT_SAMPLES)
+        results = self._compare(before, after, data)
+        outside = [name for name, result in results.items() if not result.within(tolerance)]
+        if not outside:
+            return ""
+        noise = numerics(self._session(before), create(before, threads=self.threads, optimize=False), data)
+        beyond = [name for name in outside if not _is_noise(results[name], noise.get(name))]
+        return f"it moves the output '{beyond[0]}': {results[beyond[0]]}" if beyond else ""
+
+    def _compare(self, reference: Model, candidate: Model, data: Dataset) -> dict[str, Numerics]:
+        is_large = reference.weight_bytes() + candidate.weight_bytes() > TOGETHER
+        known = Recording.of(self._session(reference), data) if is_large else self._session(reference)
+        return numerics(known, self._session(candidate), data)
+
+
+def _check_labels(data: Dataset) -> None:
+    """Refuse labels of a single class, as a part of a file sorted by class has: on those nothing can go wrong."""
+    if data.labels is not None and len(data) >= ENOUGH_TO_TELL and len(np.unique(data.labels)) == 1:
+        raise DataError(
+            f"all {len(data)} held-out samples have the label {data.labels[0]}: accuracy on one class says nothing; "
+            "give samples of every class, in any order"
+        )
+
+
+def _ratio(timing: Latency, reference: Latency) -> float:
+    """Round by round where both were timed in one run, else of the medians."""
+    if len(timing.rounds_ms) == len(reference.rounds_ms):
+        return latency.ratio(timing, reference).median
+    return timing.median_ms / reference.median_ms
+
+
+def _is_noise(result: Numerics, noise: Numerics | None) -> bool:
+    """Whether a difference is one of rounding only, and no larger than what rounding makes of the same model."""
+    if noise is None or result.problem is not None or result.nonfinite or result.mismatched:
+        return False
+    return result.max_abs <= noise.max_abs

@@ -1,0 +1,346 @@
+"""Refit: every layer that compression disturbed is solved for anew, front to back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import sqrt
+from typing import TypeAlias
+
+import numpy as np
+
+from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.repair.behind_activation import Bounds, Rectified
+from onnx_compress.compiler.repair.codebook_layer import Start, share
+from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
+from onnx_compress.compiler.repair.layer_pair import Pair
+from onnx_compress.compiler.repair.layers import LinearLayer, sampled
+from onnx_compress.compiler.repair.original_activations import Reference, Rows
+from onnx_compress.compiler.repair.output_importance import worths
+from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, FitStep, Refusal, plan
+from onnx_compress.compiler.repair.present_activations import Prefix
+from onnx_compress.compiler.repair.samples import iterations, joined, rest_of, sample, sample_size, split
+from onnx_compress.compiler.repair.solve.equations import Equations, Spread
+from onnx_compress.compiler.repair.solve.threads import unshared_sums
+from onnx_compress.compiler.repair.solve.vectors import VectorCut
+from onnx_compress.compiler.repair.statistics import Moments, Normalization
+from onnx_compress.compiler.runtime.data.dataset import Dataset
+from onnx_compress.compiler.runtime.outputs import Arrays
+
+CHUNK_BYTES = 1 << 27
+"""Bytes of rows that are in memory at once."""
+MOST_PRODUCTS = 1 << 40
+"""Multiplications that the rounds of all layers together may take: half a minute."""
+CHECKED = 8
+"""One row in so many is not fitted but says what the fit is worth."""
+
+Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is known of one layer: sums over rows to fit and over others to check, the spread of the aim, bounds."""
+
+    fit: Equations
+    check: Equations
+    spread: float
+    rectified: Rectified | None
+
+    @property
+    def count(self) -> int:
+        """How many rows went into them."""
+        return self.fit.count + self.check.count
+
+    def task(self, layer: LinearLayer, ridge: float | None) -> Task:
+        """Solve for what is not zero in the layer's weights as they are now."""
+        weights, support = layer.weights(), layer.weights() != 0
+        return Task(
+            weights,
+            layer.shift(),
+            layer.bias is not None,
+            None if support.all() else support,
+            layer.dtype,
+            self.spread,
+            ridge,
+            self.rectified,
+        )
+
+
+Change: TypeAlias = Callable[[LinearLayer, Sums], tuple[np.ndarray, np.ndarray] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Layers that a pass has just given codebooks, as a start: the `dense` weights of each before that, by its node.
+
+    `centroids` chooses the values from which the solution starts: of a node, its dense weights [n], and
+    the importance [n] of each, what an error of it costs at the layer's output; see `Start` for vectors.
+    """
+
+    dense: Mapping[Node, np.ndarray]
+    centroids: Callable[[Node, np.ndarray, np.ndarray], np.ndarray]
+
+    def start(self, layer: LinearLayer, worth: np.ndarray) -> Start:
+        """Where to start from for one of the layers."""
+        centroids = partial(self.centroids, layer.node)
+        return Start(layer.matrices(self.dense[layer.node]), centroids, worth, VectorCut.of(layer))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of a layer.
+
+    `free` is what was solved for: weights, the values of a codebook, bias, statistics. `before` and `after` are its
+    errors as shares of the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or
+    nothing was to mend.
+    """
+
+    name: str
+    free: str
+    rows: int = 0
+    unknowns: int = 0
+    ridge: float = 0.0
+    before: float = 0.0
+    after: float = 0.0
+    reason: str = ""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is not as it was."""
+        return self.after < self.before
+
+
+@dataclass(frozen=True)
+class RefitReport:
+    """The layers that differed from the original's, in the order in which they were fitted."""
+
+    layers: tuple[Fitted, ...] = ()
+
+    @property
+    def changed(self) -> int:
+        """How many layers are not as they were."""
+        return sum(layer.is_changed for layer in self.layers)
+
+
+def refit(
+    model: Model,
+    original: Model,
+    data: Dataset,
+    rng: np.random.Generator,
+    *,
+    is_found: bool = False,
+    layers: Choice | None = None,
+    ridge: float | None = None,
+    rows: int = ROWS_PER_UNKNOWN,
+    reference: Reference | None = None,
+    progress: Bars | None = None,
+    touched: Choice | None = None,
+    change: Change | None = None,
+    sharing: Sharing | None = None,
+) -> RefitReport:
+    """Solve for the weights of every layer of `model` that differs from `original`, in place.
+
+    For each layer, front to back, min ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²: X are its inputs in `model`, whose earlier
+    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero. Where weights have
+    a codebook, its values are solved for, and which weight takes which.
+
+    Args:
+        model: the compressed model; the origins of its values tell what they were in the original.
+        original: the model as it was.
+        data: samples, of which only the inputs are used.
+        rng: draws the positions that are sampled, unless there is a `reference`.
+        is_found: `original` is `model` as a pass found it: values correspond by their own names.
+        layers: which nodes may be touched; None: all.
+        ridge: λ as a share of the mean diagonal of XᵀX; None: the one that does best on rows that are not fitted.
+        rows: how many to take for each unknown; a third of the usual number is enough to compare candidates.
+        reference: activations of the original over the same data, kept from an earlier refit of another candidate.
+        progress: shows how far it is: called with a label and the number of steps.
+        touched: layers that `change` will change, so that they and what is behind them is solved for.
+        change: called for each layer before it is solved for, with what is summed of its inputs and aim; gives the
+            weights [groups, K, M] and shift [groups, M] to start from, of which zeros stay zero, or None.
+        sharing: what layers that have just got a codebook were before.
+    """
+    if reference is None:
+        reference = Reference(original, data, int(rng.integers(1 << 62)), is_found=is_found)
+    found = list(plan(model, reference, layers, rows, touched))
+    steps = [step for step in found if isinstance(step, FitStep)]
+    bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
+    with bar as advance, unshared_sums():
+        fitter = _Fitter(model, reference, ridge, change, sharing)
+        if steps:
+            fitter.prepare(steps)
+            advance()
+        return RefitReport(tuple(fitter.results(found, advance)))
+
+
+@dataclass
+class _Fitter:
+    model: Model
+    reference: Reference
+    ridge: float | None
+    change: Change | None
+    sharing: Sharing | None
+    prefix: Prefix = field(init=False)
+    worths: Mapping[Node, np.ndarray] = field(default_factory=dict)
+    """What the outputs of each layer count."""
+    products: int = 0
+    """Multiplications that the rounds behind a layer's bounds, or of a pair of layers, may take."""
+
+    def prepare(self, steps: list[FitStep]) -> None:
+        """Run the original for everything that is aimed at."""
+        wanted = {step.aim.name: step.wanted for step in steps}
+        for step in steps:
+            if not wanted[step.aim.name].covers(step.wanted):
+                wanted[step.aim.name] = step.wanted
+        self.reference.record(wanted)
+        self.products = MOST_PRODUCTS // len(steps)
+        self.worths = worths(self.model, [step.layer for step in steps if isinstance(step.layer, LinearLayer)])
+        goals = [(step.node, step.needs) for step in steps]
+        self.prefix = Prefix(self.model, self.reference.data, self.reference.batch, goals)
+
+    def results(self, found: Iterable[FitStep | Refusal], advance: Callable[[], None]) -> Iterator[Fitted]:
+        """What becomes of one layer after another."""
+        for item in found:
+            yield self.refused(item) if isinstance(item, Refusal) else self.fit(item)
+            if isinstance(item, FitStep):
+                advance()
+
+    def refused(self, item: Refusal) -> Fitted:
+        return Fitted(_name(item), "nothing", reason=item.reason)
+
+    def fit(self, step: FitStep) -> Fitted:
+        """Solve for one layer and write what is better; then for the one before it together with it."""
+        if isinstance(step.layer, Normalization):
+            return self.estimate(step, step.layer)
+        alone = self.alone(step, step.layer, self.change)
+        if step.first is None or alone.after <= EXACT:
+            return alone
+        both = step.layer, step.first[0]
+        before = [(layer, layer.weights(), layer.shift()) for layer in both]
+        if not self.refine_first(step, step.layer, *step.first):
+            return alone
+        together = self.alone(step, step.layer, None)
+        if together.after < alone.after:
+            return replace(together, before=alone.before)
+        for layer, weights, shift in before:
+            layer.store(self.model, weights, shift)
+        return alone
+
+    def refine_first(self, step: FitStep, layer: LinearLayer, first: LinearLayer, between: Bounds) -> bool:
+        """Better weights for the layer before `layer`, given what that one aims at; False where none were found."""
+        steps = iterations(first, self.products)
+        if not steps:
+            return False
+        pair = Pair(joined(first), joined(layer), between, iterations=steps)
+        wanted = sample_size(layer, first, self.products)
+        for arrays, rows in self.pairs(step):
+            size = max(1, wanted * self.reference.batch // len(self.reference.data))
+            for part, into in zip(split(rows, size), (pair.fitted, pair.checked)):
+                if len(part.places):
+                    into.append(sample(part, step, arrays, layer, first))
+        found = pair.refine() if pair.fitted and pair.checked else None
+        if found is not None:
+            first.store(self.model, found[None, :-1].astype(np.float64), found[None, -1].astype(np.float64))
+        return found is not None
+
+    def alone(self, step: FitStep, layer: LinearLayer, change: Change | None) -> Fitted:
+        """Change one layer if it is to be changed, solve for it and write what is better."""
+        sums = self.sums(step, layer)
+        changed = None if change is None else change(layer, sums)
+        if changed is not None:
+            layer.store(self.model, changed[0], changed[1] if layer.bias is not None else None)
+        task = sums.task(layer, self.ridge)
+        solution = self.solution(layer, task, sums)
+        if solution.weights is not None:
+            layer.store(self.model, solution.weights, solution.shift if task.free_shift else None)
+        return _fitted(step, solution, sums.count, task.weights.shape[1])
+
+    def solution(self, layer: LinearLayer, task: Task, sums: Sums) -> Solution:
+        """The best weights, with a codebook where the layer has one."""
+        if not layer.is_tied:
+            return solve(task, sums.fit, sums.check)
+        is_new = self.sharing is not None and layer.node in self.sharing.dense
+        worth = self.worths[layer.node]
+        start = self.sharing.start(layer, worth) if self.sharing is not None and is_new else Start.present(layer, worth)
+        return share(task, start, sums.fit, sums.check)
+
+    def sums(self, step: FitStep, layer: LinearLayer) -> Sums:
+        """Sum over what goes into a layer and what it aims at."""
+        shape = layer.weights().shape
+        fit, check = Equations.zeros(*shape), Equations.zeros(*shape)
+        spread = Spread(np.zeros(shape[0] * shape[2]))
+        rectified = None if step.aim.bounds is None else Rectified(step.aim.bounds, self.products // 4)
+        for arrays, rows in self.pairs(step):
+            spread.add(step.aim.seen(rows.values))
+            for part in _chunks(rows, shape[0] * (shape[1] + 1)):
+                x = layer.rows(arrays[layer.source.name], part.places, part.outs)
+                rest = rest_of(part, step, arrays)
+                y = _grouped(rest, shape[0])
+                held = len(part.places) // CHECKED
+                # Positions are sorted, so that the last ones are other samples than the first.
+                last = len(part.places) - held
+                if rectified is not None:
+                    rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, shape[0]), held)
+                fit.add(x[:, :last], y[:, :last])
+                if held:
+                    check.add(x[:, last:], y[:, last:])
+        return Sums(fit, check, spread.total, rectified)
+
+    def estimate(self, step: FitStep, norm: Normalization) -> Fitted:
+        """Estimate the statistics of one normalization and write them if they are better."""
+        moments = Moments.zeros(len(norm.statistics()[0]))
+        for arrays, rows in self.pairs(step):
+            moments.add(sampled(arrays[norm.source.name], 1, rows.places), step.aim.channels(rows.values))
+        before, after = norm.errors(moments, *norm.statistics()), norm.errors(moments, *norm.estimated(moments))
+        spread = norm.spread(moments) or 1.0
+        report = Fitted(_name(step), "statistics", moments.count, before=sqrt(before / spread))
+        if sqrt(before / spread) <= EXACT:
+            return replace(report, after=report.before)
+        if not after < before:
+            return replace(report, after=report.before, reason="statistics of the compressed model are no better")
+        norm.store(self.model, *norm.estimated(moments))
+        return replace(report, after=sqrt(after / spread))
+
+    def pairs(self, step: FitStep) -> Iterator[tuple[Arrays, Rows]]:
+        """For each batch the values that a layer needs, and the positions of its aim."""
+        needs = step.needs if step.first is None else (*step.needs, step.first[0].source)
+        values = self.prefix.batches(step.node, tuple(dict.fromkeys(needs)), stay=step.first is not None)
+        return zip(values, self.reference.rows(step.aim.name), strict=True)
+
+
+def _chunks(rows: Rows, width: int) -> Iterator[Rows]:
+    """The positions in parts of which rows of `width` numbers are not too large."""
+    size = max(1, CHUNK_BYTES // (8 * width))
+    for start in range(0, len(rows.places), size):
+        part = slice(start, start + size)
+        yield Rows(rows.outs, rows.places[part], rows.values[part])
+
+
+def _grouped(values: np.ndarray, groups: int) -> np.ndarray:
+    """Targets [rows, channels] as [groups, rows, M]."""
+    return values.reshape(len(values), groups, -1).transpose(1, 0, 2)
+
+
+def _fitted(step: FitStep, solution: Solution, rows: int, unknowns: int) -> Fitted:
+    assert isinstance(step.layer, LinearLayer)
+    return Fitted(
+        name=_name(step),
+        free="values" if step.layer.is_tied else step.layer.free,
+        rows=rows,
+        unknowns=unknowns,
+        ridge=solution.ridge,
+        before=solution.before,
+        after=solution.after,
+        reason=solution.reason,
+    )
+
+
+def _name(item: FitStep | Refusal) -> str:
+    return item.node.name or item.node.outputs[0].name
+
+
+def _silent(done: int = 1, note: str = "") -> None:
+    """No one is watching."""

@@ -1,0 +1,176 @@
+"""Samples for calibrating and measuring: where they come from, how they are divided, how they are batched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from onnx_compress.compiler.errors import DataError
+from onnx_compress.compiler.runtime.data.arrays import ArraySource
+from onnx_compress.compiler.runtime.data.batch_layout import BatchLayout
+from onnx_compress.compiler.runtime.data.npz import read_npy, read_npz
+from onnx_compress.compiler.runtime.data.pictures import PictureSource
+from onnx_compress.compiler.runtime.data.preparation import PictureOptions
+from onnx_compress.compiler.runtime.data.source import Source, expected
+from onnx_compress.compiler.runtime.data.stream import BatchFunction, StreamSource, imported
+from onnx_compress.compiler.runtime.specs import TensorSpec
+
+DataLike: TypeAlias = "Dataset | Mapping[str, np.ndarray] | BatchFunction | Path | str"
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples for one run.
+
+    `feeds` go into a session as they are. They stand for `count` samples; a model whose batch is fixed gets
+    more rows than that, the surplus being the last sample again. `labels` has `count` entries, or is None.
+    """
+
+    feeds: dict[str, np.ndarray]
+    count: int
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A collection of samples that never changes and is never in memory as a whole.
+
+    `indices` (int64, ascending) are the samples of `source` that belong to it.
+    """
+
+    source: Source
+    indices: np.ndarray
+
+    @classmethod
+    def of(cls, source: Source) -> Dataset:
+        """All samples of `source`."""
+        return cls(source, np.arange(len(source)))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def real(self) -> bool:
+        """Whether the samples are given by the user; False for made-up inputs, on which accuracy means nothing."""
+        return self.source.real
+
+    @property
+    def layout(self) -> BatchLayout:
+        """How samples go into the inputs of the model."""
+        return self.source.layout
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """One label per sample, in the order of the batches; None without labels."""
+        labels = self.source.labels
+        return None if labels is None else labels[self.indices]
+
+    def runs(self, size: int = 32) -> Iterator[Batch]:
+        """The samples in batches of at most `size`, in a fixed order; smaller where the model demands it.
+
+        Raises DataError for NaN: whatever is calibrated or measured on it would be meaningless.
+        """
+        done = 0
+        for feeds, count in self.source.read(self.indices, self.layout.run_size(size)):
+            if self.real:
+                _refuse_nan(feeds, self.source.origin)
+            labels = None if self.labels is None else self.labels[done : done + count]
+            yield Batch(self.layout.padded(feeds, count), count, labels)
+            done += count
+
+    def batches(self, size: int = 32) -> Iterator[dict[str, np.ndarray]]:
+        """The feeds of `runs`, for callers to whom a repeated last sample does no harm."""
+        for batch in self.runs(size):
+            yield batch.feeds
+
+    def take(self, count: int, seed: int = 0) -> Dataset:
+        """`count` samples drawn at random, all when there are fewer; a smaller draw is part of a larger one.
+
+        Not the first ones: folders and many files are sorted by class.
+        """
+        if count >= len(self):
+            return self
+        return Dataset(self.source, self._ordered(self._shuffled(seed)[: max(1, count)]))
+
+    def split(self, held_out: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Two disjoint parts: one for calibrating, and the share `held_out` for measuring.
+
+        They depend on the number of samples and `seed` alone. A single sample serves as both parts.
+        """
+        if len(self) == 1:
+            return self, self
+        order = self._shuffled(seed)
+        count = min(max(1, round(held_out * len(self))), len(self) - 1)
+        calibration, measuring = order[count:], order[:count]
+        return Dataset(self.source, self._ordered(calibration)), Dataset(self.source, self._ordered(measuring))
+
+    def _shuffled(self, seed: int) -> np.ndarray:
+        return np.random.default_rng([seed, len(self)]).permutation(len(self))
+
+    def _ordered(self, chosen: np.ndarray) -> np.ndarray:
+        return np.asarray(self.indices[np.sort(chosen)])
+
+
+def load(data: DataLike, inputs: Sequence[TensorSpec], *, pictures: PictureOptions | None = None) -> Dataset:
+    """The samples that `data` stands for, checked against the `inputs` of a model.
+
+    Args:
+        data: a `.npz` of arrays named like the inputs, a `.npy` for a model with one input, a folder or zip of
+            pictures, 'module:function'; or in Python a dict of arrays, a function that yields dicts of
+            arrays, a Dataset.
+        inputs: what the model takes, see `specs`.
+        pictures: how pictures become the input.
+
+    Raises:
+        DataError: saying what was found and what was expected.
+    """
+    if isinstance(data, Dataset):
+        return data
+    layout = BatchLayout.of(inputs)
+    odd = next((spec for spec in layout.inputs if spec.dtype is None), None)
+    if odd is not None:
+        raise DataError(f"input '{odd.name}' is a {odd.kind}: data can be given for tensors only")
+    return Dataset.of(_source(data, layout, pictures or PictureOptions()))
+
+
+def _source(
+    data: Mapping[str, np.ndarray] | BatchFunction | Path | str, layout: BatchLayout, pictures: PictureOptions
+) -> Source:
+    if isinstance(data, Mapping):
+        return ArraySource(layout, {name: np.asarray(array) for name, array in data.items()}, "data")
+    if not isinstance(data, (str, Path)):
+        return StreamSource(layout, data, getattr(data, "__name__", "data"))
+    path = Path(data)
+    if path.is_dir() or (path.suffix.lower() == ".zip" and path.exists()):
+        return PictureSource(layout, path, pictures)
+    if path.suffix.lower() == ".npz" and path.exists():
+        return ArraySource(layout, read_npz(path), str(path))
+    if path.suffix.lower() == ".npy" and path.exists():
+        return ArraySource(layout, {_only_input(layout, path): read_npy(path)}, str(path))
+    if isinstance(data, str) and _is_function_name(data):
+        return StreamSource(layout, imported(data), data)
+    if path.exists():
+        raise DataError(f"{path}: data come as .npz, .npy, a folder or .zip of pictures, or module:function")
+    raise DataError(f"{path}: there is no such file or folder")
+
+
+def _refuse_nan(feeds: Mapping[str, np.ndarray], origin: str) -> None:
+    for name, array in feeds.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise DataError(f"{origin}: the samples for '{name}' contain NaN: mend or leave out these samples")
+
+
+def _only_input(layout: BatchLayout, path: Path) -> str:
+    if len(layout.inputs) != 1:
+        raise DataError(f"{path}: a .npy serves a model with one input; give an .npz with {expected(layout)}")
+    return layout.inputs[0].name
+
+
+def _is_function_name(text: str) -> bool:
+    module, _, function = text.partition(":")
+    return function.isidentifier() and all(part.isidentifier() for part in module.split("."))

@@ -1,0 +1,140 @@
+"""Samples from a function of the user's: `module:function`, called anew for each pass over the data."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_compress.compiler.errors import DataError, UserError
+from onnx_compress.compiler.runtime.data.arrays import ArraySource
+from onnx_compress.compiler.runtime.data.batch_layout import BatchLayout
+from onnx_compress.compiler.runtime.data.source import Feeds
+
+MAX_SAMPLES = 10_000_000
+"""A function that yields more is taken for one that never ends."""
+
+BatchFunction = Callable[[], Iterable[Mapping[str, np.ndarray]]]
+
+
+class StreamSource:
+    """What a function yields: dicts of arrays, one batch each, of any size, perhaps with `labels`.
+
+    The function must yield the same samples each time. A first pass counts them and collects the labels;
+    dicts are then merged or cut to the size of a run. At most one run's samples are held.
+    """
+
+    real = True
+
+    def __init__(self, layout: BatchLayout, function: BatchFunction, origin: str) -> None:
+        self.layout = layout
+        self.origin = origin
+        self._function = function
+        self._count, self._labels = self._survey()
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The labels of all batches, joined."""
+        return self._labels
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
+        """See `Source.read`."""
+        return _merged(self._selected(indices, size), size, self.layout)
+
+    def _selected(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
+        start = 0
+        for batch in self._batches():
+            stop = start + len(batch)
+            inside = indices[np.searchsorted(indices, start) : np.searchsorted(indices, stop)]
+            if len(inside):
+                yield from batch.read(inside - start, size)
+            start = stop
+            if start > (indices[-1] if len(indices) else -1):
+                return
+        raise DataError(f"{self.origin} yielded {self._count} samples at first and {start} later")
+
+    def _survey(self) -> tuple[int, np.ndarray | None]:
+        count, labels, labelled = 0, [], set()
+        for batch in self._batches():
+            count += len(batch)
+            labelled.add(batch.labels is not None)
+            if batch.labels is not None:
+                labels.append(np.array(batch.labels))
+            if count > MAX_SAMPLES:
+                raise DataError(f"{self.origin} yields more than {MAX_SAMPLES} samples: does it end?")
+        if count == 0:
+            raise DataError(f"{self.origin} yields nothing")
+        if len(labelled) > 1:
+            raise DataError(f"{self.origin} yields labels with some batches and none with others")
+        return count, np.concatenate(labels) if labels else None
+
+    def _batches(self) -> Iterator[ArraySource]:
+        try:
+            for number, arrays in enumerate(self._function()):
+                yield self._checked(arrays, f"{self.origin}, batch {number}")
+        except (UserError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # the user's code: anything
+            raise DataError(f"{self.origin} failed: {type(error).__name__}: {error}") from error
+
+    def _checked(self, arrays: Any, where: str) -> ArraySource:
+        if not isinstance(arrays, Mapping):
+            raise DataError(f"{where}: a dict of arrays is expected, not {type(arrays).__name__}")
+        return ArraySource(self.layout, {str(k): np.asarray(v) for k, v in arrays.items()}, where)
+
+
+def imported(name: str) -> Callable[..., Any]:
+    """The function called `module:function`, looked for in the current folder too. Raises DataError."""
+    module_name, _, function_name = name.partition(":")
+    try:
+        with _current_folder_importable():
+            function = getattr(importlib.import_module(module_name), function_name)
+    except ImportError as error:
+        raise DataError(f"{name}: module '{module_name}' can't be imported: {error}") from None
+    except AttributeError:
+        raise DataError(f"{name}: module '{module_name}' has no '{function_name}'") from None
+    if not callable(function):
+        raise DataError(f"{name} is no function")
+    return function  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _merged(parts: Iterator[tuple[Feeds, int]], size: int, layout: BatchLayout) -> Iterator[tuple[Feeds, int]]:
+    """Consecutive parts joined up to `size` samples, where their shapes agree and every input holds a batch."""
+    held: list[Feeds] = []
+    count = 0
+    for feeds, rows in parts:
+        if held and (count + rows > size or not _joinable(held[0], feeds, layout)):
+            yield _joined(held), count
+            held, count = [], 0
+        held.append(feeds)
+        count += rows
+    if held:
+        yield _joined(held), count
+
+
+def _joinable(first: Feeds, second: Feeds, layout: BatchLayout) -> bool:
+    return len(layout.batched) == len(first) and all(first[name].shape[1:] == second[name].shape[1:] for name in first)
+
+
+def _joined(parts: list[Feeds]) -> Feeds:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,1 @@
+"""Element types and shapes of the values of a model."""

@@ -1,0 +1,83 @@
+"""Shapes in whole numbers, for one sample: what the cost of a model is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Dim, Tensor
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import constant_of
+from onnx_compress.compiler.runtime.shapes.inference import infer
+from onnx_compress.compiler.runtime.shapes.observed import observe
+
+BATCH = 1
+RUNNABLE_BYTES = 1 << 30
+"""Weights up to which a model is run once for the shapes that can't be inferred."""
+
+
+class UnknownSize(Exception):
+    """A dimension that is not known. The message names the tensor."""
+
+
+class SizeTable:
+    """The shape of every tensor whose dimensions follow from the inputs' and the weights'.
+
+    Inputs have the shapes given; otherwise a first axis that may vary is the batch, 1. `is_whole` says that
+    no dimension of an input is left open.
+    """
+
+    def __init__(self, model: Model, inputs: Mapping[str, Sequence[int]]) -> None:
+        self._model = _fixed(model, inputs)
+        self._shapes = infer(self._model)
+        self._seen: dict[str, tuple[int, ...]] = {}
+        self.is_whole = all(tensor.shape is not None and _is_fixed(tensor.shape) for tensor in self._model.inputs())
+
+    def __call__(self, tensor: Tensor) -> tuple[int, ...]:
+        """The shape of `tensor`. Raises UnknownSize naming it, and the dimensions that it hangs on."""
+        constant = constant_of(tensor)
+        shape = self._shape(tensor.name) if constant is None else tuple(constant.shape)
+        if shape is None:
+            raise UnknownSize(f"the shape of '{tensor.name}' is not known")
+        if not _is_fixed(shape):
+            raise UnknownSize(f"the shape of '{tensor.name}' is [{', '.join(map(_written, shape))}]")
+        return tuple(int(dim) for dim in shape if dim is not None)
+
+    def _shape(self, name: str) -> tuple[Dim, ...] | None:
+        return self._seen.get(name) or self._shapes.shape(name)
+
+    def look(self, tensors: Iterable[Tensor]) -> None:
+        """Learn the shapes of those `tensors` that inference left open by running the model on made-up inputs.
+
+        Only where all inputs are fixed: otherwise their sizes would be made up too.
+        """
+        names = [tensor.name for tensor in tensors if not _is_fixed(self._shapes.shape(tensor.name) or (None,))]
+        if not names or not self.is_whole or self._model.weight_bytes() > RUNNABLE_BYTES:
+            return
+        with suppress(Exception):  # whatever fails in other projects' code, a cost must never end a run
+            self._seen.update((name, shape) for name, _, shape in observe(self._model, names))
+
+
+def _is_fixed(shape: Sequence[Dim]) -> bool:
+    return all(isinstance(dim, int) and dim >= 0 for dim in shape)
+
+
+def _written(dim: Dim) -> str:
+    return "?" if dim is None else str(dim)
+
+
+def _fixed(model: Model, inputs: Mapping[str, Sequence[int]]) -> Model:
+    """A copy whose inputs have the sizes of one sample, the same wherever a dimension has the same name."""
+    twin = model.clone()
+    shapes = {tensor: list(tensor.shape) for tensor in twin.inputs() if tensor.shape is not None}
+    named: dict[Dim, int] = {}
+    for tensor, shape in shapes.items():
+        given = inputs.get(tensor.name, (BATCH,))
+        for axis, size in enumerate(given[: len(shape)]):
+            if not _is_fixed(shape[axis : axis + 1]):
+                named.setdefault(shape[axis], size)
+                shape[axis] = size
+    for tensor, shape in shapes.items():
+        edit.set_shape(twin, tensor, [named.get(dim, dim) if isinstance(dim, str) else dim for dim in shape])
+    return twin

@@ -1,0 +1,1 @@
+"""How long models and their layers take, and what is remembered of that."""

@@ -1,0 +1,1 @@
+"""Entropy coders of the container, and the models of symbols that they code by."""

@@ -1,0 +1,106 @@
+"""Several weights decoded by one program: their symbols lie end to end, each has a codebook of its own.
+
+::
+
+    symbols = Reshape(…) or ScatterElements(…)          as for one weight, of whole numbers
+    s_1, s_2, … = Split(symbols);   w_i = Gather(codebook_i, Reshape(s_i, shape_i))
+
+Three nodes a weight instead of eight; it pays for small ones. All are decoded at once, at four bytes a symbol, so
+large ones stay by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnx_compress.compiler.storage.forms import symbols
+from onnx_compress.compiler.storage.forms.gaps import GAPS, best_base, write_distances, write_zeros
+from onnx_compress.compiler.storage.forms.packed_codebook import PACKED
+from onnx_compress.compiler.storage.forms.symbols import Packing
+from onnx_compress.compiler.storage.program import Builder, Program
+from onnx_compress.compiler.storage.weight import WeightValues
+
+LEAST_OPSET = 13
+"""The first opset whose Split takes sizes as an input."""
+LARGEST = 1 << 19
+"""Elements up to which a weight may be in a stack."""
+TOGETHER = 1 << 20
+"""Elements of all weights in a stack."""
+SHORT = 1 << 16
+"""Elements of a weight all of whose symbols are written, rather than those of its non-zeros."""
+FORMS = (GAPS.name, PACKED.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A weight in a stack; `base` starts the names of what is its alone."""
+
+    name: str
+    base: str
+    weight: WeightValues
+
+    @property
+    def distinct(self) -> int:
+        """Values in its codebook, zero among them."""
+        found = self.weight.with_zero
+        return 0 if found is None else len(found[0])
+
+
+def can_join(weight: WeightValues, form: str) -> bool:
+    """Whether a weight may be in a stack of one form."""
+    return weight.size <= (LARGEST if form == GAPS.name else SHORT) and weight.with_zero is not None
+
+
+def stacked(members: Sequence[Member], form: str, opset: int, free: Callable[[str], str] = str) -> Program:
+    """One program for all of `members`, in order; `form` says how their symbols are stored."""
+    build = Builder(members[0].base, opset, free)
+    flat = np.concatenate([_symbols(member.weight) for member in members])
+    base = max(2, *(member.distinct for member in members))
+    made = _write_gaps(build, flat, base) if form == GAPS.name else _write_packed(build, flat, base)
+    pieces = tuple(free(f"{member.base}.j") for member in members)
+    build.split(made, np.array([member.weight.size for member in members], np.int64), pieces)
+    for member, piece in zip(members, pieces, strict=True):
+        _write_member(replace(build, base=member.base), member, piece)
+    return build.program(form, *(member.name for member in members))
+
+
+def _symbols(weight: WeightValues) -> np.ndarray:
+    """Places in the codebook that begins with zero, [n]."""
+    assert weight.with_zero is not None
+    flat = np.zeros(weight.size, np.uint16)
+    flat[weight.positions] = weight.with_zero[1]
+    return flat
+
+
+def _write_gaps(build: Builder, flat: np.ndarray, base: int) -> str:
+    """The symbols that are not zero, scattered."""
+    joint = WeightValues(flat.astype(np.float32))  # only its non-zeros are looked at
+    found = best_base(joint, build.opset, lambda count: Packing.best(base, count, build.opset))
+    assert found is not None
+    length, packing = found
+    updates = Packing.best(base, length, build.opset)
+    gaps, places = write_distances(build, joint, packing, updates.per_word)
+    values = np.append(flat[joint.positions], 0)[gaps.at]
+    scattered = symbols.write(build, values, updates, "i")
+    zeros = write_zeros(build, flat.size, np.dtype(np.int64 if updates.bits == 64 else np.int32))
+    return build.step("ScatterElements", zeros, places, scattered, out=".w")
+
+
+def _write_packed(build: Builder, flat: np.ndarray, base: int) -> str:
+    """All symbols, several to a word."""
+    packing = Packing.best(base, flat.size, build.opset)
+    made = symbols.write(build, flat, packing, "i")
+    if flat.size % packing.per_word == 0:
+        return made
+    return build.step("Slice", made, build.shape(0), build.shape(flat.size), out=".h")
+
+
+def _write_member(build: Builder, member: Member, piece: str) -> None:
+    assert member.weight.with_zero is not None
+    codebook = build.part("c", member.weight.with_zero[0])
+    if len(member.weight.shape) != 1:
+        piece = build.step("Reshape", piece, build.shape(*member.weight.shape), out=".r")
+    build.step("Gather", codebook, piece, out=member.name)

@@ -1,0 +1,1 @@
+"""What prints the figures of `models/README.md`, one module per table."""

@@ -1,0 +1,1 @@
+"""Residual branches: which ones to remove, and removing them."""

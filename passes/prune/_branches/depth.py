@@ -1,0 +1,205 @@
+"""Which residual branches to remove: those that cost least at the outputs, measured with the rest repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+from heapq import heappop, heappush
+from math import inf, isfinite, prod
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.residuals import Residual
+from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.text import to_text
+from onnx_compress.compiler.ir.weights import input_constant
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair import Reference, refit
+from onnx_compress.compiler.runtime.data.dataset import Dataset
+from onnx_compress.compiler.runtime.data.source import Source
+from onnx_compress.compiler.runtime.metrics.divergence import Divergence
+from onnx_compress.compiler.runtime.outputs import batch_size
+from onnx_compress.compiler.runtime.session import create
+from onnx_compress.passes.prune._branches.branches import BranchMean, remove
+
+FITTED, CHECKED = 256, 256
+"""Samples at most that a candidate's layers are solved for on, and others that its effect is measured on."""
+MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
+"""Multiply-accumulates that all measurements may take. Large models are measured on fewer samples."""
+ROWS_PER_UNKNOWN = 4
+"""A sixth of what the final refit takes: it orders the candidates of ResNet-20 in the same way."""
+MOST_PRODUCTS = 1 << 35
+"""Multiplications for the normal equations of one candidate, some seconds; the layers behind stay unrepaired."""
+MARGIN = 1.05
+"""What is measured must be better by this factor to be preferred."""
+FIRST = -1.0
+"""Where a branch that was never measured stands in the order of losses per multiply-accumulate."""
+
+_LATEST: WeakKeyDictionary[Source, tuple[str, dict[tuple[frozenset[int], bool], float]]] = WeakKeyDictionary()
+
+
+@dataclass(eq=False)
+class Trials:
+    """Sets of `blocks` taken out of `model`, named by their indices: what is left, and what that costs.
+
+    `means` are what goes in the place of a branch, or None; with `repaired` the layers that change are solved for.
+    The losses of the latest model for each source of data are kept: a search for the strength asks for them again.
+    """
+
+    model: Model
+    blocks: Sequence[Residual]
+    means: Sequence[BranchMean | None]
+    macs: Mapping[Node, int]
+    repaired: bool
+    ctx: Context
+    _left: dict[frozenset[int], int] = field(default_factory=dict)
+
+    @cached_property
+    def effect(self) -> Divergence:
+        """The outputs as they are, over samples that no layer is solved for on."""
+        count = len(self.blocks)
+        most = MOST_MACS // max(1, self.total * count * (count + 1) // 2)
+        held = self._data[1].take(min(CHECKED, max(LEAST_SAMPLES, most)))
+        return Divergence(self.model, held, batch_size(create(self.model), held))
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What layers aim at."""
+        return Reference(self.ctx.original, self._data[0].take(FITTED), int(self.ctx.rng.integers(1 << 62)))
+
+    @cached_property
+    def _data(self) -> tuple[Dataset, Dataset]:
+        return self.ctx.data.split(CHECKED / (FITTED + CHECKED))
+
+    @cached_property
+    def _losses(self) -> dict[tuple[frozenset[int], bool], float]:
+        key = self._key()
+        if _LATEST.get(self.ctx.data.source, ("", {}))[0] != key:
+            _LATEST[self.ctx.data.source] = key, {}
+        return _LATEST[self.ctx.data.source][1]
+
+    def _key(self) -> str:
+        digest = sha256(repr((self.repaired, self.ctx.seed, self.ctx.exclude)).encode())
+        digest.update(repr([(b.label, m is None) for b, m in zip(self.blocks, self.means)]).encode())
+        digest.update(np.ascontiguousarray(self.ctx.data.indices).tobytes())
+        for model in (self.model, self.ctx.original):
+            digest.update(to_text(model).encode())
+            for constant in model.constants():
+                digest.update(np.ascontiguousarray(constant.values).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def total(self) -> int:
+        """Multiply-accumulates of the model as it is."""
+        return sum(self.macs.values())
+
+    def take_out(self, model: Model, gone: Collection[int], *, plain: bool = False) -> dict[Node, Node]:
+        """Remove these branches from `model`, which is this one or a copy; returns its node for each node of this one.
+
+        `plain`: with a repair, layers aim at their own outputs alone; without, only constants are put in their place.
+        """
+        twins = dict(zip(list(self.model.nodes()), list(model.nodes()), strict=True))
+        for i in sorted(gone):
+            mean = self.means[i]
+            kept = None if plain and mean is not None and not mean.is_constant else mean
+            block = replace(self.blocks[i], add=twins[self.blocks[i].add])
+            remove(model, block, kept, own_aim=plain and self.repaired)
+        return twins
+
+    def left(self, gone: frozenset[int]) -> int:
+        """Multiply-accumulates without these branches."""
+        if gone not in self._left:
+            model = self.model.clone()
+            twins = self.take_out(model, gone)
+            kept = set(model.graph.nodes)
+            self._left[gone] = sum(macs for node, macs in self.macs.items() if twins[node] in kept)
+        return self._left[gone]
+
+    def loss(self, gone: frozenset[int], *, plain: bool = False) -> float:
+        """The effect at the outputs of removing these branches."""
+        if (gone, plain) not in self._losses:
+            model = self.model.clone()
+            self.take_out(model, gone, plain=plain)
+            if self.repaired:
+                self._repair(model)
+            self._losses[gone, plain] = self.effect.of(model)
+        return self._losses[gone, plain]
+
+    def is_plain(self, gone: frozenset[int]) -> bool:
+        """Whether removing them plainly is better: fewer constants, or layers that aim at their own outputs."""
+        if self.repaired:
+            return MARGIN * self.loss(gone, plain=True) < self.loss(gone)
+        means = [self.means[i] for i in gone]
+        if all(mean is None or mean.is_constant for mean in means):
+            return False
+        return self.loss(gone, plain=True) <= MARGIN * self.loss(gone)
+
+    def alone(self, i: int) -> float | None:
+        """The effect of removing this branch by itself, if it was measured and is finite."""
+        loss = self._losses.get((frozenset([i]), False), inf)
+        return loss if isfinite(loss) else None
+
+    def _repair(self, model: Model) -> None:
+        """Solve for the layers that change, front to back, as many as may be."""
+        left = MOST_PRODUCTS
+
+        def choice(node: Node) -> bool:
+            nonlocal left
+            products = _products(node)
+            if products > left or self.ctx.is_excluded(node):
+                return False
+            left -= products
+            return True
+
+        data, rng = self.reference.data, self.ctx.rng
+        refit(model, self.ctx.original, data, rng, layers=choice, rows=ROWS_PER_UNKNOWN, reference=self.reference)
+
+
+def _products(node: Node) -> int:
+    """About what the normal equations of a layer take."""
+    for slot in (1, 0):
+        weight = input_constant(node, slot)
+        if weight is not None and len(weight.shape) > 1:
+            unknowns = int(prod(weight.shape[1:])) if node.op.startswith("Conv") else int(max(weight.shape))
+            return max(1 << 12, ROWS_PER_UNKNOWN * unknowns) * unknowns**2
+    return 0
+
+
+def choose(trials: Trials, target: int) -> frozenset[int]:
+    """The branches to remove so that at most `target` multiply-accumulates are left; all that help where none suffice.
+
+    One after another the branch goes that costs least per multiply-accumulate saved, given those that are gone. What
+    a branch costs mostly grows with what is gone, so only the cheapest are measured again. Of all sets measured that
+    reach the target the one of least loss is taken.
+    """
+    gone: frozenset[int] = frozenset()
+    enough: list[tuple[float, int, list[int]]] = []
+    waiting = [(FIRST, i, -1) for i in range(len(trials.blocks))]
+    with trials.ctx.progress("branches", len(waiting)) as advance:
+        while waiting and trials.left(gone) > target:
+            rate, i, measured = heappop(waiting)
+            if measured == len(gone):
+                gone |= {i}
+                continue
+            saved = trials.left(gone) - trials.left(gone | {i})
+            loss = trials.loss(gone | {i}) if saved > 0 else inf  # it may have been part of one that is gone
+            if isfinite(loss):
+                before = trials.loss(gone) if gone else 0.0
+                heappush(waiting, ((loss - before) / saved, i, len(gone)))
+                if trials.left(gone | {i}) <= target:
+                    enough.append((loss, len(gone), sorted(gone | {i})))
+            if rate == FIRST:
+                advance()
+    return _outermost(trials, frozenset(min(enough)[2]) if enough else gone)
+
+
+def _outermost(trials: Trials, gone: frozenset[int]) -> frozenset[int]:
+    """These branches without those that are part of another one of them."""
+    for i in sorted(gone):
+        if trials.left(gone - {i}) == trials.left(gone):
+            gone -= {i}
+    return gone

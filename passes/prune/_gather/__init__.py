@@ -1,0 +1,1 @@
+"""Layers that read only some of their input channels, by a Gather in front."""

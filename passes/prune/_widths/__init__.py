@@ -1,0 +1,1 @@
+"""How many channels each group keeps: by multiply-accumulates, by time, or by what is lost."""

@@ -1,0 +1,93 @@
+"""Widths chosen by what is measured at the model's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.channels import ChannelGroups
+from onnx_compress.compiler.budget.allocate import Problem, allocate
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.passes.prune._criteria.obs import Ordering
+from onnx_compress.passes.prune._gather.entries import Entries
+from onnx_compress.passes.prune._widths.loss_tables import CHECKED, MOST_WIDTHS, Table, Wish, measured_at, tables
+from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choose, reaching
+
+MOST_MACS = 1 << 41
+"""Multiply-accumulates that all measurements may take: about a minute."""
+ENOUGH_SAMPLES, LEAST_SAMPLES, LEAST_WIDTHS = 64, 32, 4
+"""Large models are measured at fewer widths of each group, and then on fewer samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The choice with calibration data: `scores` by part order its sets, unless `by` does (see `Wish`).
+
+    The parts are the groups whose widths are asked for, and behind them the layers that may gather their inputs.
+    """
+
+    model: Model
+    entries: Entries
+    scores: Sequence[np.ndarray]
+    by: Ordering | None
+    ctx: Context
+    whole: int
+    """Multiply-accumulates of the model as it is."""
+
+    def choose(self, widths: Widths, macs: Macs, target: float, step: int, scope: str) -> Choice:
+        """Orders in which the sets of each part go, how many to keep so that macs(kept) ≤ target, and the step.
+
+        Globally, the widths of least measured loss, taken to add up over parts. Where the target is out of reach, the
+        narrowest.
+        """
+        step = reaching(widths, macs, target, step)
+        every = [np.array([count]) for count in widths.full()]
+        if scope == "global":
+            every = [*widths.candidates(step), *self.entries.candidates(step)]
+        wish = Wish(every, self.scores, self.by, *_effort(every, self.whole))
+        found = tables(self.model, self.entries.among(self.ctx.get(ChannelGroups)), wish, self.ctx)
+        orders = [table.order for table in found]
+        if scope != "global":
+            return Choice(orders, *choose(widths, macs, target, step, scope))
+        return Choice(orders, *self._least_loss(found, macs, target, step))
+
+    def _least_loss(
+        self, found: Sequence[Table], macs: Macs, target: float, step: int
+    ) -> tuple[np.ndarray, int, np.ndarray]:
+        """The numbers of sets, anew until every Gather among them pays at the widths chosen with it; step; losses."""
+        while True:
+            kept, losses = _allocated(found, macs, target)
+            refused = self.entries.refused(kept)
+            if not refused:
+                return kept, step, losses
+            found = [_without(table, refused[i]) if i in refused else table for i, table in enumerate(found)]
+
+
+def _allocated(found: Sequence[Table], macs: Macs, target: float) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of sets with which the loss is least, and what each part then loses."""
+
+    def kept(choices: np.ndarray) -> np.ndarray:
+        return np.array([table.kept[c] for table, c in zip(found, choices)], np.int64)
+
+    choices = allocate(Problem([table.losses for table in found], lambda chosen: macs(kept(chosen)), target))
+    choices = np.array([len(table.kept) - 1 for table in found], np.int64) if choices is None else choices
+    return kept(choices), np.array([table.losses[c] for table, c in zip(found, choices)])
+
+
+def _without(table: Table, count: int) -> Table:
+    """The table without the widths that save no more than `count` does, but for the full one."""
+    stays = (table.kept < count) | (table.kept == table.kept[0])
+    return replace(table, kept=table.kept[stays], losses=table.losses[stays])
+
+
+def _effort(every: Sequence[np.ndarray], macs: int) -> tuple[int, int]:
+    """On how many samples, and at how many widths of each group, to measure a model of so many MACs."""
+    for widths in range(MOST_WIDTHS, LEAST_WIDTHS - 1, -1):
+        runs = sum(len(measured_at(kept, widths)) - 1 for kept in every)
+        samples = MOST_MACS // max(1, runs * macs)
+        if samples >= ENOUGH_SAMPLES:
+            break
+    return min(CHECKED, max(LEAST_SAMPLES, samples)), widths

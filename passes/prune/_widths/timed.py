@@ -1,0 +1,116 @@
+"""Widths for a share of the time that a model takes, found by the times of its layers and checked against the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from onnx_compress.compiler.analysis.channels import ChannelGroups
+from onnx_compress.compiler.analysis.channels.latency_cost import LatencyCost, forms, layers_of
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.runtime.timing.layer_times import Forms
+from onnx_compress.compiler.surgery.channel_removal import Cut, without
+from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths
+
+TOLERANCE = 0.03
+"""How far from the share that was asked for the measured one may be."""
+ROUNDS = 6
+"""Times that the target is corrected by what was measured."""
+
+FINEST_AIM = 1.01
+"""An aim between one that was too slow and one that was not lies at least so far from them."""
+MOST_RUN, MOST_LOADED = 1 << 38, 1 << 32
+"""Multiply-accumulates and bytes of weights of all forms together that are timed, were they as wide as the model."""
+
+Choose = Callable[[Macs, float], Choice]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundWidths:
+    """What was chosen, and the share of the original's time that the narrowed model took when measured."""
+
+    choice: Choice
+    share: float
+    predicted: float
+    tried: tuple[tuple[float, float], ...] = ()
+    """Shares predicted and measured of all that was tried, in order."""
+
+
+def cuts_of(groups: ChannelGroups, orders: Sequence[np.ndarray], kept: np.ndarray) -> tuple[Cut, ...]:
+    """What is removed, the sets of each group in the order in which they go."""
+    cuts = (Cut(g, np.sort(o[: g.size - int(k)])) for g, o, k in zip(groups.prunable, orders, kept))
+    return tuple(cut for cut in cuts if len(cut.gone))
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """The time of `model`, whose groups these are, by their widths."""
+
+    model: Model
+    groups: ChannelGroups
+    ctx: Context
+
+    def narrowed(self, kept: np.ndarray) -> Model:
+        """The model with so many sets of each group; which of them does not matter for its time."""
+        return without(
+            self.model, self.groups, cuts_of(self.groups, [np.arange(g.size) for g in self.groups.prunable], kept)
+        )
+
+    def cost(self, widths: Widths, step: int, macs: float) -> LatencyCost:
+        """Milliseconds by widths in multiples of `step`, for a model of so many multiply-accumulates.
+
+        They are scaled such that the model as it is takes what was measured of it.
+        """
+        layers = layers_of(self.groups)
+        most = min(MOST_RUN / max(1, macs), MOST_LOADED / max(1, self.model.weight_bytes()))
+        seen = forms(layers, widths.candidates(step), most)
+        with self.ctx.progress("times", len(seen)) as advance:
+            several = Forms(self.model, [tuple(kept) for kept in seen.tolist()], lambda i: self.narrowed(seen[i]))
+            times = self.ctx.judge.layer_times(several, advance)
+        cost = LatencyCost(layers, widths.units(step), seen, times)
+        cost.calibrate(widths.sizes, self.now["model"])
+        return cost
+
+    @cached_property
+    def now(self) -> Mapping[str, float]:
+        """Milliseconds of the original, and of the model, which other passes may have changed already."""
+        return self.ctx.judge.speed({"original": self.ctx.original, "model": self.model})
+
+    def share(self, kept: np.ndarray) -> float:
+        """Time of the narrowed model over the original's, measured side by side."""
+        times = self.ctx.judge.speed({"original": self.ctx.original, "narrowed": self.narrowed(kept)})
+        return times["narrowed"] / times["original"]
+
+    def within(self, share: float, cost: LatencyCost, widths: Widths, step: int, choose: Choose) -> FoundWidths:
+        """The choice that takes this share of the original's time, as far as there is one.
+
+        What a choice takes is measured; as much as it misses by, the aim is corrected, within what is known to be too
+        slow and fast enough, and the choice made anew. The slowest of those within the tolerance is taken, or the
+        fastest where none is.
+        """
+        original, least = self.now["original"], cost.ms(widths.narrowest(step))
+        aim, fast, slow = max(share * original, least), 0.0, np.inf
+        tried: dict[tuple[int, ...], FoundWidths] = {}
+        for _ in range(ROUNDS):
+            choice = choose(cost.ms, aim)
+            key = tuple(choice.kept.tolist())
+            if key not in tried:
+                tried[key] = FoundWidths(choice, self.share(choice.kept), cost.ms(choice.kept) / original)
+            miss = tried[key].share / share
+            fast, slow = (fast, aim) if miss > 1 else (aim, slow)
+            if abs(miss - 1) <= TOLERANCE or slow <= max(least, fast * FINEST_AIM):
+                break
+            aim = aim / miss if fast < aim / miss < slow else (fast + slow) / 2
+            aim = max(aim, least)
+        every = tuple((round(found.predicted, 3), round(found.share, 3)) for found in tried.values())
+        return replace(best_of(list(tried.values()), share), tried=every)
+
+
+def best_of(tried: Sequence[FoundWidths], share: float) -> FoundWidths:
+    """The slowest within the tolerance, since it loses least, or else the fastest."""
+    fast = [found for found in tried if found.share <= share * (1 + TOLERANCE)]
+    return max(fast, key=lambda found: found.share) if fast else min(tried, key=lambda found: found.share)

@@ -1,0 +1,1 @@
+"""The rules of `simplify`, one file per rule."""

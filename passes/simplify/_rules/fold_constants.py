@@ -1,0 +1,139 @@
+"""Compute at compile time what depends on nothing but constants.
+
+The largest subgraphs of constants are evaluated as a whole, and only what the rest of the model reads of them
+becomes an initializer. One that would add more bytes than it removes stays as it is (`ConstantOfShape` makes
+500 MB out of 40 bytes; `Cast` of an int8 weight quadruples it), except for 256 bytes, about what the node took.
+Then its inputs are tried in its stead. Bodies of If, Loop and Scan are folded like the main graph; what several
+of them compute alike becomes one initializer in the graph around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+
+from onnx_compress.compiler.errors import CompressError
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.hoist import common_graph, lift
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import constant_of
+from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.runtime.session import create
+from onnx_compress.passes.simplify._analysis.constant_groups import GROWTH, ConstantGroup, groups_that_pay
+from onnx_compress.passes.simplify._analysis.facts import READABLE, Facts
+from onnx_compress.passes.simplify._rules.rule import UNTOUCHED
+
+_HANDLED_ELSEWHERE = frozenset({"Constant", "Identity"})
+_EXCHANGEABLE = frozenset(range(1, 14)) - {onnx.TensorProto.STRING}
+"""Element types that onnxruntime exchanges with NumPy."""
+_BOUNDED = frozenset({"NonZero", "Unique", "Compress", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"})
+"""Operators whose output can't be large when their inputs are small, even where its shape is not inferred."""
+
+
+def fold_constants(model: Model, ctx: Context, facts: Facts) -> int:
+    """Replace what only depends on constants by initializers of the same names."""
+    groups = groups_that_pay(facts, _constant_nodes(model, facts))
+    try:
+        return _fold(model, facts, groups)
+    except CompressError:
+        # onnxruntime names no node when it can't load a graph: try each by itself.
+        return sum(_fold_or_skip(model, ctx, facts, group) for group in groups)
+
+
+def _fold_or_skip(model: Model, ctx: Context, facts: Facts, group: ConstantGroup) -> int:
+    try:
+        return _fold(model, facts, [group])
+    except CompressError as error:
+        ctx.skip(group.nodes[-1], f"its constant inputs can't be computed: {error}")
+        return 0
+
+
+def _fold(model: Model, facts: Facts, groups: Sequence[ConstantGroup]) -> int:
+    made = [outs for group in groups for outs in group.makes.values()]
+    if not made:
+        return 0
+    nodes = [node for group in groups for node in group.nodes]
+    values = _evaluate(model, nodes, [outs[0] for outs in made])
+    changed = 0
+    for outs, array in zip(made, values, strict=True):
+        if facts.nbytes(outs[0]) is not None or array.nbytes <= GROWTH:
+            _freeze(model, outs, array)
+            changed += len(outs)
+    return changed
+
+
+def _freeze(model: Model, outs: list[Variable], array: np.ndarray) -> None:
+    """Let one constant stand for all of `outs`, in a graph that is seen from all of them."""
+    graphs = [out.inputs[0].graph for out in outs]
+    constant = edit.freeze(model, outs[0], array)
+    for out in outs[1:]:
+        edit.replace_uses(model, out, constant)
+    lift(model, constant, common_graph([graph for graph in graphs if graph is not None]))
+
+
+def _constant_nodes(model: Model, facts: Facts) -> Iterator[Node]:
+    """Nodes all of whose inputs are constants or computed by such nodes, in order."""
+    found: set[Node] = set()
+    for node in model.nodes():
+        if not _may_fold(node, facts):
+            continue
+        inputs = [tensor for tensor in node.inputs if tensor.name]
+        if all(_is_constant(tensor, facts, found) for tensor in inputs) and _is_affordable(node, inputs, facts):
+            found.add(node)
+            yield node
+
+
+def _may_fold(node: Node, facts: Facts) -> bool:
+    if not node.is_standard or node.op in UNTOUCHED | _HANDLED_ELSEWHERE or any(True for _ in node.bodies()):
+        return False
+    return bool(node.outputs) and not any(out in facts.results for out in node.outputs)
+
+
+def _is_constant(tensor: Tensor, facts: Facts, found: set[Node]) -> bool:
+    if facts.constant(tensor) is not None:
+        return True
+    return bool(tensor.inputs) and tensor.inputs[0] in found
+
+
+def _is_affordable(node: Node, inputs: list[Tensor], facts: Facts) -> bool:
+    """Whether evaluating takes no more memory than is known beforehand, and reads no huge weight in vain."""
+    made = [facts.nbytes(out) for out in node.outputs if out.name]
+    if not all(facts.type(out) in _EXCHANGEABLE for out in node.outputs if out.name):
+        return False
+    constants = [facts.constant(tensor) for tensor in inputs]
+    if None in made:
+        return node.op in _BOUNDED and all(c is not None and c.nbytes <= READABLE for c in constants)
+    total = sum(nbytes for nbytes in made if nbytes is not None)
+    return all(c is None or c.nbytes <= facts.foldable or total < c.nbytes for c in constants)
+
+
+def _evaluate(model: Model, nodes: Sequence[Node], wanted: Sequence[Variable]) -> list[np.ndarray]:
+    """The values of `wanted`, computed by onnxruntime without its own rewriting."""
+    graph = Graph("constants")
+    twins: dict[Tensor, Tensor] = {}
+    for node in nodes:
+        inputs = [_twin(t, twins, graph) for t in node.inputs]
+        outputs = [_twin(t, twins, graph) for t in node.outputs]
+        twin = Node(node.op, "", node.attrs, inputs, outputs, node.domain)
+        twin.graph = graph
+        graph.nodes.append(twin)
+    graph.outputs = [twins[out] for out in wanted]
+    values = create(Model(graph, model.header), optimize=False).run({})
+    return [values[out.name] for out in graph.outputs]
+
+
+def _twin(tensor: Tensor, twins: dict[Tensor, Tensor], graph: Graph) -> Tensor:
+    """A copy of `tensor` under a name of its own, because bodies may use one name for different values."""
+    if tensor in twins or not tensor.name:
+        return twins.get(tensor) or Variable("")
+    source = constant_of(tensor)
+    name = f"v{len(twins)}"
+    if source is None:
+        twins[tensor] = Variable(name)
+    else:
+        graph.initializers.append(Constant(name, source.stored))
+        twins[tensor] = graph.initializers[-1]
+    return twins[tensor]

@@ -1,0 +1,167 @@
+"""The codebook refit against brute force over places and dense least squares over values."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.repair.codebook_layer import Start
+from onnx_compress.compiler.repair.solve.codebook import Shared
+from onnx_compress.compiler.repair.solve.equations import Equations, Free
+from onnx_compress.compiler.repair.solve.quadratic import Quadratic
+
+BOOK = np.array([-1.0, 0.0, 0.8])
+
+
+def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6, worth=None):
+    """Rows, targets, the quadratic form of both, and its constant term."""
+    rng = np.random.default_rng(seed)
+    worth = np.ones((groups, outputs)) if worth is None else worth
+    mix = rng.standard_normal((groups, inputs, inputs))
+    x = rng.standard_normal((groups, rows, inputs)) @ mix
+    dense = rng.standard_normal((groups, inputs, outputs))
+    y = x @ dense + 0.3 + 0.1 * rng.standard_normal((groups, rows, outputs))
+    sums = Equations.zeros(groups, inputs, outputs)
+    sums.add(x, y)
+    solver = sums.solver(dense, np.zeros((groups, outputs)), Free(ridge))
+    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool), worth)
+    return x, y, dense, goal
+
+
+def gains_of(shared, goal):
+    """The gain at the start, and after each of three sweeps and solutions."""
+    gains = [goal.gain(shared.weights)]
+    for _ in range(3):
+        shared = shared.descended(goal)
+        gains.append(goal.gain(shared.weights))
+        shared = shared.solved(goal)
+        gains.append(goal.gain(shared.weights))
+    return gains
+
+
+def assert_rising(gains):
+    assert (np.diff(gains) >= -1e-9 * abs(gains[0])).all()
+    assert gains[-1] > gains[0]
+
+
+def centred(values):
+    return values - values.mean(axis=1, keepdims=True)
+
+
+def test_values_are_those_of_dense_least_squares():
+    """With a column per value that sums the inputs whose weights take it, over all outputs and rows at once."""
+    x, y, dense, goal = problem(ridge=0.0)
+    shared = Shared.nearest(dense, BOOK, goal.free).solved(goal)
+    places = Shared.nearest(dense, BOOK, goal.free).places
+    columns = [centred(x) @ (places == place) for place in (0, 2)]
+    design = np.stack([column.reshape(-1) for column in columns], axis=1)
+    expected = np.linalg.lstsq(design, centred(y).reshape(-1), rcond=None)[0]
+    assert shared.codebook == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-8)
+    assert np.array_equal(shared.places, places)
+
+
+def test_values_follow_the_outputs_that_count():
+    """Weighted least squares: rows of an output count by the square root of its worth."""
+    worth = np.array([[1.0, 0.01, 9.0], [2.0, 1.0, 0.5]])
+    x, y, dense, goal = problem(ridge=0.0, worth=worth)
+    shared = Shared.nearest(dense, BOOK, goal.free).solved(goal)
+    roots = np.sqrt(worth)[:, None]
+    columns = [roots * (centred(x) @ (shared.places == place)) for place in (0, 2)]
+    design = np.stack([column.reshape(-1) for column in columns], axis=1)
+    expected = np.linalg.lstsq(design, (roots * centred(y)).reshape(-1), rcond=None)[0]
+    assert shared.codebook == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-8)
+    assert goal.gain(dense) == pytest.approx(
+        np.sum(worth * per_output(x, y, np.zeros_like(dense)) - worth * per_output(x, y, dense))
+    )
+
+
+def per_output(x, y, weights):
+    """Squared errors [groups, outputs]."""
+    return np.square(centred(y) - centred(x) @ weights).sum(axis=1)
+
+
+def test_the_gain_is_how_much_of_the_error_goes():
+    x, y, dense, goal = problem(ridge=0.0)
+    errors = [np.sum(np.square(centred(y) - centred(x) @ weights)) for weights in (np.zeros_like(dense), dense)]
+    assert goal.gain(dense) == pytest.approx(errors[0] - errors[1], rel=1e-9)
+
+
+def test_places_come_near_the_best_of_all():
+    """Of 3^6 choices for each output the alternation finds one that is as good or nearly so; rounding is far off."""
+    found, rounded, least = 0.0, 0.0, 0.0
+    for seed in range(8):
+        _, _, dense, goal = problem(seed, groups=1, outputs=1)
+        limit = goal.gain(goal.best())
+        every = np.array(list(product(range(3), repeat=6)))
+        least += limit - max(goal.gain(BOOK[places][None, :, None]) for places in every)
+        shared = Shared.compensated(BOOK, goal)
+        for _ in range(4):
+            shared = shared.descended(goal)
+        found += limit - goal.gain(shared.weights)
+        rounded += limit - goal.gain(Shared.nearest(dense, BOOK, goal.free).weights)
+    assert found <= 1.35 * least
+    assert rounded > 1.5 * found
+
+
+def test_no_step_makes_it_worse():
+    _, _, dense, goal = problem(3, inputs=150, outputs=8)
+    shared = Shared.nearest(dense, np.linspace(-2, 2, 9), goal.free)
+    assert_rising(gains_of(shared, goal))
+
+
+def test_zeros_stay_and_zero_stays_a_value():
+    _, _, dense, goal = problem(4, inputs=80)
+    free = np.random.default_rng(0).random(dense.shape) < 0.3
+    goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
+    shared = goal.improved(Shared.compensated(np.linspace(-2, 2, 9), goal))
+    assert 0.0 in shared.codebook
+    assert not shared.weights[~free].any()
+    assert shared.weights[free].any()
+    assert (np.diff(shared.codebook) > 0).all()
+
+
+def test_a_value_that_nothing_takes_stays():
+    _, _, dense, goal = problem(5)
+    book = np.array([-1.0, 0.0, 0.8, 50.0])
+    shared = Shared.nearest(dense, book, goal.free).solved(goal)
+    assert 50.0 in shared.codebook
+
+
+def test_a_group_without_inputs_keeps_its_weights():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 200, 4)) * np.array([1.0, 0.0])[:, None, None]
+    dense = rng.standard_normal((2, 4, 1))
+    sums = Equations.zeros(2, 4, 1)
+    sums.add(x, x @ dense)
+    solver = sums.solver(dense, np.zeros((2, 1)), Free(1e-4))
+    goal = Quadratic.of(
+        solver,
+        sums.cross[:, :-1],
+        sums.cross[:, -1],
+        np.ones(dense.shape, bool),
+        np.ones((dense.shape[0], dense.shape[2])),
+    )
+    assert goal.best()[1] == pytest.approx(dense[1])
+    shared = goal.improved(Shared.compensated(np.linspace(-3, 3, 25), goal))
+    assert np.abs(shared.weights - dense).max() < 0.3
+
+
+def test_many_zeros_start_from_what_is_best_with_them():
+    """The best weights without the zeros say little of them: rounding those would be a start far behind."""
+    _, _, dense, goal = problem(6, inputs=60, outputs=8, rows=2000)
+    free = np.random.default_rng(0).random(dense.shape) < 0.15
+    goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
+    best = np.zeros(dense.shape)
+    for group, column in product(range(2), range(8)):
+        rows = np.flatnonzero(free[group, :, column])
+        best[group, rows, column] = np.linalg.solve(
+            goal.matrix[group][np.ix_(rows, rows)], goal.right[group, rows, column]
+        )
+    book = np.sort(np.append(np.linspace(-4, 4, 30), 0.0))
+    start = Start(best, lambda _weights, _importance: book, goal.worth[:, 0])
+    lost = [
+        goal.gain(best) - goal.gain(shared.weights)
+        for shared in (start.begun(goal), Shared.compensated(book, goal), goal.improved(start.begun(goal)))
+    ]
+    assert lost[0] < 0.5 * lost[1]
+    assert lost[2] < lost[0]

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.errors import DataError
+from onnx_compress.compiler.runtime.data.dataset import Dataset, load
+from onnx_compress.compiler.runtime.specs import TensorSpec, specs
+from tests.compiler.runtime.nets import FIXED, LINEAR, STATE, ZIPMAP, net
+
+ROWS = np.arange(30, dtype=np.float32).reshape(10, 3)
+INPUTS = specs(net(LINEAR)).inputs
+
+
+def loaded(labels: bool = True) -> Dataset:
+    return load({"x": ROWS, **({"labels": np.arange(10) % 3} if labels else {})}, INPUTS)
+
+
+def test_batches_hold_all_samples_in_order_with_their_labels() -> None:
+    runs = list(loaded().runs(4))
+    assert [run.count for run in runs] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([run.feeds["x"] for run in runs]), ROWS)
+    labels = [run.labels for run in runs if run.labels is not None]
+    np.testing.assert_array_equal(np.concatenate(labels), np.arange(10) % 3)
+    assert [batch["x"].shape for batch in loaded().batches(4)] == [(4, 3), (4, 3), (2, 3)]
+
+
+def test_without_labels_there_are_none() -> None:
+    assert loaded(labels=False).labels is None
+    assert next(loaded(labels=False).runs()).labels is None
+
+
+def test_samples_can_be_read_again_and_again() -> None:
+    dataset = loaded()
+    for _ in range(2):
+        assert sum(batch["x"].sum() for batch in dataset.batches(3)) == ROWS.sum()
+
+
+def test_a_draw_is_random_repeatable_nested_and_keeps_labels_with_samples() -> None:
+    dataset = load(
+        {"x": np.repeat(np.arange(300, dtype=np.float32), 3).reshape(300, 3), "labels": np.arange(300)}, INPUTS
+    )
+    small, large = dataset.take(20), dataset.take(50)
+    assert len(small) == 20
+    assert set(small.indices) < set(large.indices)
+    np.testing.assert_array_equal(small.indices, dataset.take(20).indices)
+    assert set(small.indices) != set(dataset.take(20, seed=1).indices)
+    assert small.indices.max() > 100  # not merely the first ones
+    np.testing.assert_array_equal(next(small.batches(20))["x"][:, 0], small.labels)
+    assert dataset.take(1000) is dataset
+
+
+def test_the_parts_of_a_split_are_disjoint_and_make_up_the_whole() -> None:
+    dataset = load({"x": np.zeros((103, 3), np.float32)}, INPUTS)
+    calibration, held_out = dataset.split()
+    assert (len(calibration), len(held_out)) == (77, 26)
+    assert sorted([*calibration.indices, *held_out.indices]) == list(range(103))
+    np.testing.assert_array_equal(held_out.indices, dataset.split()[1].indices)
+    assert set(held_out.indices) != set(dataset.split(seed=1)[1].indices)
+    assert len(dataset.take(2).split(0.01)[1]) == 1
+
+
+def test_a_split_of_a_part_stays_inside_it() -> None:
+    part = load({"x": np.zeros((50, 3), np.float32)}, INPUTS).take(9)
+    assert sorted(itertools.chain(*(side.indices for side in part.split()))) == sorted(part.indices)
+
+
+def test_a_single_sample_serves_twice() -> None:
+    dataset = loaded().take(1)
+    assert dataset.split() == (dataset, dataset)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_files(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"data.{suffix}"
+    np.save(path, ROWS) if suffix == "npy" else np.savez(path, x=ROWS, labels=np.arange(10))
+    dataset = load(str(path), INPUTS)
+    np.testing.assert_array_equal(next(dataset.batches(10))["x"], ROWS)
+    assert (dataset.real, dataset.source.origin) == (True, str(path))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({"y": ROWS}, "there is no array 'x'; expected x: float32 [samples, 3]; labels (optional): one per sample"),
+        ({"x": ROWS, "q": ROWS}, "'q' is no input; expected x"),
+        ({"x": ROWS[:, :2]}, "'x' has shape [10, 2]; expected x: float32 [samples, 3]"),
+        ({"x": ROWS[0]}, "'x' has shape [3]"),
+        ({"x": ROWS.astype(np.float64)}, "'x' is float64, which does not convert to float32 without loss"),
+        ({"x": ROWS.astype(np.int64)}, "'x' is int64"),
+        ({"x": np.full((2, 3), "a")}, "'x' is <U1"),
+        ({"x": ROWS, "labels": np.arange(9)}, "different numbers of samples: 'x' 10, 'labels' 9"),
+        ({"x": ROWS, "labels": np.int64(3)}, "different numbers of samples"),
+        ({"x": ROWS[:0]}, "there are no samples"),
+    ],
+)
+def test_data_that_do_not_fit_are_told_what_was_expected(arrays: dict[str, np.ndarray], complaint: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load(arrays, INPUTS)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("u1", "f4"), ("i2", "f4"), ("f2", "f4"), ("i4", "i8"), ("?", "f4"), ("f4", "f8"), ("u1", "f2")],
+)
+def test_conversions_that_lose_nothing_are_made(given: str, wanted: str) -> None:
+    spec = TensorSpec("x", np.dtype(wanted), ("N", 2))
+    found = next(load({"x": np.ones((3, 2), given)}, [spec]).batches(3))["x"]
+    assert found.dtype == np.dtype(wanted)
+    assert found.all()
+
+
+def test_strings() -> None:
+    spec = TensorSpec("x", np.dtype(object), ("N", 1))
+    found = next(load({"x": np.array([["a"], ["bc"]])}, [spec]).batches(2))["x"]
+    assert (found.dtype, found.tolist()) == (np.dtype(object), [["a"], ["bc"]])
+
+
+def test_a_fixed_batch_is_filled_up() -> None:
+    runs = list(load({"x": ROWS}, specs(net(FIXED)).inputs).runs(32))
+    assert [(run.count, run.feeds["x"].shape) for run in runs] == [(4, (4, 3)), (4, (4, 3)), (2, (4, 3))]
+    np.testing.assert_array_equal(runs[2].feeds["x"], ROWS[[8, 9, 9, 9]])
+
+
+def test_whole_inputs_come_with_each_sample_or_once_for_all() -> None:
+    inputs = specs(net(STATE)).inputs
+    audio = np.arange(15, dtype=np.float32).reshape(3, 5)
+    states = np.arange(48, dtype=np.float32).reshape(3, 2, 1, 8)
+    runs = list(load({"input": audio, "state": states, "sr": np.int64(16000)}, inputs).runs(32))
+    assert len(runs) == 3
+    np.testing.assert_array_equal(runs[1].feeds["input"], audio[1:2])
+    np.testing.assert_array_equal(runs[1].feeds["state"], states[1])
+    assert runs[1].feeds["sr"] == 16000
+    assert runs[1].feeds["sr"].shape == ()
+    rates = load({"input": audio, "state": states[0], "sr": np.array([8, 16, 8])}, inputs)
+    assert [int(batch["sr"]) for batch in rates.batches()] == [8, 16, 8]
+
+
+def test_a_whole_input_of_fixed_size_given_once_does_not_break_up_batches() -> None:
+    inputs = [TensorSpec("x", np.dtype(np.float32), ("N", 3)), TensorSpec("k", np.dtype(np.float32), ())]
+    once = load({"x": ROWS, "k": np.float32(2)}, inputs)
+    assert [run.count for run in once.runs(8)] == [8, 2]
+    each = load({"x": ROWS, "k": np.arange(10, dtype=np.float32)}, inputs)
+    assert [float(batch["k"]) for batch in each.batches(8)] == list(range(10))
+
+
+def test_a_column_of_labels_is_a_vector() -> None:
+    assert load({"x": ROWS, "labels": np.ones((10, 1), int)}, INPUTS).labels.shape == (10,)  # type: ignore[union-attr]
+
+
+def test_an_input_called_labels_is_an_input() -> None:
+    inputs = [TensorSpec("labels", np.dtype(np.int64), ("N",))]
+    dataset = load({"labels": np.arange(4)}, inputs)
+    assert dataset.labels is None
+    np.testing.assert_array_equal(next(dataset.batches())["labels"], np.arange(4))
+
+
+def test_a_dataset_stands_for_itself() -> None:
+    dataset = loaded()
+    assert load(dataset, INPUTS) is dataset
+
+
+@pytest.mark.parametrize("name", ["absent.npz", "absent", "C:\\data.npz", "not a name:at all"])
+def test_what_is_not_there(name: str) -> None:
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        load(name, INPUTS)
+
+
+def test_what_is_of_no_known_kind(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("1,2,3")
+    with pytest.raises(DataError, match=r"data come as \.npz"):
+        load(tmp_path / "data.csv", INPUTS)
+
+
+def test_an_npy_for_several_inputs(tmp_path: Path) -> None:
+    np.save(tmp_path / "d.npy", ROWS)
+    with pytest.raises(DataError, match=r"serves a model with one input; give an \.npz with input: float32"):
+        load(tmp_path / "d.npy", specs(net(STATE)).inputs)
+
+
+def test_an_input_that_is_no_tensor() -> None:
+    sequence = TensorSpec("s", None, None, specs(net(ZIPMAP)).outputs[0].kind)
+    with pytest.raises(DataError, match="input 's' is a sequence: data can be given for tensors only"):
+        load({"s": ROWS}, [sequence])
