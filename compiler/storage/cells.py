@@ -1,7 +1,7 @@
-"""Codebooks of parts of a weight: of runs of its outputs, and of vectors in place of single values.
+"""Codebooks of parts of a weight: one per run of outputs, with vectors instead of single values as entries.
 
-The outputs of a weight, one after another, are cut into `books` runs of equal length, each with a codebook of its own;
-what an output reads is cut into vectors of `dim` numbers, each of which is one entry of the codebook of its run.
+The outputs of a weight are cut, in order, into `books` runs of equal length, each with its own codebook. The weights
+of an output are cut into vectors of `dim` numbers; each vector is one entry of the codebook of its run.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST_ENTRIES = 256
-"""Entries that one codebook has at most."""
+"""Maximum number of entries in one codebook."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A number of codebooks, the length of their entries, and the axis of the outputs: 0, or 1 of a matrix."""
+    """The number of codebooks, the length of their entries, and the axis of the outputs: 0, or 1 for a matrix."""
 
     books: int = 1
     dim: int = 1
     axis: int = 0
 
     def fit(self, shape: tuple[int, ...]) -> bool:
-        """Whether a weight of this shape can be cut so."""
+        """Whether a weight of this shape can be cut this way."""
         size = int(np.prod(shape, dtype=np.int64))
         is_cut = size > 0 and self.books > 0 and self.dim > 0 and size % (self.books * self.dim) == 0
         return is_cut and (self.axis == 0 or (self.axis == 1 and len(shape) == 2))
@@ -34,14 +34,14 @@ class Cells:
         return np.ascontiguousarray(turned).reshape(self.books, -1, self.dim)
 
     def join(self, vectors: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The weight of this shape that has such vectors [books, n, dim]."""
+        """The weight of this shape made of the vectors [books, n, dim]; the inverse of `split`."""
         return vectors.reshape(shape[::-1]).T if self.axis else vectors.reshape(shape)
 
 
 def coded(values: np.ndarray, cells: Cells) -> tuple[np.ndarray, np.ndarray] | None:
-    """Codebooks [books, k, dim], filled up with zeros, and the entry of each vector, uint8 [books, n].
+    """Codebooks [books, k, dim], padded with zeros, and the index of each vector's entry, uint8 [books, n].
 
-    Entries are told apart by their bits. None where the weight does not fit, or a codebook would have more than 256.
+    Entries are compared by their bits. None if the weight does not fit, or a codebook would need more than 256 entries.
     """
     if not cells.fit(values.shape) or values.dtype.kind != "f":
         return None

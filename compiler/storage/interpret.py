@@ -1,6 +1,6 @@
-"""Running a program in NumPy: exactly what onnxruntime computes when it folds it, within limits.
+"""Run a program in NumPy, with exactly the result that onnxruntime's constant folding computes, within limits.
 
-A program may come from an untrusted file: whatever a step would make is measured before it is made.
+A program may come from an untrusted file, so the size of each step's result is checked before it is computed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import onnx
 from onnx_compress.compiler.storage.program import Program, ProgramNode
 
 MAX_BYTES = 1 << 32
-"""Bytes that a tensor may have when decoded: a few bytes of file could declare any number."""
+"""Maximum size of a decoded tensor in bytes: a few bytes of file could declare any size."""
 
 
 class Undecodable(Exception):
-    """A program that is no valid one, or too large."""
+    """The program is invalid, or its result is too large."""
 
 
 def run(program: Program) -> dict[str, np.ndarray]:
@@ -37,7 +37,7 @@ def run(program: Program) -> dict[str, np.ndarray]:
 def _step(step: ProgramNode, values: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
     operator = _OPERATORS.get(step.op)
     if operator is None:
-        raise Undecodable(f"{step.op} is no operator of a stored weight")
+        raise Undecodable(f"{step.op} is not an operator of stored weights")
     try:
         inputs = [values[name] for name in step.inputs]
         made = operator(dict(step.attrs), *inputs)
@@ -69,9 +69,9 @@ def _gather(_: Mapping[str, int], data: np.ndarray, indices: np.ndarray) -> np.n
 
 def _gather_nd(attrs: Mapping[str, int], data: np.ndarray, indices: np.ndarray) -> np.ndarray:
     if attrs.get("batch_dims") != 1 or data.ndim != 3 or indices.dtype != np.int64:
-        raise Undecodable("GatherND of something else than codebooks")
+        raise Undecodable("GatherND: the data must be codebooks")
     if indices.shape != (len(data), indices.size // max(1, len(data)), 1):
-        raise Undecodable("GatherND: one row of indices per codebook is needed")
+        raise Undecodable("GatherND: each codebook needs one row of indices")
     _allow((*indices.shape[:2], data.shape[2]), data.dtype.itemsize)
     if indices.size and (indices.min() < 0 or indices.max() >= data.shape[1]):
         raise Undecodable("GatherND: an index is out of range")
@@ -91,7 +91,7 @@ def _range(_: Mapping[str, int], start: np.ndarray, limit: np.ndarray, delta: np
 def _of_integers(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     def compute(_: Mapping[str, int], a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if a.dtype.kind != "i" or b.dtype != a.dtype or (a < 0).any() or (b <= 0).any():
-            raise Undecodable("only whole numbers are divided, by positive ones")
+            raise Undecodable("division needs non-negative integers and positive divisors")
         _allow(np.broadcast_shapes(a.shape, b.shape), a.dtype.itemsize)
         return function(a, b)
 
@@ -100,7 +100,7 @@ def _of_integers(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarra
 
 def _mul(_: Mapping[str, int], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype != b.dtype:
-        raise Undecodable("Mul of two types")
+        raise Undecodable("Mul: the types differ")
     _allow(np.broadcast_shapes(a.shape, b.shape), a.dtype.itemsize)
     with np.errstate(all="ignore"):
         return np.asarray(a * b)
@@ -108,7 +108,7 @@ def _mul(_: Mapping[str, int], a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _cumsum(_: Mapping[str, int], x: np.ndarray, axis: np.ndarray) -> np.ndarray:
     if int(axis) != 0 or x.ndim != 1:
-        raise Undecodable("CumSum of something else than a vector")
+        raise Undecodable("CumSum: the input must be a vector")
     return np.cumsum(x, dtype=x.dtype)
 
 
@@ -120,7 +120,7 @@ def _constant_of_shape(attrs: Mapping[str, np.dtype], shape: np.ndarray) -> np.n
 
 def _scatter(_: Mapping[str, int], data: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
     if data.ndim != 1 or indices.shape != updates.shape or indices.ndim != 1 or data.dtype != updates.dtype:
-        raise Undecodable("ScatterElements of something else than vectors")
+        raise Undecodable("ScatterElements: the inputs must be vectors")
     if indices.size and (indices.min() < 0 or indices.max() >= len(data)):
         raise Undecodable("ScatterElements: an index is out of range")
     made = data.copy()
@@ -130,7 +130,7 @@ def _scatter(_: Mapping[str, int], data: np.ndarray, indices: np.ndarray, update
 
 def _tile(_: Mapping[str, int], x: np.ndarray, repeats: np.ndarray) -> np.ndarray:
     if repeats.shape != (x.ndim,):
-        raise Undecodable("Tile: one repetition per axis is needed")
+        raise Undecodable("Tile: each axis needs one repetition count")
     _allow([int(r) * extent for r, extent in zip(repeats, x.shape, strict=True)], x.dtype.itemsize)
     return np.tile(x, [int(r) for r in repeats])
 
@@ -143,7 +143,7 @@ def _split(_: Mapping[str, int], x: np.ndarray, sizes: np.ndarray) -> list[np.nd
 
 def _slice(_: Mapping[str, int], x: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     if x.ndim != 1 or starts.shape != (1,) or ends.shape != (1,):
-        raise Undecodable("Slice of something else than a vector")
+        raise Undecodable("Slice: the input must be a vector")
     return x[int(starts[0]) : int(ends[0])]
 
 

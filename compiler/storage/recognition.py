@@ -1,8 +1,8 @@
-"""Finding stored weights in the graph of a file.
+"""Find stored weights in the graph of a file.
 
-A stored weight is an expression over constants. It is taken back only when its nodes have no names, its constants are
-called as here, nothing else reads what lies inside, and the expression, written as text with `#` for a constant, is
-one that a form writes. Anything else stays the nodes it is, and works as such.
+A stored weight is an expression over constants. It is recognized only if its nodes have no names, its constants are
+named as the forms name them, nothing else reads its inner tensors, and the expression, written as text with `#` for a
+constant, matches the pattern of a form. Any other nodes are left as ordinary nodes, and still run correctly.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import onnx
 from onnx_compress.compiler.storage.program import Program, ProgramConstant, ProgramNode
 
 MOST_VISITS = 100
-"""Nodes of the longest expression, those that are read twice counted twice: a graph could make it endless."""
+"""Nodes visited per expression, shared ones once per reader: a hostile graph could make the walk exponential."""
 MOST_ROUNDS = 8
-"""Times that the loss of one stored weight may take others with it."""
+"""Rounds in which rejecting one stored weight may cause others to be rejected."""
 
 _TABLE = "Mod(Transpose(Div(Range(#,#,#),#)),#)"
 _DIVIDED = r"Mod\(Div\(#,#\),#\)"
@@ -47,40 +47,40 @@ _PATTERNS = {form: re.compile(pattern) for form, pattern in _FORMS.items()}
 
 _SHARED = r"(?:.+\.)?[isp]-?\d[-\dx]*[dw]?_*"
 _NAMES = re.compile(rf".+\.[a-z]_*|{_SHARED}")
-"""How constants of stored weights are called: a letter behind the weight's name, or after what they hold."""
+"""Names of the constants of stored weights: the weight's name and a letter, or a name that states the content."""
 
 _OPS = {
     "Cast": ("to",), "Gather": (), "GatherND": ("batch_dims",), "Reshape": (), "Range": (), "Div": (), "Mod": (),
     "Transpose": (), "Mul": (), "CumSum": (), "ConstantOfShape": ("value",), "ScatterElements": (), "Tile": (),
     "Split": (), "Slice": (),
 }  # fmt: skip
-"""The operators of stored weights, and the attributes that they may have there."""
+"""The operators of stored weights, and the attributes each may have."""
 
 
 @dataclass(frozen=True)
 class FoundProgram:
-    """A program in a graph: its outputs, its constants by name, and its nodes by place."""
+    """A program in a graph: the names of its outputs and constants, and the indices of its nodes."""
 
     form: str
     outputs: tuple[str, ...]
     parts: tuple[str, ...]
     nodes: tuple[int, ...]
     split: int | None = None
-    """Of one of several weights that are cut from the same symbols: the node that cuts, and which piece it has."""
+    """For a weight in a stack: the index of the Split node, and which of its outputs is this weight's piece."""
     slot: int = 0
 
 
 def find(graph: onnx.GraphProto, constants: Iterable[str], read_elsewhere: set[str]) -> list[FoundProgram]:
     """The stored weights of `graph`, in the order of their constants.
 
-    `constants` are its initializers that no caller can give, in order; `read_elsewhere` are names that bodies,
-    outputs or declarations of the graph use.
+    `constants` are the initializers that are not graph inputs, in order; `read_elsewhere` are the names that
+    subgraphs, graph outputs or value declarations use.
     """
     return _Search(graph, constants, read_elsewhere).found()
 
 
 def program(graph: onnx.GraphProto, found: FoundProgram, arrays: Mapping[str, np.ndarray]) -> Program:
-    """What was found as a program; `arrays` are its constants."""
+    """The found program with its constants' `arrays`."""
     steps = tuple(_step(graph.node[i]) for i in found.nodes)
     parts = tuple(ProgramConstant(name, arrays[name], bool(re.fullmatch(_SHARED, name))) for name in found.parts)
     return Program(found.form, parts, steps, found.outputs)
@@ -98,7 +98,7 @@ def _step(node: onnx.NodeProto) -> ProgramNode:
 
 
 def is_candidate(node: onnx.NodeProto) -> bool:
-    """Whether a node may be one of a stored weight."""
+    """Whether a node may belong to a stored weight."""
     allowed = _OPS.get(node.op_type)
     if allowed is None or node.domain or node.name or node.doc_string or node.metadata_props or not node.output:
         return False
@@ -106,7 +106,7 @@ def is_candidate(node: onnx.NodeProto) -> bool:
 
 
 def _is_plain(attribute: onnx.AttributeProto) -> bool:
-    """A whole number, or a tensor [1] of a zero that says nothing else."""
+    """Whether the attribute is an integer, or a zero tensor of shape [1] without a name or other fields."""
     if attribute.name != "value":
         return bool(attribute.type == onnx.AttributeProto.INT)
     if attribute.type != onnx.AttributeProto.TENSOR:
@@ -140,7 +140,7 @@ class _Search:
                 known.update(node.output)
 
     def found(self) -> list[FoundProgram]:
-        """Every stored weight; whoever shares a node or constant with something that is none is none either."""
+        """Every stored weight. One that shares a node or constant with anything else is rejected."""
         chosen = set(self.candidates)
         results = [name for i in self.candidates for name in self.graph.node[i].output if self._is_result(name, chosen)]
         found = list(self._joined([one for one in map(self._expression, results) if one is not None]))
@@ -153,7 +153,7 @@ class _Search:
         return []
 
     def _joined(self, found: list[FoundProgram]) -> Iterator[FoundProgram]:
-        """Those that are cut from the same symbols as one, if nobody else has a piece of these."""
+        """Merge the weights of one stack into one program; drop stacks of which a piece is read by something else."""
         stacks: dict[int, list[FoundProgram]] = {}
         for one in found:
             if one.split is None:

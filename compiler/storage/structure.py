@@ -1,4 +1,4 @@
-"""What is known of a weight's values beside the values themselves."""
+"""Known properties of a weight's values, kept next to the values."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from onnx_compress.compiler.storage.cells import Cells, coded
 
 MOST_DISTINCT, REPEATS = 256, 16
-"""A weight that is loaded with at most so many distinct values, each so often on average, has a codebook."""
+"""A loaded weight with at most 256 distinct values, each used 16 times on average, is taken to have a codebook."""
 LEAST_RANK = 2
-"""Biases and other vectors are never tied."""
+"""Minimum rank of such a weight: biases and other vectors are never tied."""
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """Promises about the values v of a weight; what is None is not promised.
+    """Promises about the values v of a weight; None means not promised.
 
-    `support`: the bits of a mask of v's shape in row-major order (`np.packbits`): v is zero where the bit is not set.
-    `codebook` [k]: the sorted distinct values, +0.0 for zero; with a `scale` those of v before scaling.
+    `support`: a bit mask of v's shape in row-major order (`np.packbits`); v is zero where the bit is not set.
+    `codebook` [k]: the sorted distinct values, +0.0 for zero; with a `scale`, those of v before scaling.
     `period`: v[i] = v[i - period] along axis 0. `scale`, which broadcasts to v's shape: v = c · scale, computed in
-    v's type, with c from the codebook or, without one, whole numbers in [-128, 127]. `cells`: v's vectors are entries
-    of one or several codebooks, each of at most 256.
+    v's type, with c from the codebook or, without one, integers in [-127, 127]. `cells`: v's vectors are entries
+    of one or several codebooks of at most 256 entries each.
     """
 
     support: np.ndarray | None = None
@@ -33,16 +33,16 @@ class Structure:
 
     @classmethod
     def supported(cls, values: np.ndarray) -> Structure:
-        """The structure of a weight whose present zeros are meant to stay."""
+        """The structure of a weight whose zeros must stay zero."""
         return cls(support=np.packbits(values != 0))
 
     @classmethod
     def tied(cls, values: np.ndarray) -> Structure:
-        """The structure of a weight whose equal values, zero among them, are meant to stay equal."""
+        """The structure of a weight whose equal values, including zeros, must stay equal."""
         return cls(support=np.packbits(values != 0), codebook=np.unique(positive_zero(values)))
 
     def true_for(self, values: np.ndarray) -> Structure | None:
-        """The promises that `values` keep, checked bit by bit; None where none are left."""
+        """The promises that `values` keep, compared bit by bit; None if they keep none."""
         kept = self
         if self.support is not None and not _is_supported(values, self.support):
             kept = replace(kept, support=None)
@@ -57,15 +57,15 @@ class Structure:
 
     @property
     def is_tied(self) -> bool:
-        """Whether values have to stay equal, or vectors of them."""
+        """Whether equal values, or equal vectors of values, must stay equal."""
         return self.codebook is not None or self.cells is not None
 
     def renewed(self, values: np.ndarray) -> Structure:
-        """What holds for other values of which the same are equal as before."""
+        """The structure of new values that are equal in the same places as the old ones."""
         return Structure.tied(values) if self.cells is None else Structure(cells=self.cells)
 
     def mask(self, shape: tuple[int, ...]) -> np.ndarray:
-        """The support as truth values of `shape`; all true where none is promised."""
+        """The support as a boolean array of `shape`; all true if no support is promised."""
         count = int(np.prod(shape, dtype=np.int64))
         if self.support is None:
             return np.ones(shape, bool)
@@ -73,7 +73,7 @@ class Structure:
 
 
 def inferred(values: np.ndarray) -> Structure | None:
-    """The structure of a weight that was loaded: a codebook where its values repeat so much that it must have one."""
+    """The structure inferred for a loaded weight: a codebook if its values repeat too often to be chance."""
     if values.ndim < LEAST_RANK or values.dtype.kind != "f":
         return None
     some = values.reshape(-1)[: MOST_DISTINCT * REPEATS]
@@ -85,22 +85,22 @@ def inferred(values: np.ndarray) -> Structure | None:
 
 
 def positive_zero(values: np.ndarray) -> np.ndarray:
-    """The values with -0.0 written as +0.0; every other bit as it is."""
+    """The values with -0.0 replaced by +0.0; all other bits are unchanged."""
     return values + values.dtype.type(0) if values.dtype.kind == "f" else values
 
 
 def bits_of(values: np.ndarray) -> np.ndarray:
-    """The values as unsigned integers of the same width, [values.size], so that equality is that of bits."""
+    """The values as unsigned integers of the same width, [values.size], for comparison by bits."""
     return np.ascontiguousarray(values).reshape(-1).view(f"u{values.dtype.itemsize}")
 
 
 def equal_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays of one type and shape are the same bit by bit, NaN and the sign of zeros included."""
+    """Whether two arrays of one type and shape are bitwise equal, including NaN and the sign of zeros."""
     return bool(np.array_equal(bits_of(a), bits_of(b)))
 
 
 def has_period(values: np.ndarray, period: int) -> bool:
-    """Whether the values repeat along axis 0, bit by bit, after `period` positions that divide its length."""
+    """Whether the values repeat bitwise along axis 0 with a `period` that divides its length."""
     if values.ndim == 0 or period <= 0 or len(values) % period or period == len(values):
         return False
     rows = np.ascontiguousarray(values).reshape(len(values), -1)
@@ -108,7 +108,7 @@ def has_period(values: np.ndarray, period: int) -> bool:
 
 
 def unscaled(values: np.ndarray, structure: Structure) -> np.ndarray | None:
-    """The c of v = c · scale, or of v itself without a scale, from the codebook or whole; None where there is none."""
+    """The c of v = c · scale (1 without a scale): codebook entries, or integers without a codebook; None if none."""
     scale = np.ones((), values.dtype) if structure.scale is None else structure.scale
     if values.dtype.kind != "f" or scale.dtype != values.dtype:
         return None

@@ -1,4 +1,4 @@
-"""A weight's values as the forms look at them; each view is computed once, when it is asked for."""
+"""A weight's values as the forms need them; each view is computed once, on first use."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from onnx_compress.compiler.storage.structure import Structure, bits_of, positiv
 
 MOST_DISTINCT = 256
 SAMPLE = 1 << 14
-"""Elements whose distinct values decide quickly that a weight has too many for a codebook."""
+"""Elements sampled first, to reject quickly a weight with too many distinct values for a codebook."""
 
 FAR = 1 << 22
-"""Distances below this are counted in a table, which is faster than sorting them."""
+"""Distances below this are counted with a table, which is faster than sorting."""
 
 
 @dataclass(frozen=True, eq=False)
 class WeightValues:
-    """Values of any shape and numeric type, and what is known of them."""
+    """Values of any shape and numeric type, and their known structure."""
 
     values: np.ndarray
     structure: Structure | None = None
 
     @cached_property
     def flat(self) -> np.ndarray:
-        """[n] in row-major order, -0.0 as +0.0."""
+        """The values [n] in row-major order, with -0.0 as +0.0."""
         return positive_zero(np.ascontiguousarray(self.values).reshape(-1))
 
     @property
     def size(self) -> int:
-        """Elements, n."""
+        """Number of elements, n."""
         return int(self.values.size)
 
     @property
     def itemsize(self) -> int:
-        """Bytes of an element, s."""
+        """Bytes per element, s."""
         return int(self.values.dtype.itemsize)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Extents."""
+        """Shape of the values."""
         return tuple(self.values.shape)
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Where the values are not zero, int64 ascending."""
+        """Flat indices of the non-zeros, int64, ascending."""
         return np.flatnonzero(self.flat)
 
     @cached_property
     def distances(self) -> tuple[np.ndarray, np.ndarray]:
-        """The distances that occur between non-zeros, the first one's from the beginning, and how often each does."""
+        """The distinct distances between consecutive non-zeros (the first counted from the start), and their counts."""
         raw = np.diff(self.positions, prepend=0)
         if raw.max(initial=0) >= FAR:
             found, times = np.unique(raw, return_counts=True)
@@ -63,9 +63,9 @@ class WeightValues:
 
     @cached_property
     def _coded(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The distinct values and the places of all elements in them, None beyond 256."""
+        """The distinct values and each element's index into them; None for more than 256."""
         bits = bits_of(self.flat)
-        # A step that is odd and spread over the whole: neighbours alone may all be equal.
+        # An odd step over the whole weight, because neighbours may all be equal.
         some = np.unique(bits[:: max(1, bits.size // SAMPLE) | 1])
         if not 0 < len(some) <= MOST_DISTINCT:
             return None
@@ -80,24 +80,24 @@ class WeightValues:
 
     @property
     def codebook(self) -> np.ndarray | None:
-        """The distinct values, zero first where it is there, the others ascending by their bits; None beyond 256."""
+        """The distinct values, zero first if present, the others ascending by their bits; None for more than 256."""
         return None if self._coded is None else self._coded[0]
 
     @property
     def symbols(self) -> np.ndarray:
-        """Places of the values in the codebook, uint8 [n]."""
+        """Each element's index into the codebook, uint8 [n]."""
         assert self._coded is not None
         return self._coded[1]
 
     @cached_property
     def in_cells(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Codebooks [books, k, dim] and the entry of each vector, uint8 [books, n]; None where it is not cut so."""
+        """Codebooks [books, k, dim] and each vector's index, uint8 [books, n]; None if the structure has no cells."""
         cells = None if self.structure is None else self.structure.cells
         return None if cells is None else coded(self.values, cells)
 
     @cached_property
     def with_zero(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """A codebook that begins with zero, and the symbols of the elements that are not zero; None beyond 256."""
+        """A codebook that begins with zero, and the symbols of the non-zeros; None for more than 256 values."""
         codebook = self.codebook
         if codebook is None:
             return None

@@ -1,13 +1,13 @@
-"""The entropy-coded container `.ocz`: a model's own bytes, in as few as can be.
+"""The entropy-coded container `.ocz`: a lossless compressor for model files.
 
 ::
 
-    wire          the model's message without its tensors' data, and back
-    data_files    files of external data as rows of tensors
-    archive       pack and unpack: graph, notes and bulk sections (`sections`), limits on all that a file declares
+    wire          split a serialized model into its tensors' data and the rest, and join them again
+    data_files    split external data files into tensors
+    archive       pack and unpack: graph, notes and bulk sections (`sections`), limits on everything a file declares
     tensors       one tensor: mask, table of values, symbols, bytes
-    small_weights small streams, coded bit by bit by models that learn (`adaptive`, `number_sets`)
-    streams       large ones, coded in bulk: range coder with contexts told in front (`contexts`), Huffman
+    small_weights small streams, coded bit by bit with adaptive models (`adaptive`, `number_sets`)
+    streams       large streams, coded in bulk: range coder with contexts sent in advance (`contexts`), Huffman
 
-Deep Compression's third stage (Han et al., ICLR 2016, arXiv:1510.00149), with masks instead of gaps and contexts.
+Deep Compression's third stage (Han et al., ICLR 2016, arXiv:1510.00149), with masks instead of gaps, and contexts.
 """

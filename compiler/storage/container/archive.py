@@ -1,7 +1,7 @@
-"""Packing a model with all its files, and getting back the same bytes.
+"""Pack a model with all its files, and unpack the same bytes.
 
-Sections: the graph (`skeleton` with the sizes of data files in front, compressed by zstandard), the notes, then
-bulk. The tensors come in the order of the model file, then in that of the data files.
+Sections: the graph (the sizes of the data files and the `skeleton`, compressed by zstandard), the notes, then bulk.
+The tensors of the model file come first, in order, then those of the data files.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from onnx_compress.compiler.storage.container.wire import Piece, Skeleton
 
 ALWAYS_BYTES = 1 << 28
 MOST_EXPANSION = 1 << 10
-"""A file may give `ALWAYS_BYTES` and this many times its own size: more is taken for a bomb."""
+"""A file may unpack to `ALWAYS_BYTES` plus this many times its own size: more is rejected as a decompression bomb."""
 ALWAYS_BITS, BITS_PER_BYTE = 1 << 20, 1 << 7
-"""Likewise for the bits of the notes, of which a byte holds any number if they are certain enough."""
+"""The same limit for the bits of the notes: a byte can hold any number of them if they are predictable enough."""
 MOST_FILES = 4096
 MODEL_LIMIT = (1 << 31) - 1
 _HELD = 1 << 26
 _SMALL, _PATIENCE, _LESS_PATIENCE, _TRIALS = 1 << 21, 64, 16, 1 << 11
-"""Up to this size a model takes 64 slow bits to save one, a larger one 16, and it tries so many for each of them."""
+"""A model up to `_SMALL` bytes may spend 64 slowly coded bits per bit saved, a larger one 16. `_TRIALS`: trial bits
+per unit of patience."""
 
 _FLOATS = {1: 4, 10: 2, 11: 8, 16: 2}
 _INTEGERS = {2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8, 17: 1, 18: 1, 19: 1, 20: 1}
-"""Bytes of an element by onnx.TensorProto's number of its type; others are stored as bytes."""
+"""Bytes per element, by the number of the type in onnx.TensorProto; other types are stored as plain bytes."""
 _BYTE = ElementKind(1, False)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Bytes of what was packed, of each part of the result, and of all of it."""
+    """Bytes of the input, of each part of the container, and of the whole container."""
 
     original: int
     graph: int
@@ -55,11 +56,14 @@ class Packed:
 
 
 def pack(model: memoryview, read_data: Callable[[str], memoryview], out: BinaryIO) -> Packed:
-    """Write the container of a serialized model to `out`; `read_data` gives a data file's bytes by its location."""
+    """Write the container of a serialized model to `out`; `read_data` returns the bytes of the data file at a location.
+
+    Raises ModelError if the model is not a valid protobuf message.
+    """
     try:
         skeleton = wire.cut(model)
     except wire.Malformed:
-        raise ModelError("it is no ONNX model in protobuf's present form") from None
+        raise ModelError("not an ONNX model, or the file is damaged") from None
     files = {location: read_data(location) for location in data_files.locations(skeleton.tensors)}
     graph = _graph(skeleton, list(map(len, files.values())))
     total = len(model) + sum(map(len, files.values()))
@@ -94,14 +98,14 @@ def pack(model: memoryview, read_data: Callable[[str], memoryview], out: BinaryI
 
 
 def _padding(bits: int, total: int, notes: int, others: int) -> int:
-    """Zeros that keep a file inside the limits of `unpack`, where it is extremely compressible."""
+    """Number of zero bytes that keep an extremely compressible file within the limits of unpacking."""
     for_bits = (bits - ALWAYS_BITS) // BITS_PER_BYTE + 1 - notes
     for_size = (total - ALWAYS_BYTES) // MOST_EXPANSION + 1 - notes - others
     return max(for_bits, for_size, 0)
 
 
 def _graph(skeleton: Skeleton, sizes: Sequence[int]) -> bytes:
-    """Whether the model was cut, the sizes of its data files, and the skeleton; the length of all that in front."""
+    """The graph section: whether the model was cut, the data files' sizes, the skeleton; preceded by the raw length."""
     raw = b"".join((bytes([skeleton.is_cut]), wire.varint(len(sizes)), *map(wire.varint, sizes), skeleton.raw))
     parameters = zstandard.ZstdCompressionParameters.from_level(
         22 if len(raw) < 1 << 22 else 12,
@@ -138,16 +142,16 @@ def _is_possible(dims: Sequence[int]) -> bool:
 
 @dataclass(frozen=True)
 class PackedDataFile:
-    """A data file of a model: the location that the model names, and its size."""
+    """A data file of a model: its location, as the model states it, and its size in bytes."""
 
     location: str
     size: int
 
 
 class Archive:
-    """An opened container. `files` are the data files beside the model. Raises ModelError for anything damaged.
+    """An opened container. `files` are the model's data files. Raises ModelError if anything is damaged.
 
-    First `model` is to be called, then `data` for each file in order.
+    Call `model` first, then `data` for each file in order.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -157,10 +161,10 @@ class Archive:
         try:
             self._skeleton = wire.survey(raw) if is_cut else wire.whole(raw)
         except wire.Malformed:
-            raise ModelError("its graph is damaged") from None
+            raise ModelError("the graph in it is damaged") from None
         locations = data_files.locations(self._skeleton.tensors)
         if len(locations) != len(sizes):
-            raise ModelError("it does not hold the data files that its graph names: the file is damaged")
+            raise ModelError("the data files in it do not match its graph: the file is damaged")
         self.files = [PackedDataFile(*each) for each in zip(locations, sizes)]
         self._spend(sum(sizes))
         notes = self._sections.read()
@@ -180,15 +184,15 @@ class Archive:
                 size, place = wire.read_varint(memoryview(raw), place)
                 sizes.append(size)
         except (wire.Malformed, IndexError):
-            raise ModelError("its graph is damaged") from None
+            raise ModelError("the graph in it is damaged") from None
         if len(sizes) > MOST_FILES:
-            raise ModelError(f"it has more than {MOST_FILES} data files: the file is damaged")
+            raise ModelError(f"it declares more than {MOST_FILES} data files: the file is damaged")
         return raw[0] == 1, sizes, raw[place:]
 
     def _spend(self, count: int) -> None:
         self._limit -= count
         if self._limit < 0:
-            raise ModelError("it declares far more bytes than a file of its size can hold: refused")
+            raise ModelError("refused: it declares far more bytes than a file of its size can hold")
 
     def model(self) -> Iterator[Piece]:
         """The bytes of the model file, in pieces."""
@@ -198,7 +202,7 @@ class Archive:
         raw = self._skeleton.raw
         pieces = wire.fill(raw, data) if self._skeleton.is_cut else list[Piece]([raw])
         if sum(map(len, pieces)) > MODEL_LIMIT:
-            raise ModelError("its model exceeds 2 GiB: the file is damaged")
+            raise ModelError("the model in it exceeds 2 GiB: the file is damaged")
         yield from self._checked(pieces, is_last=not self.files)
 
     def data(self, file: PackedDataFile) -> Iterator[Piece]:
@@ -216,7 +220,7 @@ class Archive:
         if is_last:
             self._bulk.close()
             if self._crc != self._expected:
-                raise ModelError("what it unpacks to does not match its checksum: the file is damaged")
+                raise ModelError("the unpacked model does not match its checksum: the file is damaged")
 
     def _tensor(self, data_type: int, dims: Sequence[int], known: int | None) -> bytes:
         layout = _layout(data_type, dims)
@@ -227,5 +231,5 @@ class Archive:
         if known is None:
             self._spend(layout.nbytes)
         elif known != layout.nbytes:
-            raise ModelError("a tensor in it has another length than its file says: the file is damaged")
+            raise ModelError("the length of a tensor in it contradicts its data file: the file is damaged")
         return tensors.read(self._notes, self._bulk, layout)

@@ -1,4 +1,4 @@
-"""External data: how the files beside a model are cut into the tensors that lie in them."""
+"""External data: how the data files of a model are split into their tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_DIGITS = 18
 
 @dataclass(frozen=True)
 class Stretch:
-    """Bytes [start, stop) of a data file, and what they are."""
+    """Bytes [start, stop) of a data file, and the type and shape of their content."""
 
     start: int
     stop: int
@@ -22,15 +22,15 @@ class Stretch:
 
 
 def locations(tensors: Sequence[Tensor]) -> list[str]:
-    """The data files that tensors name, in the order in which they do first."""
+    """The data files that tensors refer to, in order of first reference."""
     named = [tensor.outside.get(b"location", b"").decode("utf-8", "replace") for tensor in tensors if tensor.is_outside]
     return list(dict.fromkeys(name for name in named if name))
 
 
 def stretches(tensors: Sequence[Tensor], location: str, size: int) -> list[Stretch]:
-    """A file of `size` bytes in stretches without gaps: one for each tensor, and what is between them as bytes.
+    """A file of `size` bytes as contiguous stretches: one per tensor, and the bytes between tensors as uint8.
 
-    Of tensors that share bytes the first is taken; the rest of the others is plain bytes.
+    Of overlapping tensors the first is taken; what remains of the others becomes plain bytes.
     """
     found: list[Stretch] = []
     place = 0

@@ -1,4 +1,4 @@
-"""Finding the few distinct values of a tensor, fast enough for millions of elements."""
+"""Find the few distinct values of a tensor, fast enough for millions of elements."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST = 256
-"""Distinct values other than 0 that are worth a table."""
+"""Maximum number of distinct non-zero values for which a table is used."""
 _SAMPLE = 1 << 14
 _PART = 1 << 16
 
 
 @dataclass(frozen=True)
 class Distinct:
-    """The distinct words of an array, ascending, and for each element which one it is."""
+    """The distinct words of an array, ascending (`table`), and each element's index into them (`ranks`)."""
 
     table: np.ndarray
     ranks: np.ndarray
 
     def without_zero(self, mask: np.ndarray) -> Distinct:
-        """Those at the places of the mask of non-zeros; 0 comes first in the table, if at all."""
+        """The words where the non-zero mask is True; 0, if present, is the first entry of the table."""
         if self.table[0] != 0:
             return Distinct(self.table, self.ranks[mask])
         return Distinct(self.table[1:], self.ranks[mask] - self.ranks.dtype.type(1))
 
 
 def distinct(words: np.ndarray) -> Distinct | None:
-    """The distinct words of a non-empty flat array of unsigned integers; None when they are too many."""
+    """The distinct words of a non-empty flat array of unsigned integers; None if there are too many."""
     if words.dtype.itemsize <= 2:
         return _of_short(words)
     table = np.unique(words[:: len(words) // _SAMPLE + 1])
@@ -52,7 +52,7 @@ def _of_short(words: np.ndarray) -> Distinct | None:
 
 
 def _ranked(words: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place of each word in a table, and the words that are not in it, or a table's worth of them."""
+    """The index of each word in a table, and the words missing from it (all, or enough to exceed the maximum)."""
     ranks, unknown = np.empty(len(words), np.uint16), table[:0]
     for start in range(0, len(words), _PART):
         part = words[start : start + _PART]

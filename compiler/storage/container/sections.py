@@ -1,11 +1,11 @@
-"""The frame of a container: a head, then sections, each with its length and checksum.
+"""The framing of a container: a header, then sections, each with its length and checksum.
 
 ::
 
     "OCZ" · format version · transform                    5 bytes
     sections: length (varint) · bytes · CRC-32            until the end of the file
 
-The CRC of a section goes on from that of all that stands before it, so that none can be exchanged or left out.
+Each section's CRC continues from the CRC of everything before it, so sections can't be swapped or left out.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from onnx_compress.compiler.storage.container.wire import varint
 MAGIC = b"OCZ"
 FORMAT = 1
 AS_IT_IS = 0
-"""The transform of a container that holds the model's own bytes. Others are for models that are stored in another
-form and brought back to their bytes when unpacked; a reader refuses those it does not know."""
+"""The transform of a container that holds the model's bytes unchanged. Other transforms are for models that are stored
+in another form and restored when unpacked; a reader refuses a transform it does not know."""
 HEAD_BYTES = len(MAGIC) + 2
 _CRC_BYTES = 4
 _MOST_VARINT = 9
 
 
 class SectionWriter:
-    """Writes head and sections to a file."""
+    """Writes header and sections to a file."""
 
     def __init__(self, out: BinaryIO, transform: int = AS_IT_IS) -> None:
         self._out = out
@@ -44,14 +44,14 @@ class SectionWriter:
         self.written += _CRC_BYTES
 
     def _put(self, data: bytes) -> None:
-        # Without the checksums themselves: a CRC over data and their CRC is always the same.
+        # Checksums are left out of the CRC: a CRC over data and their own CRC is a constant.
         self._crc = zlib.crc32(data, self._crc)
         self._out.write(data)
         self.written += len(data)
 
 
 class SectionReader:
-    """Reads the sections of a file one after another. Raises ModelError for any that is not whole."""
+    """Reads the sections of a file in order. Raises ModelError for an incomplete or damaged one."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -59,12 +59,12 @@ class SectionReader:
         self._crc = 0
         head = self._take(HEAD_BYTES)
         if not head.startswith(MAGIC):
-            raise ModelError("it is no .ocz file")
+            raise ModelError("not an .ocz file")
         if head[len(MAGIC)] != FORMAT:
-            raise ModelError(f"it has format {head[len(MAGIC)]}, which this version can't read: use a newer one")
+            raise ModelError(f"the file has format {head[len(MAGIC)]}: a newer version of onnx-compress reads it")
         self.transform = head[len(MAGIC) + 1]
         if self.transform != AS_IT_IS:
-            raise ModelError(f"it needs transform {self.transform}, which this version does not know: use a newer one")
+            raise ModelError(f"the file uses transform {self.transform}: a newer version of onnx-compress reads it")
 
     def read(self) -> bytes:
         """The next section."""
@@ -74,7 +74,7 @@ class SectionReader:
         return data
 
     def rest(self) -> Iterator[bytes]:
-        """All sections that follow."""
+        """The remaining sections."""
         while self._left:
             yield self.read()
 
@@ -85,10 +85,10 @@ class SectionReader:
 
     def _bytes(self, count: int) -> bytes:
         if count > self._left:
-            raise ModelError("the file ends too early: it is truncated")
+            raise ModelError("the file is truncated")
         data = self._file.read(count)
         if len(data) != count:
-            raise ModelError("the file ends too early: it is truncated")
+            raise ModelError("the file is truncated")
         self._left -= count
         return data
 
@@ -99,4 +99,4 @@ class SectionReader:
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value
-        raise ModelError("a section has no valid length: the file is damaged")
+        raise ModelError("a section has an invalid length: the file is damaged")

@@ -1,14 +1,14 @@
-"""One tensor: what its elements are, and which streams tell them in the fewest bytes.
+"""One tensor: how its elements are split into streams that take the fewest bytes.
 
 ::
 
     elements = mask of the non-zeros · values
     values   = table of the distinct ones · symbols      few distinct values
-             | one stream for each byte                  many: of floats the exponents, the mantissas
+             | one stream per byte of the element        many: for floats the exponents, the mantissas
              | one after another                         very few values
 
-Each stream is coded bit by bit (`small_weights`) while the file's budget lasts and where that is smaller, or in
-bulk (`streams`).
+A stream is coded bit by bit (`small_weights`) if that is smaller and the file's budget allows, otherwise in bulk
+(`streams`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from onnx_compress.compiler.storage.container.distinct import Distinct, distinct
 
 _TABLE, _BYTES, _SCALARS = _FORMS = range(3)
 _BLOCK = 1 << 22
-"""Elements that are coded together at most."""
+"""Maximum number of elements coded together."""
 _MOST_SCALARS = 64
 _FEWEST_ZEROS, _FEWEST_ZEROS_OF_TABLE = 1 / 64, 1 / 10
 _BITS_OF_VALUE = 0.8
-"""What a value of a table takes of its bits, about: the first bits of neighbours are alike."""
+"""About which share of its bits a table's value takes: neighbours have their leading bits in common."""
 _SMALL_ALPHABET, _FEW_SYMBOLS = 64, 256
 _MOST_SAVED, _MOST_SAVED_OF_MASK = 0.15, 0.3
-"""Share of the bytes that coding bit by bit saves at most, by experience."""
+"""Upper bound, from experience, on the share of the bytes that coding bit by bit saves."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ class TensorLayout:
 
     @property
     def count(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.count * self.kind.itemsize
 
 
 def blocks(layout: TensorLayout) -> Iterator[TensorLayout]:
-    """A tensor in pieces that are coded by themselves, so that memory is bounded: rows, or parts of a vector."""
+    """A tensor in separately coded pieces (rows, or parts of a vector), to bound memory."""
     if layout.count == 0:
         return
     row = layout.count // layout.shape[0] if layout.shape else 1
@@ -109,7 +109,7 @@ def _read_block(notes: Notes, bulk: BulkReader, layout: TensorLayout) -> bytes:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where values stand: a grid, the flat mask of those there are (None: all), and the period of the mask."""
+    """Where values stand: a grid, the flat mask of the present ones (None: all), and the period of the mask."""
 
     grid: Grid
     mask: np.ndarray | None = None
@@ -117,11 +117,11 @@ class _Place:
 
     @property
     def count(self) -> int:
-        """Values."""
+        """Number of values."""
         return self.grid.size if self.mask is None else int(np.count_nonzero(self.mask))
 
     def stream(self, alphabet: int) -> Stream:
-        """Symbols that stand there."""
+        """The stream of symbols at these places."""
         return Stream(self.grid, alphabet, self.count, self.mask)
 
 
@@ -145,7 +145,7 @@ def _write_mask(notes: Notes, bulk: BulkWriter, grid: Grid, mask: np.ndarray) ->
         small_weights.code_mask(trials[0], field, table)
         small_weights.code_mask(trials[1], field.transposed, table.T)
     best = min(trials, key=Encoder.cost, default=None)
-    if best is None or not _is_worth_it(notes, best, plan.bits):
+    if best is None or not _pays(notes, best, plan.bits):
         notes.flag("mask bit by bit", False)
         streams.write(notes, bulk, stream, mask.astype(np.uint8), plan)
         return 0
@@ -170,7 +170,7 @@ def _field(grid: Grid, rows: np.ndarray, columns: np.ndarray, period: int) -> Ma
 def _code_liveness(
     notes: Notes, grid: Grid, rows: list[int] | int, columns: list[int] | int
 ) -> tuple[list[int], list[int]]:
-    """Which rows and columns have non-zeros; a vector's only row goes without saying."""
+    """Code which rows and columns have non-zeros; the single row of a vector is not coded."""
     live_rows = [1] if grid.rows == 1 else notes.live.code(notes.coder, rows, keep=True)
     return live_rows, notes.live.code(notes.coder, columns, keep=False)
 
@@ -232,7 +232,7 @@ def _read_values(notes: Notes, bulk: BulkReader, place: _Place, kind: ElementKin
 
 
 def _form(kind: ElementKind, planes: list[np.ndarray], few: Distinct | None) -> int:
-    """What takes the fewest bits, by the entropies."""
+    """The form with the fewest bits, estimated from entropies."""
     if few is not None and len(few.table) <= MOST_SYMBOLS:
         table = _entropy(np.bincount(few.ranks)) + _BITS_OF_VALUE * kind.bits * len(few.table)
         if table < sum(_entropy(np.bincount(plane, minlength=256)) for plane in planes):
@@ -246,7 +246,7 @@ def _entropy(counts: np.ndarray) -> float:
 
 
 def _planes(words: np.ndarray, kind: ElementKind) -> list[np.ndarray]:
-    """The bytes of each place, the highest first; of floats the sign goes to the end, to leave the exponent alone."""
+    """The elements' bytes by significance, the highest first; a float's sign moves to the end, behind the mantissa."""
     if kind.is_float:
         words = words << kind.dtype.type(1) | words >> kind.dtype.type(kind.bits - 1)
     columns = np.ascontiguousarray(words, kind.dtype).view(np.uint8).reshape(-1, kind.itemsize)
@@ -268,7 +268,7 @@ def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, period: int, s
     if plan.method != streams.ONE and _is_promising(notes, stream, plan.bits):
         notes.trials -= bits
         small_weights.code_symbols(trial, *_where(stream), stream.alphabet, period, symbols)
-    if not notes.flag("symbols bit by bit", bool(trial.bits) and _is_worth_it(notes, trial, plan.bits)):
+    if not notes.flag("symbols bit by bit", bool(trial.bits) and _pays(notes, trial, plan.bits)):
         streams.write(notes, bulk, stream, symbols, plan)
         return
     notes.spend(bits)
@@ -276,14 +276,14 @@ def _write_stream(notes: Notes, bulk: BulkWriter, stream: Stream, period: int, s
 
 
 def _is_promising(notes: Notes, stream: Stream, others: float) -> bool:
-    """Whether coding bit by bit might pay and can be afforded: large alphabets take long for little."""
+    """Whether coding bit by bit may pay and fits the budget: large alphabets take long and save little."""
     bits = _sequential_bits(stream)
     is_small = stream.alphabet <= _SMALL_ALPHABET or stream.count <= _FEW_SYMBOLS
     return is_small and bits <= min(notes.budget, notes.trials) and bits / notes.patience < _MOST_SAVED * others
 
 
-def _is_worth_it(notes: Notes, trial: Encoder, others: float) -> bool:
-    """Whether coding bit by bit saves enough for the time it takes."""
+def _pays(notes: Notes, trial: Encoder, others: float) -> bool:
+    """Whether coding bit by bit saves enough bits for its time."""
     return 8 * trial.cost() + len(trial.bits) / notes.patience < others
 
 
@@ -302,7 +302,7 @@ def _sequential_bits(stream: Stream) -> int:
 
 
 def _where(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column (taps counted in) of each symbol."""
+    """Row and column (column · taps + tap) of each symbol."""
     places = np.arange(stream.count) if stream.mask is None else np.flatnonzero(stream.mask)
     width = stream.grid.columns * stream.grid.taps
     return places // width, places % width

@@ -1,14 +1,14 @@
-"""What most graphs are made of, as zstandard's dictionary: a small model's graph is mostly that.
+"""The byte sequences most common in graphs, as a zstandard dictionary: they make up most of a small model's graph.
 
-The bytes belong to the file format: a change makes older files unreadable. The commonest pieces are at the end, where
-they are cheapest to refer to. Pieces are written as protobuf does, a key and a length in front.
+The bytes are part of the file format: a change makes older files unreadable. The most common pieces are at the end,
+where references to them are cheapest. Pieces are serialized as in protobuf, preceded by a key and a length.
 """
 
 from __future__ import annotations
 
 _NODE, _INPUT, _OUTPUT, _NAME, _OP, _ATTRIBUTE = b"\n", b"\n", b"\x12", b"\x1a", b'"', b"*"
 _INT, _INTS, _FLOAT = b"\xa0\x01\x02", b"\xa0\x01\x07", b"\xa0\x01\x01"
-"""How the type of an attribute ends it."""
+"""The type field that ends an attribute."""
 
 
 def _text(key: bytes, text: str) -> bytes:
@@ -26,7 +26,7 @@ def _number(name: str, value: int) -> bytes:
 
 
 def _shape(kind: int, name: str, *dims: int | str) -> bytes:
-    """A value and its type: float32 of a shape."""
+    """A value with its type: float32 of a given shape."""
     entries = [_text(b"\x12", dim) if isinstance(dim, str) else b"\x08" + bytes([dim]) for dim in dims]
     shape = b"".join(b"\n" + bytes([len(entry)]) + entry for entry in entries)
     tensor = b"\x08\x01\x12" + bytes([len(shape)]) + shape
@@ -35,7 +35,7 @@ def _shape(kind: int, name: str, *dims: int | str) -> bytes:
 
 
 def _tensor(name: str, *dims: int) -> bytes:
-    """An initializer whose data was taken out."""
+    """An initializer without its data."""
     body = b"".join(b"\x08" + bytes([dim]) for dim in dims) + b"\x10\x01" + _text(b"B", name) + b"J\x00"
     return b"*" + bytes([len(body)]) + body
 

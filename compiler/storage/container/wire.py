@@ -1,9 +1,9 @@
-"""Taking the tensors' data out of a serialized model, and putting it back to the same bytes.
+"""Cut the tensors' data out of a serialized model, and restore the same bytes.
 
-A protobuf message is a row of fields: a key (number and wire type), and for wire type 2 a length and that many
-bytes. The few fields that lead from a model to its tensors are followed; everything else is copied as it stands.
-What is left, the skeleton, is itself a message in which every tensor's data is empty and the lengths around it are
-adjusted. Nothing here depends on how a protobuf library would serialize the model.
+A protobuf message is a sequence of fields: a key (number and wire type), and for wire type 2 a length and that many
+bytes. The few fields that lead from a model to its tensors are followed; everything else is copied unchanged. The
+rest, the skeleton, is itself a message in which every tensor's data is empty and the enclosing lengths are adjusted.
+Nothing here depends on how a protobuf library would serialize the model.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 MAX_DEPTH = 200
-"""Levels of messages that are followed; what lies deeper stays in the skeleton."""
+"""Levels of nested messages that are followed; deeper ones stay in the skeleton."""
 
-# Message kinds, and for each the fields that are followed: number -> kind.
+# Message kinds, and the fields followed in each: number -> kind.
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _SPARSE, _TENSOR, _FUNCTION, _TRAINING = range(8)
 _FOLLOWED: Mapping[int, Mapping[int, int]] = MappingProxyType(
     {
@@ -37,12 +37,12 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class Malformed(Exception):
-    """The bytes are no message of the expected form."""
+    """The bytes are not a valid message."""
 
 
 @dataclass
 class Tensor:
-    """What the skeleton says of one tensor. `holes` counts its data fields, `outside` are its external entries."""
+    """The skeleton's description of one tensor. `holes` counts its data fields; `outside` are its external entries."""
 
     data_type: int = 0
     dims: list[int] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Hole:
-    """Where data stood: a tensor, and the element type of the field (that of the tensor for raw_data)."""
+    """A place where data was cut out: the tensor, and the element type of the field (0, the tensor's, for raw_data)."""
 
     tensor: Tensor
     typed: int
@@ -66,7 +66,7 @@ class Hole:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a message: it is bytes [start, stop), its content (of wire type 2) [body, stop)."""
+    """One field of a message: bytes [start, stop); its content, for wire type 2, is [body, stop)."""
 
     number: int
     wire: int
@@ -101,7 +101,7 @@ def fields(message: memoryview) -> Iterator[Field]:
 
 
 def read_varint(message: memoryview, place: int) -> tuple[int, int]:
-    """The number that begins at `place`, and where it ends. Raises Malformed."""
+    """The number that starts at `place`, and the position after it. Raises Malformed."""
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(message):
@@ -115,7 +115,7 @@ def read_varint(message: memoryview, place: int) -> tuple[int, int]:
 
 
 def varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    """The number in seven bits per byte, the lowest first; the eighth bit marks that more bytes follow."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -126,7 +126,7 @@ def varint(value: int) -> bytes:
 
 @dataclass
 class _Rewriter:
-    """Rewrites a message with other data: none when it is cut, the given one when it is filled."""
+    """Rewrites a message: without data when cutting, with the given `fillings` otherwise."""
 
     cutting: bool
     fillings: Iterator[Piece] = field(default_factory=lambda: iter(()))
@@ -194,9 +194,9 @@ def _packed(raw: memoryview) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A model without its tensors' data: the bytes, the holes in them, all tensors, and what was cut out.
+    """A model without its tensors' data: the bytes, the holes in them, all tensors, and the data cut out.
 
-    A model that could not be cut has no hole, and its tensors' data in the bytes.
+    The skeleton of a model that could not be cut has no holes; its bytes include the tensors' data.
     """
 
     raw: bytes
@@ -207,9 +207,9 @@ class Skeleton:
 
 
 def cut(model: memoryview) -> Skeleton:
-    """Take the data of every tensor out of a serialized model.
+    """Cut the data of every tensor out of a serialized model.
 
-    Where putting it back would not give the same bytes (lengths in more bytes than they need), all of it stays.
+    If filling it in again would not restore the same bytes (lengths in more bytes than needed), nothing is cut.
     Raises Malformed.
     """
     rewriter = _Rewriter(cutting=True)
@@ -230,18 +230,18 @@ def _is_same(pieces: list[Piece], whole: memoryview) -> bool:
 
 
 def whole(model: bytes) -> Skeleton:
-    """A model as one that could not be cut. Raises Malformed."""
+    """The skeleton of a model that can't be cut: the whole model. Raises Malformed."""
     return Skeleton(model, [], survey(model).tensors, [], is_cut=False)
 
 
 def survey(skeleton: bytes) -> Skeleton:
-    """The holes and tensors of a skeleton. Raises Malformed when it is none."""
+    """The holes and tensors of a skeleton. Raises Malformed if the bytes are not a valid message."""
     rewriter = _Rewriter(cutting=True)
     rewriter.message(memoryview(skeleton), _MODEL)
     return Skeleton(skeleton, rewriter.holes, rewriter.tensors, [])
 
 
 def fill(skeleton: bytes, data: list[Piece] | list[memoryview]) -> list[Piece]:
-    """The serialized model in pieces: the skeleton with `data` in its holes. Raises Malformed."""
+    """The serialized model in pieces: the skeleton with `data` filled into its holes. Raises Malformed."""
     pieces, _ = _Rewriter(cutting=False, fillings=iter(data)).message(memoryview(skeleton), _MODEL)
     return pieces

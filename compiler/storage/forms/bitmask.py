@@ -1,8 +1,8 @@
-"""Many zeros: a mask of one bit an element, and the values that are not zero, plain or through a codebook.
+"""Many zeros: a mask of one bit per element, and the non-zero values, plain or through a codebook.
 
-`Gather(values with a leading 0, Mul(CumSum(mask), mask))`: the i-th one in the mask takes value i, the others value 0.
-Bytes: n/8 + s·z, or n/8 + b·z/8 + s·k. Decoding takes three times the memory of the dense weight and more time than any
-other form, so it is chosen only where it saves a fifth of what gaps take.
+`Gather(values with a leading 0, Mul(CumSum(mask), mask))`: the i-th set bit of the mask selects value i, a clear bit
+value 0. Bytes: n/8 + s·z, or n/8 + b·z/8 + s·k. Decoding takes three times the dense weight's memory and more time than
+any other form, so this form is chosen only where it saves a fifth compared with the best other form.
 """
 
 from __future__ import annotations

@@ -17,22 +17,22 @@ from onnx_compress.compiler.storage.program import Builder, Program, framed, ten
 from onnx_compress.compiler.storage.weight import WeightValues
 
 FORMS: tuple[Form, ...] = (CODEBOOK, PACKED, SCALED, GAPS, TILE, BITMASK, VECTORS)
-"""In the order in which equal ones are preferred."""
+"""All forms; of two of equal size the earlier is chosen."""
 LEAST_SAVING = 256
-"""Bytes that a weight must save to be stored in another form than its own."""
+"""Minimum saving in bytes for a weight to be stored in another form than dense."""
 
 Free = Callable[[str], str]
 
 
 def written(form: Form, weight: WeightValues, name: str, base: str, opset: int, free: Free = str) -> Program:
-    """The weight called `name` in one form, which it must be able to have."""
+    """The program that stores the weight `name` in `form`, which must suit the weight."""
     build = Builder(base, opset, free)
     form.write(build, weight, name)
     return build.program(form.name, name)
 
 
 def dense_bytes(weight: WeightValues, name: str) -> int:
-    """Bytes of the plain initializer."""
+    """Size in bytes of the plain initializer."""
     return framed(tensor(name, weight.values[:0])) + weight.values.nbytes
 
 
@@ -46,9 +46,9 @@ def cheapest(
     known: Mapping[str, Any] | frozenset[str] = frozenset(),
     forms: tuple[Form, ...] = FORMS,
 ) -> Program | None:
-    """The program of the fewest bytes for a weight, or None where none saves 256 bytes.
+    """The smallest program for a weight, or None if none saves 256 bytes.
 
-    `known` are shared names that are in the file anyway. Nothing is written whose data alone take more than the best.
+    `known` are the shared names already in the file. A form whose data alone exceed the best size so far is skipped.
     """
     if not is_storable(weight):
         return None
@@ -68,7 +68,7 @@ def cheapest(
 
 
 def is_storable(weight: WeightValues) -> bool:
-    """Whether forms are for such a weight at all: numbers of whole bytes."""
+    """Whether the weight's type can be stored in a form at all: numbers of whole bytes."""
     return weight.values.dtype.name in STORABLE and weight.size > 0
 
 

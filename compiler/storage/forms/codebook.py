@@ -1,4 +1,4 @@
-"""Few distinct values: `Gather(codebook, Cast(indices))`, the indices in 8 bits, or 4 where the opset has them.
+"""Few distinct values: `Gather(codebook, Cast(indices))`, with indices of 8 bits, or of 4 bits from opset 21 on.
 
 Bytes: n + s·k, or n/2 + s·k.
 """

@@ -1,4 +1,4 @@
-"""What every form is."""
+"""The interface of a form."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from onnx_compress.compiler.storage.weight import WeightValues
 class Form:
     """One way to store a weight.
 
-    `share`: how much of the best other form's bytes, the dense one among them, it may take to be chosen, less than 1
-    where decoding takes long or much memory.
-    `least(weight, opset)`: fewer bytes than it ever takes, without looking longer than needed; None where the weight
-    can't have this form. `write(builder, weight, out)`: the program that makes the tensor called `out`.
+    `share`: the form is chosen only if it takes at most this share of the bytes of the best other form, dense
+    included; less than 1 where decoding is slow or takes much memory.
+    `least(weight, opset)`: a lower bound on its bytes that is cheap to compute; None if the weight can't have this
+    form. `write(builder, weight, out)`: add the nodes that compute the tensor `out`.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Form:
 
 
 def write_shaped(build: Builder, rows: str, count: int, weight: WeightValues, out: str) -> None:
-    """Nodes that give a tensor of `count` elements, of which the first ones are the weight's, its shape."""
+    """Add nodes that reshape `rows`, of `count` elements, to the weight's shape, without any padding at the end."""
     if count != weight.size:
         flat = build.step("Reshape", rows, build.shape(-1), out=".f")
         rows = build.step("Slice", flat, build.shape(0), build.shape(weight.size), out=".h")

@@ -1,8 +1,8 @@
 """Few non-zeros: their distances and their values, `Reshape(ScatterElements(zeros, CumSum(distances), values))`.
 
-Distances below a base G go one symbol each; a longer one is cut by fillers of G - 1 whose value is 0 (Deep
-Compression's relative index). The base is the cheapest of 4 to 65536, so that a distance takes 2 to 16 bits. The last
-symbol is repeated with distance 0 where words are to be filled up: the same value again at the same place.
+A distance below a base G takes one symbol; a longer one is split by fillers of G - 1 whose value is 0 (Deep
+Compression's relative index). The base is the cheapest of 4 to 65536, so a distance takes 2 to 16 bits. To fill the
+last word, the last symbol is repeated with distance 0, which writes the same value to the same position again.
 Bytes: (b_gap + b) / 8 · (z + fillers) + s·k.
 """
 
@@ -21,26 +21,26 @@ from onnx_compress.compiler.storage.program import Builder
 from onnx_compress.compiler.storage.weight import WeightValues
 
 BASES = (4, 6, 9, 16, 40, 256, 65536, *(int(2 ** (63 / m)) for m in range(5, 16)))
-"""Bases G in which no bits are wasted, for words of 8, 16 and 64 bits."""
+"""Bases G that waste no bits in words of 8, 16 and 64 bits."""
 DENSEST = 0.75
-"""Share of non-zeros beyond which gaps never pay."""
+"""Share of non-zeros above which gaps never pay."""
 
 LIGHT = 1 << 16
-"""Elements up to which it does not matter how long a weight takes to be decoded."""
+"""Number of elements up to which decoding time does not matter."""
 CROWDED = 2 / 3
-"""Share of the other forms' bytes that gaps may take where more than a third is not zero: each takes memory."""
+"""`share` of gaps where more than a third of the weight is non-zero: decoding takes memory for each non-zero."""
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """Distances [L] below a base, and `at` [L], which non-zero each belongs to; fillers have -1."""
+    """Distances [L] below a base, and `at` [L], the index of the non-zero each belongs to; -1 for fillers."""
 
     distances: np.ndarray
     at: np.ndarray
 
     @classmethod
     def of(cls, positions: np.ndarray, base: int) -> Gaps:
-        """Those of ascending positions. Where there are none, a filler stands at place 0."""
+        """The gaps of ascending positions; a single filler at position 0 if the list is empty."""
         if not len(positions):
             return cls(np.zeros(1, np.int64), np.full(1, -1))
         reach = base - 1
@@ -54,7 +54,7 @@ class Gaps:
         return cls(distances, at)
 
     def filled(self, multiple: int) -> Gaps:
-        """The same with the last symbol repeated until their number is a multiple."""
+        """These gaps with the last symbol repeated until their number is a multiple of `multiple`."""
         more = -len(self.at) % multiple
         at = np.concatenate([self.at, np.full(more, self.at[-1])])
         return Gaps(np.concatenate([self.distances, np.zeros(more, np.int64)]), at)
@@ -63,9 +63,9 @@ class Gaps:
 def best_base(
     weight: WeightValues, opset: int, indexing: Callable[[int], Packing | None]
 ) -> tuple[int, Packing] | None:
-    """The number of symbols and the packing of distances of the fewest bytes; None where gaps never pay.
+    """The number of symbols and the packing of distances that take the fewest bytes; None if gaps never pay.
 
-    `indexing` says how so many values are indexed; None: they are written plain.
+    `indexing(count)` is the packing of the indices of `count` values; None if the values are written plain.
     """
     if not weight.size or len(weight.positions) > DENSEST * weight.size or weight.size > np.iinfo(np.int32).max:
         return None
@@ -79,20 +79,20 @@ def best_base(
 
 
 def _count(weight: WeightValues, base: int) -> int:
-    """Symbols in `base`, fillers among them; at least one."""
+    """Number of symbols in `base`, including fillers; at least one."""
     distances, times = weight.distances
     return max(1, int((np.maximum(1, -(-distances // (base - 1))) * times).sum()))
 
 
 def write_distances(build: Builder, weight: WeightValues, packing: Packing, multiple: int) -> tuple[Gaps, str]:
-    """Nodes that give the positions, as many as fill words of `multiple` values too; with what they stand for."""
+    """Add nodes that compute the positions, padded to a multiple of `multiple`; the gaps and the tensor's name."""
     gaps = Gaps.of(weight.positions, packing.base).filled(lcm(packing.per_word, multiple))
     distances = symbols.write(build, gaps.distances, packing, "d")
     return gaps, build.step("CumSum", distances, build.shared("i0", np.array(0, np.int32)), out=".p")
 
 
 def write_zeros(build: Builder, size: int, dtype: np.dtype) -> str:
-    """Nodes that give zeros [size]."""
+    """Add a node that computes zeros [size]."""
     if dtype == np.float32:
         return build.common("ConstantOfShape", build.shape(size), out=f"z{size}")
     return build.common("ConstantOfShape", build.shape(size), out=f"z{size}{dtype.name}", value=dtype)

@@ -1,4 +1,4 @@
-"""The values of a sparse weight that are written one after another: plain, or through a codebook that begins with 0."""
+"""The non-zero values of a sparse weight as a stream: plain, or indices into a codebook that begins with 0."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onnx_compress.compiler.storage.program import Builder
 from onnx_compress.compiler.storage.weight import WeightValues
 
 NODES = 90
-"""Bytes that the nodes of a codebook and its names take."""
+"""Approximate bytes of a codebook's nodes and names."""
 
 
 def packing(weight: WeightValues, count: int, opset: int) -> Packing | None:
-    """How `count` of the weight's values are indexed; None where they are written plain."""
+    """The packing of the indices of `count` values of the weight; None if plain values are smaller."""
     if weight.with_zero is None:
         return None
     codebook = weight.with_zero[0]
@@ -23,7 +23,7 @@ def packing(weight: WeightValues, count: int, opset: int) -> Packing | None:
 
 
 def least_bytes(weight: WeightValues, count: int, opset: int) -> int:
-    """Bytes of `count` values, without the nodes around them."""
+    """Bytes of `count` values, without nodes."""
     found = packing(weight, count, opset)
     if found is None or weight.with_zero is None:
         return count * weight.itemsize
@@ -31,9 +31,9 @@ def least_bytes(weight: WeightValues, count: int, opset: int) -> int:
 
 
 def write_values(build: Builder, weight: WeightValues, at: np.ndarray, found: Packing | None) -> str:
-    """Nodes that give a vector: the non-zero value of each number in `at`, zero where it is -1; perhaps some more.
+    """Add nodes that compute a vector: the non-zero with each index in `at`, zero for -1; padding may follow.
 
-    `found` is what `packing` says.
+    `found` is the result of `packing`.
     """
     if found is None or weight.with_zero is None:
         nonzero = np.concatenate([weight.flat[weight.positions], np.zeros(1, weight.flat.dtype)])

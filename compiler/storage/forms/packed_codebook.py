@@ -1,8 +1,8 @@
-"""Few distinct values, several indices to a word: `Reshape(Gather(Gather(codebook, table), Cast(words)))`.
+"""Few distinct values, several indices per word: `Reshape(Gather(Gather(codebook, table), Cast(words)))`.
 
-Bytes: n/m + s·k with m = ⌊log_k 256⌋ in words of 8 bits: 1 bit an element for 2 values, 1.6 for 3, 2 for 4, 2.67 for 6,
-4 for 16; in words of 16 bits 3.2 for 9 and 5.33 for 40, in words of 64 bits 4.27 for 17. Works at any opset. The table
-of a k is shared and computed at load.
+Bytes: n/m + s·k with m = ⌊log_k 256⌋ in words of 8 bits: 1 bit per element for 2 values, 1.6 for 3, 2 for 4, 2.67 for
+6, 4 for 16; in words of 16 bits 3.2 for 9 and 5.33 for 40, in words of 64 bits 4.27 for 17. Works at any opset. All
+weights with the same k share one table, which is computed at load.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from onnx_compress.compiler.storage.program import Builder
 from onnx_compress.compiler.storage.weight import WeightValues
 
 MOST = 128
-"""Distinct values beyond which indices of 8 bits are as small."""
+"""Number of distinct values above which plain 8-bit indices are as small."""
 
 
 def _packing(weight: WeightValues) -> Packing | None:
     if weight.codebook is None or len(weight.codebook) > MOST:
         return None
-    # Below opset 21 there are no nibbles to be had; at it the form `codebook` has them.
+    # Opsets below 21 have no 4-bit integers; from 21 on the form `codebook` uses them.
     return Packing.best(max(2, len(weight.codebook)), weight.size, 0)
 
 

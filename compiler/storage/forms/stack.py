@@ -1,12 +1,12 @@
-"""Several weights decoded by one program: their symbols lie end to end, each has a codebook of its own.
+"""A stack: several weights decoded by one program. Their symbols are concatenated; each has its own codebook.
 
 ::
 
-    symbols = Reshape(…) or ScatterElements(…)          as for one weight, of whole numbers
+    symbols = Reshape(…) or ScatterElements(…)          as for one weight, but integers
     s_1, s_2, … = Split(symbols);   w_i = Gather(codebook_i, Reshape(s_i, shape_i))
 
-Three nodes a weight instead of eight; it pays for small ones. All are decoded at once, at four bytes a symbol, so
-large ones stay by themselves.
+A weight takes three nodes instead of eight, which pays for small weights. Large ones are left out, because the whole
+stack is decoded at once, at four bytes per symbol.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from onnx_compress.compiler.storage.weight import WeightValues
 LEAST_OPSET = 13
 """The first opset whose Split takes sizes as an input."""
 LARGEST = 1 << 19
-"""Elements up to which a weight may be in a stack."""
+"""Maximum number of elements of a weight in a stack."""
 TOGETHER = 1 << 20
-"""Elements of all weights in a stack."""
+"""Maximum number of elements of all weights of a stack together."""
 SHORT = 1 << 16
-"""Elements of a weight all of whose symbols are written, rather than those of its non-zeros."""
+"""Maximum number of elements of a weight in a stack that stores all symbols, not only those of the non-zeros."""
 FORMS = (GAPS.name, PACKED.name)
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A weight in a stack; `base` starts the names of what is its alone."""
+    """A weight in a stack; `base` is the prefix of the names that belong to it alone."""
 
     name: str
     base: str
@@ -44,18 +44,18 @@ class Member:
 
     @property
     def distinct(self) -> int:
-        """Values in its codebook, zero among them."""
+        """Number of entries of its codebook, including zero."""
         found = self.weight.with_zero
         return 0 if found is None else len(found[0])
 
 
 def can_join(weight: WeightValues, form: str) -> bool:
-    """Whether a weight may be in a stack of one form."""
+    """Whether a weight may join a stack whose symbols are stored in `form`."""
     return weight.size <= (LARGEST if form == GAPS.name else SHORT) and weight.with_zero is not None
 
 
 def stacked(members: Sequence[Member], form: str, opset: int, free: Callable[[str], str] = str) -> Program:
-    """One program for all of `members`, in order; `form` says how their symbols are stored."""
+    """One program for all `members`, in order; `form` is how their symbols are stored."""
     build = Builder(members[0].base, opset, free)
     flat = np.concatenate([_symbols(member.weight) for member in members])
     base = max(2, *(member.distinct for member in members))
@@ -68,7 +68,7 @@ def stacked(members: Sequence[Member], form: str, opset: int, free: Callable[[st
 
 
 def _symbols(weight: WeightValues) -> np.ndarray:
-    """Places in the codebook that begins with zero, [n]."""
+    """Indices into the codebook that begins with zero, [n]."""
     assert weight.with_zero is not None
     flat = np.zeros(weight.size, np.uint16)
     flat[weight.positions] = weight.with_zero[1]
@@ -76,8 +76,8 @@ def _symbols(weight: WeightValues) -> np.ndarray:
 
 
 def _write_gaps(build: Builder, flat: np.ndarray, base: int) -> str:
-    """The symbols that are not zero, scattered."""
-    joint = WeightValues(flat.astype(np.float32))  # only its non-zeros are looked at
+    """Store the non-zero symbols and their gaps."""
+    joint = WeightValues(flat.astype(np.float32))  # only its non-zeros are used
     found = best_base(joint, build.opset, lambda count: Packing.best(base, count, build.opset))
     assert found is not None
     length, packing = found
@@ -90,7 +90,7 @@ def _write_gaps(build: Builder, flat: np.ndarray, base: int) -> str:
 
 
 def _write_packed(build: Builder, flat: np.ndarray, base: int) -> str:
-    """All symbols, several to a word."""
+    """Store all symbols, several per word."""
     packing = Packing.best(base, flat.size, build.opset)
     made = symbols.write(build, flat, packing, "i")
     if flat.size % packing.per_word == 0:

@@ -1,9 +1,9 @@
-"""Streams of small whole numbers, several to a word.
+"""Streams of small integers (symbols), several per word.
 
 m = ⌊log_k 2^bits⌋ symbols s_j < k share a word: w = Σ s_j · k^j, s_j = (w / k^j) mod k. Words of 8 and 16 bits are
 looked up in a table [2^bits, m] that all weights with the same k share and that is computed when the model is loaded.
-Words of 64 bits (of which 63 are used) come near log₂ k bits a symbol whatever k is: 4.27 for 17, 5.33 for 32, 9.14
-for 500; they are divided apart one by one, which takes five times as long, and so are only for short streams.
+Words of 64 bits (63 used) come close to log₂ k bits per symbol for any k: 4.27 for 17, 5.33 for 32, 9.14 for 500.
+They are decoded by division, which takes five times as long, so they serve only short streams.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ INT32 = 6
 NIBBLES_OPSET = 21
 """The first opset with 4-bit integers."""
 TABLE_COST = {4: 0, 8: 0, 16: 160, 64: 60}
-"""Bytes that another width of words must save against 8 bits: what its own nodes and constants take."""
+"""Bytes of the nodes and constants of each word width: what it must save compared with 8-bit words."""
 SHORT = 1 << 18
-"""Symbols up to which a stream is divided apart."""
+"""Maximum number of symbols of a stream decoded by division."""
 LARGEST = {4: 4, 8: 8, 16: 16, 64: 63}
-"""Bits of a word that are used."""
+"""Number of used bits per word width."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """`per_word` symbols below `base` in a word of `bits` bits; words of 4 bits are integers of ONNX's own."""
+    """`per_word` symbols below `base` in a word of `bits` bits; 4-bit words are ONNX's own uint4."""
 
     base: int
     bits: int
@@ -36,7 +36,7 @@ class Packing:
 
     @classmethod
     def best(cls, base: int, count: int, opset: int) -> Packing:
-        """The one of the fewest bytes for `count` symbols below `base`."""
+        """The smallest packing of `count` symbols below `base`."""
         if 6 < base <= 16 and opset >= NIBBLES_OPSET:
             return cls(base, 4, 1)
         widths = [bits for bits in (8, 16, 64) if base <= 1 << LARGEST[bits] and (bits < 64 or count <= SHORT)]
@@ -44,11 +44,11 @@ class Packing:
         return min(found, key=lambda p: p.nbytes(count) + (TABLE_COST[p.bits] if p.per_word > 1 else 0))
 
     def nbytes(self, count: int) -> int:
-        """Bytes of `count` symbols."""
+        """Size of `count` symbols in bytes."""
         return (-(-count // self.per_word) * self.bits + 7) // 8
 
     def pack(self, symbols: np.ndarray) -> np.ndarray:
-        """Words of symbols (any shape; kept where a word holds one), a last word filled up with zeros."""
+        """The symbols (any shape, kept if a word holds one symbol) as words, the last word padded with zeros."""
         kind = {4: np.dtype(uint4), 8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 64: np.dtype(np.int64)}[self.bits]
         if self.per_word == 1:
             return np.asarray(symbols).astype(kind)
@@ -70,7 +70,7 @@ def most_per_word(base: int, bits: int) -> int:
 
 
 def _table(build: Builder, packing: Packing) -> str:
-    """The symbols in every word, int32 [2^bits, m]: nodes that the whole model shares."""
+    """Add nodes, shared by the whole model, that compute the symbols of every possible word, int32 [2^bits, m]."""
     bits, base = packing.bits, packing.base
     zero, one = build.shared("i0", np.array(0, np.int32)), build.shared("i1", np.array(1, np.int32))
     limit = build.shared(f"i{1 << bits}", np.array(1 << bits, np.int32))
@@ -84,7 +84,7 @@ def _table(build: Builder, packing: Packing) -> str:
 
 
 def _divided(build: Builder, symbols: np.ndarray, packing: Packing, suffix: str) -> str:
-    """Nodes that give the symbols as int64 [words, m]."""
+    """Add nodes that compute the symbols by division, int64 [words, m]."""
     powers = packing.base ** np.arange(packing.per_word, dtype=np.int64)
     words = build.part(suffix, packing.pack(symbols)[:, None])
     shifted = build.step("Div", words, build.shared(f"p{packing.base}d", powers), out=f".{suffix}q")
@@ -93,7 +93,7 @@ def _divided(build: Builder, symbols: np.ndarray, packing: Packing, suffix: str)
 
 
 def write(build: Builder, symbols: np.ndarray, packing: Packing, suffix: str) -> str:
-    """Nodes that give `symbols`: in their shape where a word holds one, otherwise as a vector, filled up."""
+    """Add nodes that compute `symbols`, in their shape if a word holds one, otherwise as a padded vector."""
     if packing.bits == 64:
         rows = _divided(build, symbols, packing, suffix)
     else:
@@ -105,13 +105,13 @@ def write(build: Builder, symbols: np.ndarray, packing: Packing, suffix: str) ->
 
 
 def write_lookup(build: Builder, symbols: np.ndarray, codebook: np.ndarray, packing: Packing) -> str:
-    """Nodes that give `codebook[symbols]`: in the symbols' shape where a word holds one, otherwise rows of m values."""
-    # The table holds every symbol below the base, so a codebook of one value gets a second.
+    """Add nodes that compute `codebook[symbols]`, in the symbols' shape if a word holds one, otherwise rows of m."""
+    # The table holds every symbol below the base, so a codebook of one value needs a second entry.
     values = build.part("c", np.resize(codebook, max(len(codebook), packing.base)))
     if packing.bits == 64:
         return build.step("Gather", values, _divided(build, symbols, packing, "i"), out=".v")
     if packing.per_word > 1:
-        # Values per word, not symbols: one lookup of m neighbours each is what makes loading fast.
+        # A table of values rather than symbols: one lookup of m neighbours per word makes loading fast.
         values = build.step("Gather", values, _table(build, packing), out=".t")
     words = build.step("Cast", build.part("i", packing.pack(symbols)), out=".j", to=INT32)
     return build.step("Gather", values, words, out=".v")

@@ -1,4 +1,4 @@
-"""A weight that repeats itself along axis 0: `Tile(one period, repetitions)`. Bytes: s · period."""
+"""A weight that repeats along axis 0: `Tile(one period, repetitions)`. Bytes: s · period."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from onnx_compress.compiler.storage.weight import WeightValues
 
 
 def _period(weight: WeightValues) -> int | None:
-    """The least period along axis 0, -0.0 taken as 0."""
-    # onnxruntime has no Tile of float16 on the CPU, so that it would neither fold nor run.
+    """The smallest period along axis 0, with -0.0 taken as 0; None if the weight has no period."""
+    # onnxruntime has no float16 Tile on the CPU: it would neither fold nor run.
     if weight.values.ndim == 0 or not weight.size or weight.values.dtype == np.float16:
         return None
     rows = weight.flat.reshape(len(weight.values), -1)

@@ -1,7 +1,7 @@
 """Codebooks of parts of a weight (see `cells`): `Reshape(GatherND(books, indices, batch_dims=1))`.
 
-Bytes: n/dim indices of as many bits as an entry of a codebook needs, several to a word as in `packed_codebook`, and
-books · k · dim values. A matrix whose outputs are its columns is stored transposed, with a Transpose behind.
+Bytes: n/dim indices of log₂ k bits, several per word as in `packed_codebook`, and books · k · dim values. A matrix
+whose outputs are its columns is stored transposed and followed by a Transpose.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _write(build: Builder, weight: WeightValues, out: str) -> None:
 
 
 def _indices(build: Builder, places: np.ndarray, packing: Packing) -> str:
-    """Nodes that give the places [books, n, 1] as GatherND wants them."""
+    """Add nodes that compute the indices [books, n, 1] in int64, as GatherND requires."""
     if packing.per_word == 1:
         return build.step("Cast", build.part("i", packing.pack(places)), out=".j", to=INT64)
     flat = symbols.write(build, places, packing, "i")
@@ -65,7 +65,7 @@ VECTORS = Form("vectors", _least, _write)
 
 
 def cells_of(program: Program) -> Cells | None:
-    """How the weight of a program of this form is cut; None where it has another form."""
+    """The cells of the weight that a program of this form stores; None for another form."""
     if program.form != VECTORS.name:
         return None
     arrays = {part.name: part.array for part in program.parts}

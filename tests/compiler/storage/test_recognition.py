@@ -1,4 +1,4 @@
-"""Stored weights are taken back exactly as written, or stay the nodes that they are."""
+"""Stored weights are recognized exactly as written; any other nodes stay nodes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_file_is_the_same_after_load_and_save(form, values):
     assert bytes_of(model.clone().proto()) == bytes_of(file)
 
 
-def test_a_scaled_weight_is_taken_back():
+def test_a_scaled_weight_is_recognized():
     scale = np.full((16, 1), 0.3, np.float32)
     values = (np.arange(256).reshape(16, 16) % 100).astype(np.float32) * scale
     form = next(form for form in FORMS if form.name == "scaled")
@@ -71,14 +71,14 @@ def members(count: int = 3) -> list[Member]:
 
 
 @pytest.mark.parametrize("form", stack.FORMS)
-def test_a_stack_is_taken_back(form):
+def test_a_stack_is_recognized(form):
     file = read_by_nodes(stack.stacked(members(), form, 13), 13)
     model = Model.from_proto(file)
     assert [c.stored.form for c in model.constants()] == [form] * 3
     assert bytes_of(model.proto()) == bytes_of(file)
 
 
-def test_programs_that_share_a_table_are_taken_back():
+def test_programs_that_share_a_table_are_recognized():
     rng = np.random.default_rng(0)
     form = next(form for form in FORMS if form.name == "packed")
     programs = [
@@ -151,7 +151,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))
-def test_anything_else_stays_as_it_is(change):
+def test_anything_else_stays_unchanged(change):
     file = codebook_file()
     assert isinstance(next(Model.from_proto(file).constants()).stored, EncodedTensor)
     change(file)
@@ -160,7 +160,7 @@ def test_anything_else_stays_as_it_is(change):
     assert bytes_of(model.proto()) == bytes_of(file)
 
 
-def test_a_stack_that_somebody_else_has_a_piece_of_stays():
+def test_a_stack_with_a_piece_read_by_another_node_stays():
     file = read_by_nodes(stack.stacked(members(), "packed", 13), 13)
     split = next(node for node in file.graph.node if node.op_type == "Split")
     file.graph.node.append(helper.make_node("Neg", [split.output[1]], ["z"]))
@@ -169,7 +169,7 @@ def test_a_stack_that_somebody_else_has_a_piece_of_stays():
     assert not any(isinstance(constant.stored, EncodedTensor) for constant in model.constants())
 
 
-def test_an_expression_without_end_is_left_alone():
+def test_an_exponential_expression_is_left_alone():
     names = ["b.c", *(f"v{i}" for i in range(60))]
     nodes = [helper.make_node("Mul", [a, a], [b]) for a, b in pairwise(names)]
     output = helper.make_tensor_value_info(names[-1], 1, [2])

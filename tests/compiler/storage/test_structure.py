@@ -1,4 +1,4 @@
-"""What is promised of values is checked bit by bit, and dropped when it is no longer true."""
+"""Promises about values are checked bitwise, and dropped when they no longer hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def weight(model):
     return next(c for c in model.constants() if c.name == "w")
 
 
-def test_a_loaded_weight_tells_its_codebook():
+def test_a_codebook_is_inferred_for_a_loaded_weight():
     model = from_text(TEXT)
     values = tied(np.random.default_rng(0))
     edit.replace_values(model, weight(model), values)
@@ -45,7 +45,7 @@ def test_no_codebook_is_inferred(values):
     assert inferred(values) is None
 
 
-def test_a_structure_stays_as_long_as_it_is_true():
+def test_a_structure_is_kept_while_it_holds():
     rng = np.random.default_rng(0)
     model = from_text(TEXT)
     values = tied(rng) * (rng.random((64, 64)) < 0.5)
@@ -70,7 +70,7 @@ def test_a_broken_promise_is_not_kept():
     assert weight(model).structure.period == 2
 
 
-def test_a_clone_knows_what_the_original_knows():
+def test_a_clone_keeps_the_structure():
     model = from_text(TEXT)
     values = tied(np.random.default_rng(0))
     edit.replace_values(model, weight(model), values, Structure.tied(values))
@@ -80,7 +80,7 @@ def test_a_clone_knows_what_the_original_knows():
     assert weight(model).structure is not None
 
 
-def test_a_scale_is_true_only_bit_by_bit():
+def test_a_scale_must_hold_bitwise():
     scale = np.array([[0.1], [0.7]], np.float32)
     values = np.array([[1, -2, 3], [4, 5, -6]], np.float32) * scale
     assert np.array_equal(unscaled(values, Structure(scale=scale)), [[1, -2, 3], [4, 5, -6]])

@@ -1,4 +1,4 @@
-"""Weights with few values, zeros or repetitions, and running a program in onnxruntime."""
+"""Weights with few distinct values, zeros or repetitions, and programs run in onnxruntime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TYPES = ("float32", "float16", "float64", "int8", "uint8")
 
 @st.composite
 def weights(draw) -> np.ndarray:
-    """An array of some type and shape, of up to so many distinct values, some of them zero."""
+    """An array of any type and shape with few distinct values, some of them zero."""
     shape = tuple(draw(st.lists(st.integers(1, 12), min_size=1, max_size=4)))
     dtype = np.dtype(draw(st.sampled_from(TYPES)))
     k = draw(st.sampled_from((1, 2, 3, 4, 6, 9, 16, 17, 40, 41, 128, 200, 1000)))
@@ -31,7 +31,7 @@ def weights(draw) -> np.ndarray:
 
 
 def model_of(program: Program, opset: int) -> onnx.ModelProto:
-    """A model without inputs that gives the program's outputs."""
+    """A model without inputs whose outputs are the program's."""
     graph = helper.make_graph(
         [step.proto() for step in program.steps],
         "g",
@@ -53,5 +53,5 @@ def run_in_onnxruntime(program: Program, opset: int) -> list[np.ndarray]:
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are equal in type, shape and every bit."""
+    """Whether two arrays have the same type, shape and bits."""
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()

@@ -1,1 +1,1 @@
-"""Entropy coders of the container, and the models of symbols that they code by."""
+"""The container's entropy coders, and their probability models."""

@@ -1,12 +1,12 @@
-"""Adaptive binary arithmetic coding, for whatever is small: every bit with the chance that the bits before it suggest.
+"""Adaptive binary arithmetic coding for small data: each bit is coded with a probability predicted from earlier bits.
 
-The arithmetic is a range coder's (the library constriction); what is ours is where the chances come from. A
-model is written once and runs in both directions: `bit` of an Encoder takes a bit and gives it back, that of a
-Decoder takes anything and gives the bit of the file.
+The range coder is the library constriction's; this module computes the probabilities. A model is written once and
+runs in both directions: an Encoder's `bit` takes a bit and returns it, a Decoder's ignores its argument and returns
+the bit from the file.
 
-Reader and writer must come to the same chances on every machine, so all of it is integers: chances in 4096ths,
-logits in 256ths, weights in 65536ths. The range coder is given multiples of 1/4096 as float64, and what it does
-with them (multiply by an integer below 2²⁴, cut) is exact, so nothing can be rounded differently.
+Reader and writer must compute the same probabilities on every machine, so everything is integer: probabilities in
+units of 1/4096, logits in 1/256, weights in 1/65536. The range coder gets multiples of 1/4096 as float64 and only
+multiplies them by integers below 2²⁴ and truncates, which is exact, so rounding can't differ.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ import numpy as np
 from onnx_compress.compiler.errors import ModelError
 
 SCALE = 4096
-"""Chances are whole numbers of these parts."""
+"""Probabilities are integers in units of 1/SCALE."""
 _EVEN = SCALE // 2
 _WORD = np.dtype("<u4")
 
 
 class Coder(Protocol):
-    """One direction."""
+    """An encoder or a decoder."""
 
     def bit(self, chance: int, bit: int) -> int:
-        """Code `bit`, which is 1 with probability `chance` / 4096; returns it."""
+        """Code `bit`, which is 1 with probability `chance` / 4096, and return it."""
 
 
 class Encoder:
-    """Collects bits and chances; `getvalue` makes bytes of them."""
+    """Collects bits and their probabilities; `getvalue` codes them."""
 
     def __init__(self) -> None:
         self.bits: list[int] = []
         self.chances: list[int] = []
 
     def bit(self, chance: int, bit: int) -> int:
-        """Take a bit."""
+        """Add a bit."""
         self.bits.append(bit)
         self.chances.append(chance)
         return bit
 
     def extend(self, other: Encoder) -> None:
-        """Take all bits of another one, as they were coded there."""
+        """Append all bits of another encoder, with their probabilities."""
         self.bits += other.bits
         self.chances += other.chances
 
     def cost(self) -> float:
-        """The bytes that all bits so far will need."""
+        """The ideal code length of all bits so far, in bytes."""
         bits, chances = np.array(self.bits, np.int64), np.array(self.chances, np.int64)
         return float(-np.log2(np.where(bits, chances, SCALE - chances) / SCALE).sum() / 8)
 
     def getvalue(self) -> bytes:
-        """The coded bytes; zeros at the end are left out, since a Decoder reads them anyway."""
+        """The coded bytes without trailing zeros, which a Decoder assumes."""
         coder = constriction.stream.queue.RangeEncoder()
         family = constriction.stream.model.Bernoulli(perfect=False)
         if self.bits:
@@ -68,7 +68,7 @@ class Encoder:
 
 
 class Decoder:
-    """Gives back the bits of an Encoder. Raises ModelError after `limit` bits: a file must not run for ever."""
+    """Returns the bits of an Encoder. Raises ModelError after `limit` bits: no file may take unbounded time."""
 
     def __init__(self, data: bytes, limit: int) -> None:
         padded = data + bytes(-len(data) % _WORD.itemsize + 2 * _WORD.itemsize)
@@ -77,14 +77,14 @@ class Decoder:
         self._left = limit
 
     def bit(self, chance: int, bit: int) -> int:
-        """The next bit; the one that is given does not matter."""
+        """The next bit of the file; the argument `bit` is ignored."""
         self._left -= 1
         if self._left < 0:
             raise ModelError("it declares more than its bytes can hold: the file is damaged")
         try:
             return int(self._decode(self._models[chance]))
         except (AssertionError, ValueError):
-            raise ModelError("its notes can't be decoded: the file is damaged") from None
+            raise ModelError("the notes in it can't be decoded: the file is damaged") from None
 
 
 @cache
@@ -119,20 +119,20 @@ def _stretched() -> list[int]:
 
 _STRETCH = _stretched()
 _PRIOR = 3
-"""What a new context's first guess counts for, in observations."""
+"""Weight of a new context's initial probability, as a number of observations."""
 _SEEN_BITS = 8
 _LONGEST_MEMORY = (1 << _SEEN_BITS) - 1
 _RATES = [65536 // (seen + _PRIOR) for seen in range(_LONGEST_MEMORY + 1)]
 _NEXT = [*range(1, _LONGEST_MEMORY + 1), _LONGEST_MEMORY]
 _UNKNOWN = 32768 << _SEEN_BITS
-"""A state: the chance in 65536ths, and in the low bits how often the context was seen."""
+"""A state: the probability in units of 1/65536, with the number of observations in the low bits."""
 _TO_CHANCE = _SEEN_BITS + 4
-"""Bits from a state to its chance in 4096ths."""
+"""Shift from a state to its probability in units of 1/4096."""
 _LEARNING = 5
 
 
 class Adaptive:
-    """Bits and numbers whose chances depend on one context each: anything hashable, such as a name."""
+    """Bits and numbers whose probabilities depend on one context, which is any hashable, such as a name."""
 
     def __init__(self) -> None:
         self._models: defaultdict[Hashable, dict[int, int]] = defaultdict(dict)
@@ -142,7 +142,7 @@ class Adaptive:
         return _adapted(coder.bit, self._models[context], 0, bit)
 
     def number(self, coder: Coder, context: Hashable, value: int) -> int:
-        """Code a number from 0 up: how many bits it has, then those (Elias γ, adaptive but for the low bits)."""
+        """Code a number ≥ 0: its bit length, then its bits (Elias γ, adaptive except for the low bits)."""
         model, code = self._models[context], coder.bit
         length, wanted = 0, (value + 1).bit_length() - 1
         while length < _LONGEST_NUMBER and _adapted(code, model, length, int(wanted > length)):
@@ -156,14 +156,14 @@ class Adaptive:
         return found - 1
 
     def tree(self, coder: Coder, context: Hashable, value: int, bits: int) -> int:
-        """Code a number of so many bits, the highest first, each in the context of those before it."""
+        """Code a number of `bits` bits, the highest first, each in the context of the bits before it."""
         model, code, node = self._models[context], coder.bit, 1
         for place in range(bits - 1, -1, -1):
             node = node << 1 | _adapted(code, model, node, value >> place & 1)
         return node - (1 << bits)
 
     def symbol(self, coder: Coder, context: Hashable, value: int, count: int) -> int:
-        """Code one of `count` symbols, small ones in few steps."""
+        """Code one of `count` symbols in unary: small ones take few steps."""
         model, code, found = self._models[context], coder.bit, 0
         while found < count - 1 and _adapted(code, model, found, int(value > found)):
             found += 1
@@ -174,7 +174,7 @@ _LONGEST_NUMBER = 64
 
 
 def _adapted(code: Callable[[int, int], int], model: dict[int, int], context: int, bit: int) -> int:
-    """Code a bit with the chance of its context alone, and note it there."""
+    """Code a bit with the probability of its single context, and update the context."""
     state = model.get(context, _UNKNOWN)
     chance, seen = state >> _SEEN_BITS, state & _LONGEST_MEMORY
     bit = code(state >> _TO_CHANCE or 1, bit)
@@ -184,7 +184,7 @@ def _adapted(code: Callable[[int, int], int], model: dict[int, int], context: in
 
 
 def even_bits(coder: Coder, value: int, count: int) -> int:
-    """Code `count` bits of which nothing is known."""
+    """Code `count` equiprobable bits."""
     found, code = 0, coder.bit
     for place in range(count - 1, -1, -1):
         found = found << 1 | code(_EVEN, value >> place & 1)
@@ -192,10 +192,10 @@ def even_bits(coder: Coder, value: int, count: int) -> int:
 
 
 class Mixer:
-    """Predicts each bit from five contexts at once: their logits are summed with weights that learn.
+    """Predicts each bit from five contexts at once: a sum of their logits with learned weights.
 
-    The first context is the general one; any other that is new starts from its chance. Contexts are numbers, and
-    different for different places in the list. Written out five times, for this is where all the time goes.
+    The first context is the general one; a new context starts from its probability. Contexts are integers, disjoint
+    between the five positions. The code is unrolled because nearly all the time is spent here.
     """
 
     def __init__(self, *weights: float) -> None:
@@ -203,7 +203,7 @@ class Mixer:
         self._states: dict[int, int] = {}
 
     def bit(self, code: Callable[[int, int], int], bit: int, a: int, b: int, c: int, d: int, e: int) -> int:
-        """Code a bit by a coder's `bit`, given its contexts."""
+        """Code a bit with a coder's `bit` method, given the five contexts."""
         states, weights = self._states, self._weights
         in_a = states.get(a, _UNKNOWN)
         fresh = in_a & ~_LONGEST_MEMORY

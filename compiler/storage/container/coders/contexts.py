@@ -1,8 +1,8 @@
-"""Which symbols of a large weight are alike: classes of rows, columns and taps, told in front.
+"""Contexts for the symbols of a large weight: classes of rows, columns and taps, sent in advance.
 
-Weights of one layer differ in scale and density from channel to channel. Each index of an axis gets a class, the
-logarithm of what its symbols carry; a symbol's context is the sum of the classes where it stands. Reader and
-writer know all contexts before the first symbol, so that symbols of one context are coded together.
+A layer's weights differ in scale and density from channel to channel. Each index of an axis gets a class, the
+logarithm of its symbols' mean information; a symbol's context is the sum of the classes of its indices. Reader and
+writer know all contexts before the first symbol, so the symbols of one context are coded together.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ CLASSES = 9
 _MIDDLE = CLASSES // 2
 _PER_OCTAVE = 2
 FEWEST_PER_INDEX = 16
-"""Symbols that an index must have on average for its class to be worth telling, and for time to stay bounded."""
+"""Minimum mean number of symbols per index for classes to pay, and for time to stay bounded."""
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """The classes of each axis; None where all indices are alike."""
+    """The classes of each axis; None if all indices of the axis share one class."""
 
     grid: Grid
     classes: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None] = (None, None, None)
@@ -45,14 +45,14 @@ class Contexts:
 
 
 def candidates(grid: Grid, carried: np.ndarray, mask: np.ndarray | None) -> list[Contexts]:
-    """Several choices of classes; `carried` is what each symbol carries, at the places where `mask` is True."""
+    """Candidate classes; `carried` is the information of each symbol, at the places where `mask` is True."""
     found = [Contexts(grid)]
     if mask is None:
         cube = carried.reshape(grid.shape)
         means = [cube.mean(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
     else:
         means = _sparse_means(grid, carried, mask)
-    classes = [_classes(each) if _is_worth(grid, axis, len(carried)) else None for axis, each in enumerate(means)]
+    classes = [_classes(each) if _pays(grid, axis, len(carried)) else None for axis, each in enumerate(means)]
     rows, columns, taps = classes
     for choice in ((rows, None, None), (None, columns, None), (rows, columns, None), (rows, columns, taps)):
         extended = Contexts(grid, choice)
@@ -61,7 +61,7 @@ def candidates(grid: Grid, carried: np.ndarray, mask: np.ndarray | None) -> list
     return found
 
 
-def _is_worth(grid: Grid, axis: int, count: int) -> bool:
+def _pays(grid: Grid, axis: int, count: int) -> bool:
     return grid.shape[axis] > 1 and count >= FEWEST_PER_INDEX * grid.shape[axis]
 
 
@@ -78,7 +78,7 @@ def _sparse_means(grid: Grid, carried: np.ndarray, mask: np.ndarray) -> list[np.
 
 
 def _sums(cube: np.ndarray, dtype: type) -> list[np.ndarray]:
-    """What stands at each row, at each column and at each tap, summed up; the cube is gone through twice."""
+    """The sums over each row, each column and each tap, in two passes over the cube."""
     plane = np.add.reduce(cube, axis=0, dtype=dtype)
     return [np.add.reduce(cube, axis=(1, 2), dtype=dtype), plane.sum(axis=1), plane.sum(axis=0)]
 
@@ -93,11 +93,11 @@ def _classes(means: np.ndarray) -> np.ndarray:
 
 
 def code(notes: Notes, contexts: Contexts, count: int, *, reading: bool) -> Contexts:
-    """Code the classes of a stream of `count` symbols; what is read replaces what is given."""
+    """Code the classes of a stream of `count` symbols; when reading, the classes read replace the given ones."""
     found: list[np.ndarray | None] = []
     for axis, given in enumerate(contexts.classes):
         extent = contexts.grid.shape[axis]
-        if not _is_worth(contexts.grid, axis, count) or not notes.flag(f"classes {axis}", given is not None):
+        if not _pays(contexts.grid, axis, count) or not notes.flag(f"classes {axis}", given is not None):
             found.append(None)
             continue
         values: list[int] | int = extent if reading or given is None else given.tolist()
@@ -106,5 +106,5 @@ def code(notes: Notes, contexts: Contexts, count: int, *, reading: bool) -> Cont
 
 
 def cost(contexts: Contexts) -> float:
-    """About how many bits the classes take."""
+    """Approximate size of the classes in bits."""
     return sum(2.0 * len(each) for each in contexts.classes if each is not None)

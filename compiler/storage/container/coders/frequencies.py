@@ -1,7 +1,8 @@
-"""Tables of frequencies for the range coder: how they are rounded, and how they are told.
+"""Frequency tables for the range coder: how they are rounded and coded.
 
-They are whole numbers that add up to a power of two. All but the largest keep `_DIGITS` binary digits, which is as
-good as exact and takes half the bytes, and the largest is what is left; unless that would change it too much.
+Frequencies are integers that add up to a power of two. All but the largest keep `_DIGITS` binary digits, which costs
+almost nothing and halves the table, and the largest takes the remainder; if that would change it too much, the table
+stays exact.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ _LENGTH_BITS = 4
 
 
 def total_bits(count: int) -> int:
-    """The power of two for so many symbols: larger for more, but enough for each of 256 to have some."""
+    """The exponent of the table's total for `count` symbols: it grows with the count and is enough for 256 symbols."""
     return int(min(max(int(count).bit_length() + 1, 10), _MOST_BITS))
 
 
 def rounded(counts: np.ndarray) -> np.ndarray:
-    """Frequencies for counts, at least 1 for each that is not 0."""
+    """Frequencies proportional to the counts, at least 1 for each non-zero count."""
     parts = _exact(counts)
     short = _shortened(parts)
     largest = int(parts.argmax())
@@ -43,7 +44,7 @@ def _exact(counts: np.ndarray) -> np.ndarray:
 
 
 def _shortened(parts: np.ndarray) -> np.ndarray:
-    """The nearest numbers of few digits; the largest stays."""
+    """Each number rounded to `_DIGITS` binary digits; the largest stays exact."""
     step = np.maximum(1 << np.maximum(_lengths(parts) - _DIGITS, 0), 1)
     short = (parts + step // 2) // step * step
     short[parts.argmax()] = parts.max()
@@ -51,7 +52,7 @@ def _shortened(parts: np.ndarray) -> np.ndarray:
 
 
 def _lengths(parts: np.ndarray) -> np.ndarray:
-    """Binary digits of each number."""
+    """Number of binary digits of each number."""
     return np.frexp(parts.astype(np.float64))[1].astype(np.int64)
 
 
@@ -73,12 +74,12 @@ def code(notes: Notes, parts: np.ndarray | None, alphabet: int, count: int) -> n
 
 
 def cost(parts: np.ndarray) -> float:
-    """About how many bits `code` takes."""
+    """Approximate number of bits that `code` writes."""
     return 24 + 7.0 * np.count_nonzero(parts)
 
 
 def span(notes: Notes, table: np.ndarray) -> tuple[int, int]:
-    """The first entry of a table that is not 0 and the end of those, coded."""
+    """Code where a table's non-zero entries start and stop: (first, last + 1)."""
     used = np.flatnonzero(table)
     first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
     first = notes.number("first symbol", first)
@@ -89,7 +90,7 @@ def span(notes: Notes, table: np.ndarray) -> tuple[int, int]:
 
 
 def _code_part(notes: Notes, value: int, before: int, most_digits: int) -> tuple[int, int]:
-    """Code one frequency, in the context of how many digits the one before had; returns its digits too."""
+    """Code one frequency in the context of the previous one's digit count; returns (digit count, frequency)."""
     length = notes.adaptive.tree(notes.coder, ("frequency", before), value.bit_length(), _LENGTH_BITS)
     if length <= 1:
         return length, length

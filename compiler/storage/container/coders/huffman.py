@@ -1,9 +1,9 @@
-"""Canonical Huffman codes with a limit on their length, coded and decoded by NumPy.
+"""Length-limited canonical Huffman codes, encoded and decoded in NumPy.
 
-The limit comes from package-merge (Larmore and Hirschberg, "A Fast Algorithm for Optimal Length-Limited Huffman
-Codes", JACM 1990). A code is fully told by its lengths: codes of one length are consecutive numbers, in the order of
-their symbols. Decoding looks up `LONGEST` bits at once; a stream is cut into lanes that are decoded in step, since
-one symbol after another is too slow in Python.
+Code lengths come from package-merge (Larmore and Hirschberg, "A Fast Algorithm for Optimal Length-Limited Huffman
+Codes", JACM 1990). The lengths define the code: codes of one length are consecutive numbers, in the order of their
+symbols. Decoding looks up `LONGEST` bits at once; a stream is cut into lanes that are decoded in lockstep, because
+one symbol at a time is too slow in Python.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import numpy as np
 from onnx_compress.compiler.errors import ModelError
 
 LONGEST = 12
-"""Bits of the longest code: the decoding table has 2¹² entries."""
+"""Maximum code length in bits: the decoding table has 2¹² entries."""
 MOST_SYMBOLS = 256
 _LANE = 1024
-"""Symbols of a lane at least."""
+"""Minimum number of symbols per lane."""
 _MOST_LANES = 2048
 
 
 def lengths_of(counts: np.ndarray) -> np.ndarray:
-    """The code length of each symbol, 0 for those that do not occur, so that Σ counts · lengths is least.
+    """The code length of each symbol, 0 if it does not occur, that minimizes Σ counts · lengths.
 
-    Package-merge: a symbol of length l costs 2⁻ˡ; of the cheapest such coins in packages, n − 1 are bought.
+    Package-merge, as the coin collector's problem: each symbol has one coin of face value 2⁻ˡ per length l, at a price
+    of its count; the cheapest coins with a total face value of n − 1 are bought, in packages.
     """
     used = np.flatnonzero(counts)
     if len(used) <= 1:
@@ -42,7 +43,7 @@ def lengths_of(counts: np.ndarray) -> np.ndarray:
 
 
 def least_bits(counts: np.ndarray) -> int:
-    """What a Huffman code without a limit on its lengths takes: no code with one takes less."""
+    """The bits that a Huffman code without a length limit takes: a lower bound for limited codes."""
     heap = counts[counts > 0].tolist()
     heapify(heap)
     total = 0
@@ -54,7 +55,7 @@ def least_bits(counts: np.ndarray) -> int:
 
 
 def is_complete(lengths: np.ndarray) -> bool:
-    """Whether the lengths make a code that every row of bits decodes in."""
+    """Whether the lengths form a complete code, in which every bit string decodes."""
     used = lengths[lengths > 0]
     return len(used) > 1 and int(used.max()) <= LONGEST and int((1 << (LONGEST - used)).sum()) == 1 << LONGEST
 
@@ -69,12 +70,12 @@ def _codes(lengths: np.ndarray) -> np.ndarray:
 
 
 def lanes_of(count: int) -> int:
-    """In how many lanes so many symbols are cut, all but the last of equal length."""
+    """The number of lanes into which `count` symbols are cut, all but the last of equal length."""
     return min(max(count // _LANE, 1), _MOST_LANES)
 
 
 def encode(symbols: np.ndarray, lengths: np.ndarray) -> tuple[bytes, list[int]]:
-    """The coded bits, lane after lane, each filled up to whole bytes, and the bytes of each lane."""
+    """The coded bits, lane after lane, each padded to whole bytes, and the number of bytes of each lane."""
     width = lengths[symbols]
     code = _codes(lengths)[symbols]
     lanes = lanes_of(len(symbols))
@@ -92,7 +93,7 @@ def encode(symbols: np.ndarray, lengths: np.ndarray) -> tuple[bytes, list[int]]:
 
 
 def decode(data: bytes, sizes: list[int], count: int, lengths: np.ndarray) -> np.ndarray:
-    """The symbols. `lengths` is complete and `data` as long as the lanes together; raises ModelError."""
+    """The symbols. Requires complete `lengths`, and `data` as long as all lanes together. Raises ModelError."""
     if count == 0:
         return np.zeros(0, np.int64)
     symbol_at, length_at = _table(lengths)
@@ -114,7 +115,7 @@ def decode(data: bytes, sizes: list[int], count: int, lengths: np.ndarray) -> np
 
 
 def _table(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of `LONGEST` bits, the symbol it begins with and how many bits that takes."""
+    """For each string of `LONGEST` bits, the symbol it starts with and that symbol's code length."""
     order = np.lexsort((np.arange(len(lengths)), lengths))
     order = order[lengths[order] > 0]
     repeats = 1 << (LONGEST - lengths[order])

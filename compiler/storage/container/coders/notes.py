@@ -1,4 +1,4 @@
-"""The two places that a tensor's description and data go to: notes, coded adaptively bit by bit, and bulk bytes."""
+"""The two outputs for a tensor: notes (its description and small streams, coded bit by bit), and bulk bytes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from onnx_compress.compiler.storage.container.coders.adaptive import Adaptive, C
 from onnx_compress.compiler.storage.container.coders.small_weights import Liveness
 
 SEQUENTIAL_BITS = 1 << 16
-"""Bits that all weights of a file may have coded one after another, which is slow; the rest is coded in bulk."""
+"""Maximum number of weight bits per file that are coded bit by bit, which is slow; the rest is coded in bulk."""
 SECTION_BYTES = 1 << 20
-"""A bulk section is closed once it has as many."""
+"""Size in bytes at which a bulk section is closed."""
 
 
 @dataclass
 class Notes:
-    """What is coded bit by bit, in one direction, with all that it has learnt so far."""
+    """The stream coded bit by bit, in one direction, with its adaptive models."""
 
     coder: Coder
     adaptive: Adaptive = field(default_factory=Adaptive)
@@ -25,22 +25,22 @@ class Notes:
     scalars: Mixer = field(default_factory=lambda: Mixer(0.3, 0.2, 0.3, 0.2, 0.0))
     budget: int = SEQUENTIAL_BITS
     trials: int = 2 * SEQUENTIAL_BITS
-    """What a writer may spend on finding out whether it pays."""
+    """Number of slow bits that a writer may still spend on trials."""
     patience: int = 64
-    """Slow bits that a writer takes to save a single one."""
+    """Number of slow bits that a writer accepts per bit saved."""
 
     def spend(self, bits: int) -> None:
-        """Take from the budget of slow bits. Raises ModelError when it is used up, which no writer does."""
+        """Take from the budget of slow bits. Raises ModelError if it is exceeded, which no writer does."""
         self.check(bits)
         self.budget -= bits
 
     def check(self, bits: int) -> None:
-        """Raise ModelError unless the budget has so many left."""
+        """Raise ModelError if fewer than `bits` slow bits are left."""
         if bits > self.budget:
             raise ModelError("too much of it is coded bit by bit: the file is damaged")
 
     def take(self, trial: Encoder) -> None:
-        """Take over what a trial coded."""
+        """Append the bits that a trial coded."""
         if isinstance(self.coder, Encoder):
             self.coder.extend(trial)
 
@@ -49,16 +49,16 @@ class Notes:
         return bool(self.adaptive.bit(self.coder, context, int(value)))
 
     def choice(self, context: str, value: int, count: int) -> int:
-        """Code one of few alternatives."""
+        """Code one of `count` alternatives."""
         return self.adaptive.symbol(self.coder, context, value, count)
 
     def number(self, context: str, value: int) -> int:
-        """Code a number from 0 up."""
+        """Code a number ≥ 0."""
         return self.adaptive.number(self.coder, context, value)
 
 
 class BulkWriter:
-    """Collects bytes and hands them on in sections."""
+    """Collects bytes and emits them in sections."""
 
     def __init__(self, emit: Callable[[bytes], None]) -> None:
         self._emit = emit
@@ -66,14 +66,14 @@ class BulkWriter:
         self._held = 0
 
     def write(self, data: bytes) -> None:
-        """Append a piece; a piece never lies in two sections."""
+        """Append a piece; a piece is never split between sections."""
         self._parts.append(data)
         self._held += len(data)
         if self._held >= SECTION_BYTES:
             self.close()
 
     def close(self) -> None:
-        """Hand on what is left."""
+        """Emit the remaining bytes."""
         if self._held:
             self._emit(b"".join(self._parts))
         self._parts, self._held = [], 0
@@ -88,7 +88,7 @@ class BulkReader:
         self._place = 0
 
     def read(self, count: int) -> bytes:
-        """The next piece of `count` bytes. Raises ModelError when there is none such."""
+        """The next piece of `count` bytes. Raises ModelError if fewer bytes are left in the section."""
         if count and self._place == len(self._section):
             self._section, self._place = next(self._sections, b""), 0
         if count > len(self._section) - self._place:
@@ -97,6 +97,6 @@ class BulkReader:
         return self._section[self._place - count : self._place]
 
     def close(self) -> None:
-        """Raises ModelError when something is left."""
+        """Raise ModelError if unread bytes are left."""
         if self._place != len(self._section) or next(self._sections, None) is not None:
             raise ModelError("it holds more than it declares: the file is damaged")

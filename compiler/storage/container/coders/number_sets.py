@@ -12,52 +12,52 @@ from onnx_compress.compiler.storage.container.coders.adaptive import even_bits
 from onnx_compress.compiler.storage.container.coders.notes import Notes
 
 _LENGTH_BITS = 7
-"""Bits that tell a bit length up to 64."""
+"""Number of bits that code a bit length up to 64."""
 
 
 @dataclass(frozen=True)
 class ElementKind:
-    """How elements are stored: so many bytes, little-endian, and whether they are floating-point numbers."""
+    """How elements are stored: bytes per element, little-endian, and whether they are floating-point numbers."""
 
     itemsize: int
     is_float: bool
 
     @property
     def dtype(self) -> np.dtype:
-        """The unsigned integers of that width, whose bits stand for the elements'."""
+        """The unsigned integer type of the same width, which holds the elements' bits."""
         return np.dtype(f"<u{self.itemsize}")
 
     @property
     def bits(self) -> int:
-        """Bits of an element."""
+        """Bits per element."""
         return 8 * self.itemsize
 
     @property
     def sign(self) -> int:
-        """The sign bit of a float; of an integer none, since integers go as unsigned."""
+        """The sign bit of a float; 0 for an integer, because integers are coded as unsigned."""
         return 1 << (self.bits - 1) if self.is_float else 0
 
 
 def ordered(table: np.ndarray, kind: ElementKind) -> np.ndarray:
-    """Distinct words sorted by the value they stand for: the smallest, most negative, first."""
+    """Distinct words in ascending order of the values they represent."""
     as_coded = table_kind(table, kind)
     return np.array(sorted(table.tolist(), key=lambda word: _signed(word, as_coded)), kind.dtype)
 
 
 def _signed(word: int, kind: ElementKind) -> int:
-    """A number that grows with the value: of a float its magnitude's bits, with its sign."""
+    """An integer that orders like the value: for a float, its magnitude's bits with its sign."""
     return kind.sign - word if word & kind.sign else word
 
 
 def table_kind(table: np.ndarray, kind: ElementKind) -> ElementKind:
-    """How a table is coded: that of floats as numbers, unless it holds −0, which is none of its own."""
+    """The kind as which a table is coded: floats as numbers unless the table holds −0, which equals 0 as a number."""
     return ElementKind(kind.itemsize, kind.is_float and kind.sign not in table.tolist())
 
 
 def code_table(notes: Notes, kind: ElementKind, table: np.ndarray | None, count: int) -> np.ndarray:
-    """Code `count` distinct words that are `ordered`; None: read them. Low bits that are 0 in all are left out.
+    """Code `count` distinct words that are `ordered`; None: read them. Low bits that are 0 in all words are omitted.
 
-    The first is coded as it is, the others by how far each is from the one before.
+    The first word is coded directly, each other one as its difference to the word before.
     """
     if kind.is_float and not notes.flag("as numbers", table is None or table_kind(table, kind).is_float):
         kind = ElementKind(kind.itemsize, False)
@@ -88,7 +88,7 @@ def _code_magnitude(notes: Notes, context: str, value: int) -> int:
 def code_scalars(notes: Notes, kind: ElementKind, words: np.ndarray | None, count: int) -> np.ndarray:
     """Code `count` words one by one; None: read them.
 
-    Of a float the exponent is predicted, sign and mantissa are not.
+    A float's exponent is predicted; its sign and mantissa are not.
     """
     given = [0] * count if words is None else words.tolist()
     if kind.is_float:
@@ -106,7 +106,7 @@ def code_scalars(notes: Notes, kind: ElementKind, words: np.ndarray | None, coun
 
 def _code_floats(notes: Notes, kind: ElementKind, words: list[int]) -> list[int]:
     low = notes.adaptive.tree(notes.coder, "low bits", min(_low_zeros(words), kind.bits - 9), _LENGTH_BITS)
-    rest = kind.bits - 9 - low  # 8 bits below the sign are the exponent, or most of it and some more
+    rest = kind.bits - 9 - low  # the 8 bits below the sign: the exponent, or most of it, or more
     if rest < 0:
         raise ModelError("a vector in it is damaged")
     found, last = [], 0

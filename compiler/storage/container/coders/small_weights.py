@@ -1,7 +1,7 @@
-"""Models of small weights that learn while they go: where the non-zeros are, and which symbol each one is.
+"""Adaptive models of small weights: the positions of the non-zeros, and the symbol of each.
 
-A weight is seen as [rows, columns · taps]: rows are axis 0, taps what lies behind axis 1 (the kernel of a
-convolution). Both models run in both directions, see `adaptive`.
+A weight is viewed as [rows, columns · taps]: rows are axis 0, columns axis 1, and taps all further axes (a
+convolution's kernel). Both models run in both directions, see `adaptive`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx_compress.compiler.storage.container.coders.adaptive import Adaptive, C
 
 @dataclass(frozen=True)
 class Grid:
-    """A weight's shape as three axes."""
+    """A weight's shape reduced to three axes."""
 
     rows: int
     columns: int
@@ -24,36 +24,36 @@ class Grid:
 
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> Grid:
-        """Vectors are one row."""
+        """The grid of a shape; a vector is one row."""
         if len(shape) < 2:
             return cls(1, shape[0] if shape else 1, 1)
         return cls(shape[0], shape[1], prod(shape[2:]))
 
     @property
     def size(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return self.rows * self.columns * self.taps
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """As NumPy wants it."""
+        """(rows, columns, taps)."""
         return self.rows, self.columns, self.taps
 
 
 @dataclass
 class Liveness:
-    """Which rows and columns of the weights so far hold anything but zeros.
+    """Which rows and columns of the weights so far have non-zeros.
 
-    What feeds a dead column was a dead row before, so an axis is predicted from the last one of the same length, or of
-    a length that divides it (a Flatten between them).
+    A dead column is fed by a dead row of an earlier weight, so an axis is predicted from the last axis of the same
+    length, or of a length that divides it (a Flatten in between).
     """
 
     _last: dict[int, list[int]] = field(default_factory=dict)
 
     def code(self, coder: Coder, live: list[int] | int, *, keep: bool) -> list[int]:
-        """Code one bit per index; `live` are the bits or, when they are to be read, their number.
+        """Code one bit per index; `live` are the bits or, when reading, their number.
 
-        With `keep` they predict later ones.
+        With `keep`, these bits predict later ones.
         """
         count = live if isinstance(live, int) else len(live)
         given = [0] * count if isinstance(live, int) else live
@@ -77,13 +77,13 @@ class Liveness:
 
 LONGEST_PERIOD = 128
 _LEAST_GAIN = 64.0
-"""Bits that a period must promise to save."""
+"""Minimum number of bits that a period must be estimated to save."""
 
 
 def period_of(mask: np.ndarray) -> int:
-    """The distance in a row [rows, width] from which a non-zero is best predicted, apart from 1; 0 if from none.
+    """The distance ≥ 2 along the rows of [rows, width] that best predicts a non-zero; 0 if none does.
 
-    Weights that read a picture or a map of features row by row depend on those one picture row before.
+    In a weight that reads a flattened image or feature map, non-zeros correlate with those one image row before.
     """
     best, most = 0, _LEAST_GAIN
     if len(mask) == 0:
@@ -96,7 +96,7 @@ def period_of(mask: np.ndarray) -> int:
 
 
 def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
-    """Bits that one of two boolean arrays tells of the other."""
+    """The mutual information of two boolean arrays in bits, summed over their elements."""
     both, total = np.count_nonzero(a & b), a.size
     ones_a, ones_b = np.count_nonzero(a), np.count_nonzero(b)
     cells = np.array([[total - ones_a - ones_b + both, ones_b - both], [ones_a - both, both]], float)
@@ -107,9 +107,9 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class MaskField:
-    """Where in a weight [height, width] a mask is told: in `lines` and `places`, since the others are dead.
+    """The part of a weight [height, width] whose mask is coded: `lines` and `places`, because all others are dead.
 
-    `period` is that of `period_of`.
+    `period` comes from `period_of`.
     """
 
     height: int
@@ -120,14 +120,14 @@ class MaskField:
 
     @property
     def transposed(self) -> MaskField:
-        """The same, column by column."""
+        """The transposed field, for coding column by column."""
         return MaskField(self.width, self.height, self.places, self.lines, 0)
 
 
 def code_mask(coder: Coder, where: MaskField, mask: np.ndarray | None) -> np.ndarray:
     """Code a boolean mask [height, width], line by line; None: read it.
 
-    The contexts are the line, the place in it, what stands left of it, and what stands a period before.
+    The contexts are the line, the place in it, the mask to the left, and the mask one period before.
     """
     period = where.period
     margin = max(period + 1, 3)
@@ -150,11 +150,11 @@ def code_mask(coder: Coder, where: MaskField, mask: np.ndarray | None) -> np.nda
 def code_symbols(
     coder: Coder, rows: np.ndarray, columns: np.ndarray, count: int, period: int, symbols: np.ndarray | None
 ) -> np.ndarray:
-    """Code symbols below `count`, each with the row and column where it stands; None: read them.
+    """Code symbols below `count`, given the row and column of each; None: read them.
 
-    A symbol is its bits, the highest first; since symbols are numbered by value, those are sign and magnitude. The
-    contexts are those bits, and with them the row, the column, the symbol before and how near it is, and the symbol
-    a period before or beside that.
+    A symbol is coded as its bits, the highest first; symbols are numbered by value, so the first bits are sign and
+    magnitude. The contexts are the bits so far, alone and with each of: the row, the column, the previous symbol and
+    its distance, and the symbol one period before or next to that.
     """
     bits = max((count - 1).bit_length(), 1)
     code, mix = coder.bit, Mixer(0.3, 0.3, 0.3, 0.2, 0.2 if period else 0.0).bit
@@ -179,13 +179,13 @@ def code_symbols(
 
 
 _FAR = 4
-"""From this distance on the symbol before is no neighbour."""
+"""Distance from which the previous symbol no longer counts as a neighbour."""
 _SHIFT = 12
-"""Bits below a row or column in a context: its kind, and the bits of a symbol so far."""
+"""Number of context bits below the row or column: the context's position, and the bits of the symbol so far."""
 
 
 def _before(line: dict[int, int], column: int, period: int) -> int:
-    """The symbol a period before, or else beside that."""
+    """A code for the symbol one period before, or otherwise next to that."""
     if not period:
         return 0
     straight = line.get(column - period, -1)
@@ -195,7 +195,7 @@ def _before(line: dict[int, int], column: int, period: int) -> int:
 
 
 def code_levels(coder: Coder, adaptive: Adaptive, context: str, values: list[int] | int) -> list[int]:
-    """Code numbers below 16, each in the context of the one before; `values` may be how many to read."""
+    """Code numbers below 16, each in the context of the one before; when reading, `values` is their number."""
     given = [0] * values if isinstance(values, int) else values
     found = [0]
     for value in given:

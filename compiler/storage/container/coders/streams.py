@@ -1,11 +1,11 @@
-"""Streams of symbols below 257 that are coded in bulk: of several codes the one that needs the fewest bytes.
+"""Streams over alphabets of at most 256 symbols, coded in bulk with the method that takes the fewest bytes.
 
 ====================  ===========================================================================
 one symbol            nothing
-fixed                 as many bits as the alphabet needs
-zstandard             for what repeats itself
+fixed                 fixed-width codes, as wide as the alphabet needs
+zstandard             for repeated sequences
 canonical Huffman     `huffman`
-range                 constriction's range coder with the frequencies of each context (`contexts`)
+range                 constriction's range coder, with a frequency table per context (`contexts`)
 ====================  ===========================================================================
 """
 
@@ -30,12 +30,12 @@ MOST_SYMBOLS = 256
 _FEWEST_FOR_CLASSES = 2000
 _WORD = np.dtype("<u4")
 _SLOW_ZSTD, _FAST_ZSTD, _SLOW_BYTES, _FEW_BYTES = 19, 1, 1 << 20, 1 << 12
-"""The slow level is tried on few bytes, and on more where the fast one beats all other codes."""
+"""The slow level is tried on streams up to `_FEW_BYTES`, and up to `_SLOW_BYTES` if the fast level beats all others."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Symbols 0 … alphabet − 1 that stand at the places of a grid where `mask` (flat) is True; None: everywhere."""
+    """`count` symbols 0 … alphabet − 1 at the places of a grid where `mask` (flat) is True; None: everywhere."""
 
     grid: Grid
     alphabet: int
@@ -45,7 +45,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A method and the bits it takes, with what it needs to go ahead."""
+    """A coding method, the bits it takes, and its precomputed data."""
 
     method: int
     bits: float
@@ -55,7 +55,7 @@ class _Plan:
 
 
 def cheapest(stream: Stream, symbols: np.ndarray) -> _Plan:
-    """How the symbols are coded in the fewest bytes."""
+    """The plan that codes the symbols in the fewest bytes."""
     counts = np.bincount(symbols, minlength=stream.alphabet)
     if stream.count == 0 or counts.max() == stream.count:
         return _Plan(ONE, 8)
@@ -86,7 +86,7 @@ def _zstandard_of(raw: bytes, level: int) -> bytes:
 
 
 def _huffman(stream: Stream, counts: np.ndarray, others: float) -> list[_Plan]:
-    """A Huffman code, unless it can't be better than the others or there is none."""
+    """A Huffman code, unless it can't beat `others` bits or none exists."""
     used = np.flatnonzero(counts)
     around = 2.5 * (used[-1] - used[0] + 1) + 14 * huffman.lanes_of(stream.count)
     if huffman.least_bits(counts) + around >= others:
@@ -131,7 +131,7 @@ def _places(stream: Stream, contexts: Contexts) -> np.ndarray:
 
 
 def write(notes: Notes, bulk: BulkWriter, stream: Stream, symbols: np.ndarray, plan: _Plan) -> None:
-    """Write symbols as planned."""
+    """Write the symbols with the method of `plan`."""
     notes.choice("stream", plan.method, len(METHODS))
     if plan.method == ONE:
         notes.number("the one", int(symbols[0]) if len(symbols) else 0)
@@ -181,7 +181,7 @@ def _unzstandard(data: bytes, count: int) -> np.ndarray:
 
 
 def unzstandard(decompressor: zstandard.ZstdDecompressor, data: bytes, count: int) -> bytes:
-    """Exactly `count` bytes, and never more memory than those. Raises ModelError."""
+    """Exactly `count` decompressed bytes, without allocating more. Raises ModelError."""
     try:
         with decompressor.stream_reader(data) as reader:
             found = reader.read(count + 1)
@@ -208,7 +208,7 @@ def _read_huffman(notes: Notes, bulk: BulkReader, stream: Stream) -> np.ndarray:
     first, end = frequencies.span(notes, lengths)
     lengths[first:end] = code_levels(notes.coder, notes.adaptive, "code length", end - first)
     if not huffman.is_complete(lengths):
-        raise ModelError("a Huffman code in it is none: the file is damaged")
+        raise ModelError("a Huffman code in it is invalid: the file is damaged")
     least = notes.number("lane bytes", 0)
     sizes = [least + notes.number("lane", 0) for _ in range(huffman.lanes_of(stream.count))]
     return huffman.decode(bulk.read(sum(sizes)), sizes, stream.count, lengths)
@@ -236,7 +236,7 @@ def _write_range(
 
 
 def _model(parts: np.ndarray) -> Any:
-    # Integers over a power of two: see `adaptive` on why this is the same everywhere.
+    # Integers over a power of two: exact on every machine, see `adaptive`.
     return constriction.stream.model.Categorical(parts / float(parts.sum()), perfect=False)
 
 

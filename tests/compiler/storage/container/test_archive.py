@@ -1,4 +1,4 @@
-"""Whole models in containers: the same bytes back, or one clear error, in bounded time and memory."""
+"""Whole models in containers: the same bytes after a round trip, or one clear error, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def unpacked(data: bytes) -> tuple[bytes, dict[str, bytes]]:
 
 
 def sparse_model() -> bytes:
-    """Zeros and few values; a mask and symbols coded bit by bit, another in bulk, floats, integers, a graph."""
+    """A model with zeros and few values: a mask and symbols coded bit by bit, others in bulk, floats and integers."""
     rng = np.random.default_rng(0)
     model = small_model("residual").proto()
     for tensor in model.graph.initializer:
@@ -120,7 +120,7 @@ def external(**entries: str) -> TensorProto:
     return tensor
 
 
-def test_data_files_come_back_with_what_lies_between_tensors():
+def test_data_files_come_back_with_the_bytes_between_tensors():
     weights = np.random.default_rng(0).integers(0, 3, 2000).astype(np.float32).tobytes()
     tensors = [
         external(location="a.bin", offset="64", length="8000"),
@@ -161,7 +161,7 @@ def test_every_damage_is_found():
 
 
 def resealed(parts: list[bytes]) -> bytes:
-    """A container of these sections, with right checksums."""
+    """A container of these sections, with correct checksums."""
     out = io.BytesIO()
     writer = SectionWriter(out)
     for part in parts:
@@ -173,13 +173,13 @@ def parts_of(data: bytes) -> list[bytes]:
     return list(sections.SectionReader(io.BytesIO(data), len(data)).rest())
 
 
-def test_sections_are_what_they_were():
+def test_resealed_sections_give_the_same_container():
     data = packed(sparse_model())
     assert resealed(parts_of(data)) == data
 
 
 def outcome(data: bytes, raw: bytes) -> str:
-    """Why a container was refused; empty when it gave `raw`."""
+    """Why a container was refused; empty if it unpacked to `raw`."""
     try:
         found = unpacked(data)[0]
     except ModelError as error:
@@ -189,8 +189,8 @@ def outcome(data: bytes, raw: bytes) -> str:
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
-def test_damage_with_right_checksums_is_an_error_or_harmless(part):
-    """What a hostile writer could send: every section is changed, and sealed again."""
+def test_damage_with_correct_checksums_is_an_error_or_harmless(part):
+    """A hostile writer's files: each section is changed, and its checksum corrected."""
     raw = sparse_model()
     data = packed(raw)
     rng = np.random.default_rng(part)
@@ -208,7 +208,7 @@ def test_damage_with_right_checksums_is_an_error_or_harmless(part):
     assert time.process_time() - started < 80
 
 
-def test_sections_can_not_be_exchanged_or_left_out():
+def test_sections_can_not_be_swapped_or_left_out():
     data = packed(sparse_model())
     other = packed(small_model("tied").proto().SerializeToString())
     for parts in (parts_of(data)[:1], parts_of(data)[:-1], [*parts_of(data), b"more"], [], [b""] * 3):
@@ -221,16 +221,16 @@ def test_sections_can_not_be_exchanged_or_left_out():
 @pytest.mark.parametrize(
     ("head", "says"),
     [
-        (b"OCX\1\0", "no .ocz file"),
-        (b"OCZ\2\0", "format 2, which this version can't read"),
-        (b"OCZ\1\7", "transform 7, which this version does not know"),
+        (b"OCX\1\0", "not an .ocz file"),
+        (b"OCZ\2\0", "format 2: a newer version of onnx-compress reads it"),
+        (b"OCZ\1\7", "transform 7: a newer version of onnx-compress reads it"),
         (b"OCZ\1", "truncated"),
         (b"", "truncated"),
-        (b"OCZ\1\0" + b"\xff" * 9, "no valid length"),
+        (b"OCZ\1\0" + b"\xff" * 9, "invalid length"),
         (b"OCZ\1\0" + b"\xff" * 8 + b"\x7f", "truncated"),
     ],
 )
-def test_a_foreign_head(head, says):
+def test_a_foreign_header(head, says):
     with pytest.raises(ModelError, match=says):
         unpacked(head + packed(sparse_model())[5:] if len(head) == 5 else head)
 
@@ -297,7 +297,7 @@ def test_a_graph_that_declares_too_much_is_refused(count):
         unpacked(data)
 
 
-def test_what_is_extremely_compressible_is_padded_so_that_it_unpacks(monkeypatch):
+def test_an_extremely_compressible_model_is_padded_so_that_it_unpacks(monkeypatch):
     monkeypatch.setattr(archive, "ALWAYS_BYTES", 1 << 10)
     monkeypatch.setattr(archive, "MOST_EXPANSION", 1 << 6)
     monkeypatch.setattr(archive, "ALWAYS_BITS", 1 << 4)

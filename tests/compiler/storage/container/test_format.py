@@ -1,4 +1,4 @@
-"""Files of format 1 stay readable: `format1.ocz` was written once, and is unpacked to the same bytes for ever."""
+"""Files of format 1 stay readable: `format1.ocz` was written once and must always unpack to the same bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "format1.ocz"
 
 
 def contents() -> tuple[bytes, bytes]:
-    """A model and its data file, which between them need every way of coding."""
+    """A model and its data file, which together need every coding method."""
     rng = np.random.default_rng(1)
     picture = np.kron(rng.random((20, 7, 7)) < 0.2, np.ones((2, 2), bool)).reshape(20, 196)
     values = np.float32([-0.5, -0.25, 0.125, 0.3, 0.7])

@@ -1,4 +1,4 @@
-"""Tensors of every type and kind of content: bit for bit the same, and near the bytes that theory says."""
+"""Tensors of every type and kind of content: bitwise equal, and close to the size that theory predicts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RNG = np.random.default_rng
 
 
 def coded(array: np.ndarray, *, budget: int | None = None) -> int:
-    """The bytes that an array takes, once it came back as it was."""
+    """Size of a coded array in bytes, after a checked round trip."""
     layout, sections = TensorLayout(array.shape, KINDS[array.dtype]), list[bytes]()
     encoder, bulk = Encoder(), BulkWriter(sections.append)
     notes = Notes(encoder) if budget is None else Notes(encoder, budget=budget)

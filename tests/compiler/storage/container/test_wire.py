@@ -1,4 +1,4 @@
-"""Cutting a model's message: the data goes, the bytes come back, whatever wrote them."""
+"""Cutting a serialized model removes the data, and filling restores the same bytes, whatever wrote them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_bytes_come_back_and_no_weight_stays(name):
     onnx.ModelProto().ParseFromString(skeleton.raw)
 
 
-def test_tensors_are_found_wherever_they_can_be():
+def test_tensors_are_found_at_every_place_of_a_model():
     raw = everything().SerializeToString()
     skeleton = wire.cut(memoryview(raw))
     assert back(raw) == raw
@@ -91,12 +91,12 @@ def test_a_length_in_more_bytes_than_it_needs_leaves_the_model_whole():
 
 
 @pytest.mark.parametrize("raw", [b"\x0a", b"\x0a\x05ab", b"\x07", b"\x00\x00", b"\xff" * 12, b"\x09\x00"])
-def test_what_is_no_message_is_malformed(raw):
+def test_bytes_that_are_not_a_message_are_malformed(raw):
     with pytest.raises(wire.Malformed):
         wire.cut(memoryview(raw))
 
 
-def test_messages_in_messages_without_end_stay_as_they_are():
+def test_messages_nested_too_deeply_stay_unchanged():
     raw = b""
     for _ in range(wire.MAX_DEPTH):
         for key in (b"2", b"*", b"\x0a"):  # a graph in an attribute in a node

@@ -1,4 +1,4 @@
-"""Nothing of a stored weight is left when onnxruntime has loaded the model: it runs what the plain model runs."""
+"""onnxruntime folds every node of a stored weight at load: it then runs the same graph as for the plain model."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def operators(graph: onnx.GraphProto) -> list:
 
 
 def model_with(text: str, opset: int) -> tuple[Model, np.ndarray]:
-    """The model with a weight that every form can have: 8 whole numbers times a scale, few, periodic, in pairs."""
+    """The model with a weight that suits every form: 8 integers times a scale, sparse, periodic, in pairs."""
     model = from_text(f'<ir_version: {10 if opset >= 21 else 7}, opset_import: ["" : {opset}]> g {text}')
     rng = np.random.default_rng(0)
     constant = next(c for c in model.constants() if c.name == "w")
@@ -100,7 +100,7 @@ def test_sparse_initializers_load_and_run_everywhere(reader, tmp_path):
 
 
 @pytest.mark.parametrize("form", stack.FORMS)
-def test_nothing_of_a_stack_runs(form, tmp_path):
+def test_a_stack_is_folded(form, tmp_path):
     text = "(float[1,32] x) => (float[1,16] y) <float[32,32] w, float[32,16] v, float[16] b>"
     plain, values = model_with(f"{text} {{ h = MatMul (x, w) y = Gemm (h, v, b) }}", 13)
     weights = {c.name: c for c in plain.constants()}

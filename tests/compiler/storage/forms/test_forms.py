@@ -1,4 +1,4 @@
-"""Every form gives back every weight, bit by bit, in NumPy and in onnxruntime, and says truly what it costs."""
+"""Every form restores every weight bitwise, in NumPy and in onnxruntime, and states its true size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ opsets = st.sampled_from((11, 13, 21))
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @given(values=weights(), opset=opsets)
 @settings(max_examples=60, deadline=None)
-def test_a_form_gives_the_weight_back(form, values, opset):
+def test_a_form_restores_the_weight(form, values, opset):
     weight = WeightValues(values)
     least = form.least(weight, opset)
     if least is None:
@@ -44,7 +44,7 @@ def test_a_form_gives_the_weight_back(form, values, opset):
 @pytest.mark.parametrize("form", [GAPS, PACKED], ids=lambda form: form.name)
 @given(arrays=st.lists(weights(), min_size=2, max_size=4), opset=opsets)
 @settings(max_examples=60, deadline=None)
-def test_a_stack_gives_all_weights_back(form, arrays, opset):
+def test_a_stack_restores_all_weights(form, arrays, opset):
     members = [Member(f"w{i}", f"b{i}", WeightValues(values)) for i, values in enumerate(arrays)]
     if opset < stack.LEAST_OPSET or not all(stack.can_join(member.weight, form.name) for member in members):
         return
@@ -65,7 +65,7 @@ def test_a_stack_gives_all_weights_back(form, arrays, opset):
     opset=st.sampled_from((12, 13, 21)),
 )
 @settings(max_examples=80, deadline=None)
-def test_vectors_give_the_weight_back_and_are_found_again(seed, entries, books, dim, axis, opset):
+def test_vectors_restore_the_weight_and_are_recognized(seed, entries, books, dim, axis, opset):
     cells, rng = Cells(books, dim, axis), np.random.default_rng(seed)
     shape = (20, 6) if axis else (6, 5, 2, 2)
     vectors = rng.standard_normal((books, entries, dim)).astype(np.float32)
@@ -138,7 +138,7 @@ def test_the_cheapest_form(density, values, form):
         assert program.nbytes() == min(others)
 
 
-def test_the_size_that_is_told_is_the_size_in_the_file():
+def test_the_stated_size_is_the_size_in_the_file():
     weight = WeightValues((np.arange(4096).reshape(64, 64) % 5).astype(np.float32))
     for form in FORMS:
         if form.least(weight, 17) is None:
@@ -150,7 +150,7 @@ def test_the_size_that_is_told_is_the_size_in_the_file():
 
 
 def test_a_kernel_of_deep_compression():
-    """8 % of 128×64×3×3 weights in 16 values: a thirty-fifth of the dense one."""
+    """128×64×3×3 weights with 8 % non-zeros of 16 values take a thirty-fifth of the dense bytes."""
     rng = np.random.default_rng(0)
     shape = (128, 64, 3, 3)
     values = rng.choice(rng.standard_normal(15), shape) * (rng.random(shape) < 0.08)
@@ -159,13 +159,13 @@ def test_a_kernel_of_deep_compression():
     assert values.size * 4 / program.nbytes() > 34
 
 
-def test_little_is_not_worth_it():
+def test_a_small_saving_is_ignored():
     small = WeightValues(np.zeros((9, 8), np.float32))
     assert dense_bytes(small, "w") < 2 * choice.LEAST_SAVING
     assert cheapest(small, "w", "b", 17) is None
 
 
-def test_a_bitmask_only_where_it_saves_a_fifth_of_all_else():
+def test_a_bitmask_needs_to_save_a_fifth_of_the_best_other_form():
     rng = np.random.default_rng(0)
     values = rng.standard_normal((64, 64, 3, 3)).astype(np.float32)
     for density in (0.9, 0.5, 0.2):
@@ -174,7 +174,7 @@ def test_a_bitmask_only_where_it_saves_a_fifth_of_all_else():
 
 
 def test_float16_is_not_tiled():
-    """onnxruntime has no such kernel."""
+    """onnxruntime has no float16 Tile."""
     assert TILE.least(WeightValues(np.ones((8, 100), np.float16)), 17) is None
     assert TILE.least(WeightValues(np.ones((8, 100), np.float32)), 17) == 400
 

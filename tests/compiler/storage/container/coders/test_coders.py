@@ -1,4 +1,4 @@
-"""The coders by themselves: what goes in comes out, in no more bytes than theory allows."""
+"""Each coder alone: it decodes what it encoded, in no more bytes than theory allows."""
 
 from __future__ import annotations
 
