@@ -282,7 +282,7 @@ def test_ctrl_c_leaves_nothing(folder):
     (folder / "stopped.py").write_text(STOPPED)
     before = {*os.listdir(folder), "started", "__pycache__"}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    command = [sys.executable, "-m", "onnx_compress.compiler.cli.main", *job("--data", "stopped:batches")]
+    command = [sys.executable, "-m", "onnx_compress", *job("--data", "stopped:batches")]
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not (folder / "started").exists():
@@ -299,7 +299,7 @@ def test_ctrl_c_leaves_nothing(folder):
 
 def test_the_command_line_is_installed(folder):
     done = subprocess.run(
-        [sys.executable, "-m", "onnx_compress.compiler.cli.main", *job(model="gone.onnx")],
+        [sys.executable, "-m", "onnx_compress", *job(model="gone.onnx")],
         capture_output=True,
         text=True,
         check=False,

@@ -129,7 +129,7 @@ class _Walk:
                 self.nonzero[weight.key] = weight.nonzero()
         spent, note = self.macs(node)
         return LayerCost(
-            name=node.name or node.outputs[0].name,
+            name=node.layer_name(),
             op=node.op,
             geometry=geometry(node, self.sizes),
             parameters=sum(w.elements for w in weights),

@@ -140,7 +140,3 @@ def _own_fault(error: Exception, given: list[str], out: Path | None) -> int:
         cause = f"{type(error).__name__}: {cause}"
     where = " and ".join(str(path) for path in left) or "nowhere: no folder could be written to"
     return _complain(f"this is our own fault: {cause[:400]}; what reproduces it is in {where}", 1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -33,7 +33,7 @@ def _node(node: Node, graph: Graph, twins: Twins) -> Node:
     outputs = [_twin(tensor, twins) for tensor in node.outputs]
     copied = Node(node.op, node.name, None, inputs, outputs, node.domain)
     copied.graph = graph
-    copied.header = node.header
+    copied.alias, copied.header = node.alias, node.header
     copied.known = dict(node.known)
     copied.attrs = {name: _attribute(value, twins, copied) for name, value in node.attrs.items()}
     return copied

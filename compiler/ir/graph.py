@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -148,6 +149,8 @@ Tensor: TypeAlias = Variable | Constant
 class Node(gs.Node):
     """An operator. `graph` is the body it stands in; `header` what its file says beyond the operator.
 
+    `alias` is what a node without a name is called: its first output's name when it was loaded, whatever later
+    becomes of that output.
     `attrs` are plain values: numbers, text, tuples of them, a Constant for a tensor, a Graph or a tuple of them
     for bodies, AttributeProto for the kinds that no operator of ONNX's own has. `known` holds beside each what
     the file said and the value it belongs to, so that an attribute which nothing changed is written as it came.
@@ -171,6 +174,7 @@ class Node(gs.Node):
     ) -> None:
         super().__init__(op, name, dict(attrs or {}), list(inputs), list(outputs), domain)
         self.graph: Graph | None = None
+        self.alias = ""
         self.header: onnx.NodeProto | None = None
         self.known: dict[str, tuple[Any, onnx.AttributeProto]] = {}
 
@@ -191,9 +195,17 @@ class Node(gs.Node):
             elif isinstance(value, tuple) and value and isinstance(value[0], Graph):
                 yield from value
 
+    def layer_name(self) -> str:
+        """What people call the node, in reports and in globs: its name, or its first output's where it has none."""
+        return self.name or self.alias or next((out.name for out in self.outputs if out.name), "?")
+
+    def matches(self, glob: str) -> bool:
+        """Whether a glob of layer names means this node; a name that is typed as it is printed always does."""
+        return glob == self.layer_name() or fnmatchcase(self.layer_name(), glob)
+
     def label(self) -> str:
-        """How messages call the node: its operator and name, or its first output where it has no name."""
-        return f"{self.op} '{self.name or (self.outputs[0].name if self.outputs else '?')}'"
+        """How messages call the node: its operator and its layer name."""
+        return f"{self.op} '{self.layer_name()}'"
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.graph import Constant, Graph, Tensor, Variable
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 
 
@@ -21,10 +21,10 @@ def replace_content(model: Model, other: Model) -> None:
         if old.name != new.name:
             raise ValueError(f"the inputs and outputs must stay: '{old.name}' became '{new.name}'")
     known = {tensor.name: tensor for graph in model.graph.graphs() for tensor in _tensors(graph)}
-    headers = {out.name: node.header for node in model.nodes() for out in node.outputs}
+    makers = {out.name: node for node in model.nodes() for out in node.outputs if out.name}
     for graph in other.graph.graphs():
         for node in graph.nodes:
-            node.header = next((headers[o.name] for o in node.outputs if headers.get(o.name)), node.header)
+            _restore_node(node, next((makers[out.name] for out in node.outputs if out.name in makers), None))
         for tensor in _tensors(graph):
             _restore(tensor, known.get(tensor.name))
     other.graph.name = model.graph.name
@@ -47,6 +47,12 @@ def adopt(model: Model, other: Model) -> None:
 def _tensors(graph: Graph) -> list[Tensor]:
     made = [out for node in graph.nodes for out in node.outputs]
     return [*graph.inputs, *graph.initializers, *made]
+
+
+def _restore_node(node: Node, old: Node | None) -> None:
+    if old is not None:
+        node.header = old.header or node.header
+        node.alias = old.alias or node.alias
 
 
 def _restore(tensor: Tensor, old: Tensor | None) -> None:

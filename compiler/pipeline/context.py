@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Protocol, Self, TypeVar
 from zlib import crc32
 
@@ -72,8 +71,8 @@ class Context:
     """One per run of a pass.
 
     `original` is the model after `simplify`, before any lossy pass; `data` the calibration samples (never
-    the held-out ones); `judge` measures on the held-out ones; `exclude` are globs of node names that no
-    pass may touch; `overrides` maps globs of node names to options that hold for these layers only.
+    the held-out ones); `judge` measures on the held-out ones; `exclude` are globs of layer names that no
+    pass may touch; `overrides` maps globs of layer names to options that hold for these layers only.
     """
 
     model: Model
@@ -112,13 +111,13 @@ class Context:
 
     def is_excluded(self, node: Node) -> bool:
         """Whether the user keeps this layer out of every pass."""
-        return any(fnmatchcase(node.name, glob) for glob in self.exclude)
+        return any(node.matches(glob) for glob in self.exclude)
 
     def override(self, node: Node) -> Mapping[str, Any]:
         """Options that the recipe sets for this layer; the last matching glob wins, name by name."""
         merged: dict[str, Any] = {}
         for glob, options in self.overrides:
-            if fnmatchcase(node.name, glob):
+            if node.matches(glob):
                 merged.update(options)
         return merged
 

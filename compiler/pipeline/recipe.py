@@ -16,7 +16,7 @@
     name = "prune-channels"
     ratio = 0.3
 
-    [[pass.layers]]                 # globs of node names; of several that match the last one wins
+    [[pass.layers]]                 # globs of layer names; of several that match the last one wins
     match = "layer1.*"
     ratio = 0.1
 
@@ -30,7 +30,6 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class LayerRule:
-    """Options of one pass that hold only for nodes whose name matches a glob."""
+    """Options of one pass that hold only for layers whose name matches a glob."""
 
     match: str
     options: Mapping[str, Any]
@@ -174,8 +173,9 @@ def _layer_rule(rule: Any, item: Pass) -> LayerRule:
 
 def check_globs(globs: Sequence[str], model: Model) -> Mapping[str, tuple[str, ...]]:
     """The layers that each glob matches. Raises UsageError for one that matches none."""
-    layers = [node.name for node in model.nodes() if node.name]
-    matches = {glob: tuple(name for name in layers if fnmatchcase(name, glob)) for glob in globs}
+    nodes = list(model.nodes())
+    layers = [node.layer_name() for node in nodes]
+    matches = {glob: tuple(n for n, node in zip(layers, nodes) if node.matches(glob)) for glob in globs}
     for glob, found in matches.items():
         if not found:
             near = difflib.get_close_matches(glob.replace("*", ""), layers, n=1, cutoff=0.3)

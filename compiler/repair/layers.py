@@ -102,7 +102,7 @@ class LinearLayer(ABC):
             shape = old.shape if old.size == values.size else values.shape
             edit.set_weight(model, node, slot, values.reshape(shape))
             return
-        base = node.name or node.outputs[0].name
+        base = node.layer_name()
         edit.set_input(model, node, slot, edit.add_constant(model, base, "bias", values, graph=node.graph))
 
 

@@ -209,7 +209,7 @@ class _Fitter:
                 advance()
 
     def refused(self, item: Refusal) -> Fitted:
-        return Fitted(_name(item), "nothing", reason=item.reason)
+        return Fitted(item.node.layer_name(), "nothing", reason=item.reason)
 
     def fit(self, step: FitStep) -> Fitted:
         """Solve for one layer and write what is better; then for the one before it together with it."""
@@ -296,7 +296,7 @@ class _Fitter:
             moments.add(sampled(arrays[norm.source.name], 1, rows.places), step.aim.channels(rows.values))
         before, after = norm.errors(moments, *norm.statistics()), norm.errors(moments, *norm.estimated(moments))
         spread = norm.spread(moments) or 1.0
-        report = Fitted(_name(step), "statistics", moments.count, before=sqrt(before / spread))
+        report = Fitted(step.node.layer_name(), "statistics", moments.count, before=sqrt(before / spread))
         if sqrt(before / spread) <= EXACT:
             return replace(report, after=report.before)
         if not after < before:
@@ -327,7 +327,7 @@ def _grouped(values: np.ndarray, groups: int) -> np.ndarray:
 def _fitted(step: FitStep, solution: Solution, rows: int, unknowns: int) -> Fitted:
     assert isinstance(step.layer, LinearLayer)
     return Fitted(
-        name=_name(step),
+        name=step.node.layer_name(),
         free="values" if step.layer.is_tied else step.layer.free,
         rows=rows,
         unknowns=unknowns,
@@ -336,10 +336,6 @@ def _fitted(step: FitStep, solution: Solution, rows: int, unknowns: int) -> Fitt
         after=solution.after,
         reason=solution.reason,
     )
-
-
-def _name(item: FitStep | Refusal) -> str:
-    return item.node.name or item.node.outputs[0].name
 
 
 def _silent(done: int = 1, note: str = "") -> None:

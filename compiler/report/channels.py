@@ -90,13 +90,9 @@ def _constants(alike: Sequence[Group]) -> str:
 
 def _names(nodes: Sequence[Node]) -> str:
     if len(nodes) <= MANY_NAMES:
-        return ", ".join(map(_name, nodes))
+        return ", ".join(map(Node.layer_name, nodes))
     shown = nodes[: MANY_NAMES - 1]
-    return f"{', '.join(map(_name, shown))} and {len(nodes) - len(shown)} more"
-
-
-def _name(node: Node) -> str:
-    return node.name or node.label()
+    return f"{', '.join(map(Node.layer_name, shown))} and {len(nodes) - len(shown)} more"
 
 
 def _is_cut(group: Group) -> bool:
@@ -111,12 +107,18 @@ def reason(group: Group) -> str:
 def document(group: Group) -> dict[str, Any]:
     """A group as plain JSON values: `size` sets to choose from, `multiplicity` channels of a layer in each."""
     weights = [
-        {"layer": _name(place.node), "input": place.slot, "axis": place.axis, "role": place.role, "per_set": count}
+        {
+            "layer": place.node.layer_name(),
+            "input": place.slot,
+            "axis": place.axis,
+            "role": place.role,
+            "per_set": count,
+        }
         for place, count in group.places
     ]
     return {
-        "producers": [_name(node) for node in group.producers],
-        "consumers": [_name(node) for node in group.consumers],
+        "producers": [node.layer_name() for node in group.producers],
+        "consumers": [node.layer_name() for node in group.consumers],
         "size": group.size,
         "multiplicity": group.multiplicity,
         "parameters": group.elements,

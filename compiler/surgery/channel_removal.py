@@ -213,7 +213,7 @@ def _set_integers(model: Model, slots: list[Slot], values: np.ndarray) -> None:
     node, slot = slots[0]
     present = node.inputs[slot] if slot < len(node.inputs) else None
     constant = None if present is None else constant_of(present)
-    base = node.name or node.outputs[0].name
+    base = node.layer_name()
     known = values != UNKNOWN
     if constant is not None:
         _replace(model, slots, values.astype(constant.stored.dtype), constant.origin)

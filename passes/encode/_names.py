@@ -35,7 +35,7 @@ class StoredNames:
         self._taken = bases.taken
         owner = graph.parent
         # What is inside a body may not be called like something around it.
-        self._prefix = "" if owner is None else abbreviated(owner.name or owner.outputs[0].name) + "."
+        self._prefix = "" if owner is None else abbreviated(owner.layer_name()) + "."
         self.known: dict[str, ProgramConstant | ProgramNode] = {}
         for _, stored in stored_tensors(graph):
             self.add(stored.encoding.program)

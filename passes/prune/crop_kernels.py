@@ -145,7 +145,7 @@ def _slice(model: Model, node: Node, found: Crop) -> None:
         "ends": np.array([-end or LAST for end in found.back], np.int64),
         "axes": np.arange(2, 2 + len(found.front), dtype=np.int64),
     }
-    source, base = node.inputs[0], node.name or node.outputs[0].name
+    source, base = node.inputs[0], node.layer_name()
     if model.opset >= SLICE_BY_INPUTS:
         constants = [edit.add_constant(model, base, key, value, graph=node.graph) for key, value in bounds.items()]
         made = edit.add_node(model, "Slice", [source, *constants], base=base, suffix="crop", before=node)

@@ -93,8 +93,8 @@ class QuantizeInt8(Pass):
         return [u.node for u in units if u.kind is NodeRole.WEIGHTED and not ctx.is_excluded(u.node)]
 
     def _quantize(self, model: Model, ctx: Context) -> int:
-        layers = list(dict.fromkeys(floats.label(node) for node in self._layers(model, ctx)))
-        excluded = {floats.label(node) for node in model.graph.nodes if ctx.is_excluded(node)}
+        layers = list(dict.fromkeys(node.layer_name() for node in self._layers(model, ctx)))
+        excluded = {node.layer_name() for node in model.graph.nodes if ctx.is_excluded(node)}
         units = candidates(model, _silent)
         names = observed(select(units, _named(model, excluded)))
         seen = observe(model, names, ctx, spread=self.method != "minmax")
@@ -127,8 +127,8 @@ class QuantizeInt8(Pass):
         found = []
         for node in self._layers(model, ctx):
             weight = input_constant(node, 1)
-            if weight is not None and weight.nbytes < SMALL and floats.label(node) not in left:
-                found.append(floats.label(node))
+            if weight is not None and weight.nbytes < SMALL and node.layer_name() not in left:
+                found.append(node.layer_name())
                 ctx.skip(
                     node, f"left in float: int8 saves less than its {weight.nbytes} bytes of weights cost around it"
                 )
@@ -191,7 +191,7 @@ def _only(build: partial[Model], layers: Collection[str], chosen: Collection[str
 
 
 def _named(model: Model, names: Collection[str]) -> set[Node]:
-    return {node for node in model.graph.nodes if node.outputs and floats.label(node) in names}
+    return {node for node in model.graph.nodes if node.outputs and node.layer_name() in names}
 
 
 def _silent(node: Node, why: str) -> None:

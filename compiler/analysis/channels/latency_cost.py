@@ -56,7 +56,7 @@ def layers_of(groups: ChannelGroups) -> list[TimedLayer]:
         inputs, outputs = channels(node, "inputs"), channels(node, "outputs")
         touched = {*np.flatnonzero(inputs[:-1] + outputs[:-1]).tolist(), *weights.get(node, ())} - {-1}
         if touched and node.graph is not None and node.graph.parent is None:
-            found.append(TimedLayer(node.name or node.outputs[0].name, tuple(sorted(touched)), inputs, outputs))
+            found.append(TimedLayer(node.layer_name(), tuple(sorted(touched)), inputs, outputs))
     return found
 
 
@@ -222,4 +222,4 @@ def by_group(cost: LatencyCost, groups: ChannelGroups, kept: np.ndarray) -> list
     """For each prunable group the milliseconds of the layers that make or read its channels."""
     times = cost.by_layer(kept)
     layers = [dict.fromkeys((*group.producers, *group.consumers)) for group in groups.prunable]
-    return [sum(times.get(node.name or node.outputs[0].name, 0.0) for node in nodes) for nodes in layers]
+    return [sum(times.get(node.layer_name(), 0.0) for node in nodes) for nodes in layers]

@@ -132,6 +132,7 @@ def _import_node(
     node.inputs.extend(inputs)
     for name in proto.output:
         node.outputs.append(_define(proto, name, scope, declared))
+    node.alias = "" if node.name else node.layer_name()
     for attribute in proto.attribute:
         if attribute.name in node.attrs:
             raise ModelError(f"{node.label()} has the attribute '{attribute.name}' twice")

@@ -70,7 +70,8 @@ def layer_times(
 
 
 def _key(forms: Forms, setting: tuple[object, ...]) -> str:
-    text = repr((structure_of(forms.model), [tuple(map(int, w)) for w in forms.widths], setting))
+    aliases = [node.layer_name() for node in forms.model.graph.nodes if not node.name]
+    text = repr((structure_of(forms.model), aliases, [tuple(map(int, w)) for w in forms.widths], setting))
     return f"layers-{hashlib.sha256(text.encode()).hexdigest()[:24]}/"
 
 
@@ -127,7 +128,7 @@ def _by_layer(model: Model, session: Session, turns: int) -> Times:
             durations.setdefault(key, []).append(event["dur"])
     path.unlink()
     spent = [(key, typical_ms(found, turns)) for key, found in durations.items()]
-    layers = [node.name or node.outputs[0].name for node in model.graph.nodes]
+    layers = [node.layer_name() for node in model.graph.nodes]
     return attributed(zip(NodeNames(model).of_all([key for key, _ in spent]), (ms for _, ms in spent)), layers)
 
 

@@ -130,7 +130,7 @@ class NodeNames:
         taken = {name for name, is_sum in zip(plain, sums, strict=True) if not is_sum}
         for i, ((name, op), is_sum) in enumerate(zip(given, sums, strict=True)):
             node = self._by_output(name, op, taken) if is_sum else None
-            plain[i] = plain[i] if node is None else _name(node)
+            plain[i] = plain[i] if node is None else node.layer_name()
             taken.add(plain[i])
         return plain
 
@@ -140,7 +140,7 @@ class NodeNames:
             if name in self._named:
                 return name
         node = self._by_output(given, op) or self._by_place(given, op)
-        return f"{op} ({INSERTED})" if node is None else _name(node)
+        return f"{op} ({INSERTED})" if node is None else node.layer_name()
 
     def _behind(self, given: str) -> Node | None:
         return self._makers.get(_COPY.sub("", given).removesuffix("_nchwc"))
@@ -159,7 +159,7 @@ class NodeNames:
         while node is not None and node.op != op and seen < 8:
             makers = _makers(node)
             fitting = [m for m in makers if m.op == op]
-            free = [m for m in fitting if _name(m) not in taken]
+            free = [m for m in fitting if m.layer_name() not in taken]
             node = next(iter([*free, *fitting, *makers]), None)
             seen += 1
         return node if node is not None and node.op == op else None
@@ -175,7 +175,3 @@ class NodeNames:
 
 def _makers(node: Node) -> list[Node]:
     return [tensor.inputs[0] for tensor in node.inputs if tensor.inputs]
-
-
-def _name(node: Node) -> str:
-    return node.name or node.outputs[0].name

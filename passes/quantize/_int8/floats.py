@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime import session
@@ -62,8 +61,3 @@ def fewest(ranking: Sequence[str], fits: Callable[[int], bool]) -> int:
 def as_notes(ranking: Sequence[Sensitivity]) -> list[dict[str, Any]]:
     """The ranking as the report keeps it."""
     return [{"layer": item.layer, "sqnr_db": round(item.sqnr_db, 2)} for item in ranking]
-
-
-def label(node: Node) -> str:
-    """The name by which a layer is ranked: its own, or its output's where it has none."""
-    return node.name or node.outputs[0].name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from onnx_compress.compiler.cli.main import COMMANDS, main
 from onnx_compress.compiler.errors import PassError
 from onnx_compress.compiler.ir.model import Model
 from tests.small_models import small_model
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -197,10 +200,16 @@ def test_the_status_that_a_command_asks_for_is_returned(monkeypatch, capsys):
 
 
 def start(*arguments: str, cwd: Path, **rest) -> subprocess.Popen[bytes]:
-    code = "import sys; from onnx_compress.compiler.cli.main import main; sys.exit(main())"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **rest
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "onnx_compress", *arguments]
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **rest)
+
+
+def test_the_package_runs_as_a_module(model):
+    process = start("in.onnx", "-p", "no-such-pass", "-o", "out.onnx", cwd=model.parent)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert err.startswith(b"onnx-compress: error: no pass is called 'no-such-pass'")
 
 
 def test_a_reader_that_goes_away_is_no_error(model):
