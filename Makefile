@@ -1,11 +1,12 @@
-# make demo: the main job on a real model    make test: the tests    make check: lint, types, layers    make zoo: real models
+# make demo: the main job on a real model    make test: the tests    make check: lint, types, layers, the site
+# make zoo: real models    make docs: the site, into build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO := demo
 
-.PHONY: demo test check zoo zoo-all clean
+.PHONY: demo test check docs pictures zoo zoo-all clean
 
 demo: $(VENV)/installed
 	@mkdir -p $(DEMO)
@@ -16,11 +17,19 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-tests
 	$(BIN)/python -m pytest -n 2 -m "not network"
 
-check: $(VENV)/installed-tests
+check: $(VENV)/installed-tests docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py
+
+# Strict: a link or a name that leads nowhere is an error. Needs no network.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The pictures in README and the site, drawn anew; needs chromium.
+pictures: $(VENV)/installed
+	$(BIN)/python docs/images/report.py
 
 zoo: $(VENV)/installed-tests
 	$(BIN)/onnx-compress zoo fetch
@@ -45,4 +54,8 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/installed-tests: $(VENV)/installed
 	$(INSTALL) -e '.[test]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(INSTALL) -e '.[docs]'
 	@touch $@

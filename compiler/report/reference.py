@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from textwrap import dedent
 
 from rich.console import Console
 from rich.padding import Padding
@@ -54,13 +55,36 @@ def show(kind: type[Pass], console: Console) -> None:
         head = Text(f"  {info.name}", style="bold").append(f" = {_written(info.default)}", style="not bold")
         console.print(head.append(f"   {allowed(info)}", style="not bold dim"))
         console.print(Padding(Text(info.help), (0, 0, 0, 6)))
+    for fact in _facts(kind):
+        console.print(Text(f"\n{fact}"))
     example = ":".join([kind.name, *(f"{info.name}={_example(info)}" for info in options[:1])])
     console.print(Text(f"\nFor example: onnx-compress model.onnx -p {example} -o small.onnx", style="dim"))
 
 
-def markdown(passes: Sequence[type[Pass]]) -> str:
-    """The reference of all passes, a section each."""
-    return "\n".join(_section(kind) for kind in sorted(passes, key=_order))
+def markdown(passes: Sequence[type[Pass]], aliases: Mapping[str, str]) -> str:
+    """The reference of all passes as a page: a table of them, then a section each."""
+    ordered = sorted(passes, key=_order)
+    short = {name: alias for alias, name in aliases.items()}
+    lines = [_HEAD, "| pass | short | effect | what it does |", "|---|---|---|---|"]
+    lines += [
+        f"| [`{kind.name}`](#{kind.name}) | {_code(short.get(kind.name))} | {kind.effect.value} | {headline(kind)} |"
+        for kind in ordered
+    ]
+    return "\n".join([*lines, "", *map(_section, ordered)])
+
+
+_HEAD = """\
+# Passes
+
+<!-- Written by `onnx-compress passes --markdown` from the docstrings of the passes: change those. -->
+
+On the command line options follow the name: `-p prune-channels:ratio=0.3:criterion=l1,quantize-int8`. In a recipe they
+are keys of a `[[pass]]`. *Exact* passes keep the outputs, *lossy* ones are measured and judged by the budget.
+"""
+
+
+def _code(text: str | None) -> str:
+    return f"`{text}`" if text else ""
 
 
 def headline(kind: type[Pass]) -> str:
@@ -82,7 +106,7 @@ def allowed(info: OptionInfo) -> str:
 
 
 def _section(kind: type[Pass]) -> str:
-    lines = [f"### {kind.name}", "", f"*{kind.effect.value}: {EFFECTS[kind.effect.value]}*", ""]
+    lines = [f"## {kind.name}", "", f"*{kind.effect.value}: {EFFECTS[kind.effect.value]}*", ""]
     lines += ["\n\n".join(map(_set, _paragraphs(kind))), ""]
     if kind.options():
         lines += ["| option | default | values | |", "|---|---|---|---|"]
@@ -91,7 +115,22 @@ def _section(kind: type[Pass]) -> str:
             for info in kind.options()
         ]
         lines.append("")
+    lines += [line for fact in _facts(kind, "`") for line in (fact, "")]
     return "\n".join(lines)
+
+
+def _facts(kind: type[Pass], mark: str = "'") -> list[str]:
+    """Sentences on what the budget and recipes may do with options; `mark` stands around their names."""
+    strengths = [f"{mark}{name}{mark}" for name in (kind.strength, *kind.other_strengths) if name]
+    layers = [f"{mark}{name}{mark}" for name in kind.per_layer]
+    found = []
+    if kind.strength is not None:
+        found.append(f"Strength: {' or '.join(strengths)}. Left out, it is found within the budget.")
+    elif strengths:
+        found.append(f"Strength: {' or '.join(strengths)}.")
+    if layers:
+        found.append(f"A recipe may set {' and '.join(layers)} for single layers.")
+    return found
 
 
 def _paragraphs(kind: type[Pass]) -> list[str]:
@@ -102,7 +141,22 @@ def _paragraphs(kind: type[Pass]) -> list[str]:
 
 def _set(paragraph: str) -> str:
     """A paragraph as Markdown."""
-    return f"```text\n{paragraph}\n```" if _is_set(paragraph) else paragraph
+    if paragraph.startswith("==="):
+        return _table(paragraph.splitlines())
+    return f"```text\n{dedent(paragraph)}\n```" if _is_set(paragraph) else paragraph
+
+
+def _table(lines: Sequence[str]) -> str:
+    """A table of two columns between rulers, as Markdown; a line without a first cell continues the row above."""
+    second = lines[0].index(" =") + 1
+    rows: list[list[str]] = []
+    for line in lines[1:-1]:
+        first, rest = line[:second].strip(), line[second:].strip()
+        if first:
+            rows.append([first, rest])
+        else:
+            rows[-1][1] += f" {rest}"
+    return "\n".join(["| | |", "|---|---|", *(f"| {_cell(first)} | {_cell(rest)} |" for first, rest in rows)])
 
 
 def _is_set(paragraph: str) -> bool:

@@ -1,1 +1,1 @@
-"""What prints the figures of `models/README.md`, one module per table."""
+"""What prints the figures of `docs/results.md`, one module per table."""

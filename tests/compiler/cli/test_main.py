@@ -108,7 +108,6 @@ def test_version(capsys):
         ("--report", "--report"),
         ("passes nope", "no pass is called 'nope'"),
         ("passes simplify --markdown", "leave the name away"),
-        ("passes --into text.onnx", "has no lines"),
         ("inspect absent.onnx", "absent.onnx: there is no such file"),
         ("verify in.onnx", "'B'"),
         ("verify in.onnx in.onnx --tolerance nan", "--tolerance"),

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from onnx_compress.compiler.cli.passes import BEGIN, END, updated
 from onnx_compress.compiler.pipeline import registry
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.report import reference
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "passes.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +29,22 @@ class Example(Pass):
 
         c    d
 
+    =====  ===========
+    ab     what a | b
+           is
+    c      d
+    =====  ===========
+
     The wrong choice for everything.
     """
 
     name = "example"
     effect = Effect.LOSSY
     strength = "ratio"
+    other_strengths = ("latency",)
+    per_layer = ("ratio", "kind")
     ratio: float | None = option(None, "share to do | leave", low=0, high=1)
+    latency: float | None = option(None, "or this")
     kind: str = option("l1", "norm", choices=("l1", "l2"))
     bits: int = option(8, "how wide", choices=(4, 8))
     rounds: int = option(2, "how often", low=1)
@@ -57,13 +65,17 @@ def test_a_pass_in_full_says_all_about_its_options():
     assert "bits = 8   4, 8\n" in text
     assert "rounds = 2   a whole number, at least 1" in text
     assert "deep = false   true or false" in text
+    assert "Strength: 'ratio' or 'latency'. Left out, it is found within the budget." in text
+    assert "A recipe may set 'ratio' and 'kind' for single layers." in text
     assert "-p example:ratio=0.3 -o" in text
 
 
 def test_markdown_keeps_graphs_as_they_are_set_and_tables_whole():
-    text = reference.markdown([Example])
+    text = reference.markdown([Example], {"ex": "example"})
+    assert "| [`example`](#example) | `ex` | lossy | Do something to layers. |" in text
     assert "```text\nGiven   y = Conv(x, w)\nResult  y = Conv(x, w')\n```\n" in text
-    assert "Like this:\n\n```text\n    a    b\n```\n\n```text\n    c    d\n```\n\nThe wrong choice" in text
+    assert "Like this:\n\n```text\na    b\n```\n\n```text\nc    d\n```\n\n| | |\n|---|---|\n" in text
+    assert "| ab | what a \\| b is |\n| c | d |\n\nThe wrong choice" in text
     assert "::" not in text
     assert "| `ratio` | none | a number or none, 0 to 1 | share to do \\| leave |" in text
 
@@ -78,9 +90,6 @@ def test_every_pass_is_listed_with_its_first_line():
         assert f"{alias} is {name}" in text
 
 
-def test_the_readme_is_up_to_date():
-    text = README.read_text(encoding="utf-8")
-    assert BEGIN in text
-    assert END in text
-    fresh = updated(text, reference.markdown(registry.all_passes()), README)
-    assert text == fresh, "refresh it: onnx-compress passes --into README.md"
+def test_the_page_is_up_to_date():
+    fresh = reference.markdown(registry.all_passes(), registry.aliases())
+    assert PAGE.read_text(encoding="utf-8") == fresh, "onnx-compress passes --markdown > docs/passes.md"
