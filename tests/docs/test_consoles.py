@@ -26,7 +26,7 @@ class Shell:
     def of(cls, folder: Path) -> Shell:
         (folder / "models").symlink_to(ROOT / "models")
         (folder / "bin").mkdir()
-        for name, module in (("python", ""), ("onnx-compress", "-m onnx_compress.compiler.cli.main")):
+        for name, module in (("python", ""), ("onnx-compress", "-m onnx_compress")):
             program = folder / "bin" / name
             program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
             program.chmod(0o755)
