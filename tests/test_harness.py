@@ -223,7 +223,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_pytest_finds_the_file_fails_on_a_planted_fault_and_accepts_an_update(tmp_path):
     home = Path(__file__).parent
     (tmp_path / "tests" / "passes").mkdir(parents=True)
-    for name in ("__init__.py", "conftest.py", "golden.py", "golden_run.py"):
+    for name in ("__init__.py", "behaviour.py", "conftest.py", "contexts.py", "golden.py", "golden_run.py"):
         shutil.copy(home / name, tmp_path / "tests")
     golden = tmp_path / "tests" / "passes" / "simplify.md"
     wrong = GOOD.replace("MatMul", "Gemm")

@@ -16,7 +16,8 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text, to_text
 from onnx_compress.compiler.pipeline import registry, spec
 from onnx_compress.compiler.pipeline.base import Effect, Pass
-from tests.golden_run import EXACT, context, distance, feeds_for, run, serialized, signature
+from tests.behaviour import EXACT, distance, feeds_for, run, serialized, signature
+from tests.contexts import context
 
 WIDTHS = (4, 8, 16)
 EDGE = 8
@@ -25,8 +26,6 @@ EXACT_IN_HALF = 5e-3
 PASSES = [name for name in registry.names() if registry.find(name).effect is not Effect.RETRAIN]
 
 bounded = settings(
-    derandomize=True,
-    deadline=None,
     max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -244,7 +243,7 @@ def test_there_are_passes():
 
 @pytest.mark.parametrize("step", dict.fromkeys(STEPS), ids=lambda step: step.__name__)
 def test_every_step_of_the_generator_makes_a_valid_graph(step):
-    @settings(derandomize=True, deadline=None, max_examples=3)
+    @settings(max_examples=3)
     @given(st.data())
     def once(data):
         program = Program()

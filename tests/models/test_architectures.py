@@ -11,7 +11,7 @@ from models.measure.architectures import TORCH_PRUNING
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.ir.model import Model
-from tests.golden_run import run
+from tests.behaviour import run
 from tests.pruning import distance, is_exact, pruned, zeroed
 
 EQUAL = 1e-6

@@ -22,8 +22,10 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline import registry, spec
 from onnx_compress.compiler.pipeline.base import Effect, Pass
+from tests.behaviour import EXACT, distance, feeds_for, run, serialized, signature
+from tests.contexts import context
 from tests.golden import Command
-from tests.golden_run import EXACT, apply, context, distance, feeds_for, run, serialized, signature
+from tests.golden_run import apply
 from tests.small_models import MODELS, small_model
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.contractions import Contraction, contractions
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
-from tests.golden_run import run
+from tests.behaviour import run
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 LAYERS = {

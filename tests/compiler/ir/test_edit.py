@@ -9,8 +9,8 @@ import pytest
 from onnx_compress.compiler.ir import edit, weights
 from onnx_compress.compiler.ir.graph import Origin, Variable
 from onnx_compress.compiler.ir.model import Model
+from tests.behaviour import feeds_for, run
 from tests.compiler.ir.graphs import BRANCHES, CHAIN, is_whole, load, node
-from tests.golden_run import feeds_for, run
 
 
 class TestSetWeight:

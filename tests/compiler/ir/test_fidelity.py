@@ -12,8 +12,8 @@ from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
+from tests.behaviour import distance, feeds_for, run
 from tests.compiler.ir.everything import ELSEWHERE, everything, unset_fields
-from tests.golden_run import distance, feeds_for, run
 
 
 def same(a: onnx.ModelProto, b: onnx.ModelProto) -> bool:

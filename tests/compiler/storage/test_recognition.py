@@ -39,7 +39,7 @@ def bytes_of(model: onnx.ModelProto) -> bytes:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @given(values=weights())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_file_is_the_same_after_load_and_save(form, values):
     weight = WeightValues(values)
     if form.least(weight, 21) is None:

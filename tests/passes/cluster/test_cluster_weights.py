@@ -15,7 +15,8 @@ from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.passes.cluster.cluster_weights import ClusterWeights
-from tests.golden_run import context, serialized
+from tests.behaviour import serialized
+from tests.contexts import context
 
 NET = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,6,9,9] x) => (float[N,6] y)
@@ -43,10 +44,7 @@ def data_for(model, samples=256, seed=0):
 def clustered(original, with_data=True, overrides=(), scope="uniform", **options):
     item = ClusterWeights(scope=scope, **options)
     model = original.clone()
-    ctx = context(item, model, original)
-    ctx.overrides = overrides
-    if with_data:
-        ctx.data = data_for(original)
+    ctx = context(item, model, original, data=data_for(original) if with_data else None, overrides=overrides)
     return model, item.run(model, ctx)
 
 
@@ -91,8 +89,7 @@ def test_what_training_has_made_of_the_layers_is_kept():
         edit.set_weight(trained, node, 1, node.inputs[1].values * np.float32(1.5))
     model = trained.clone()
     item = ClusterWeights(bits=5)
-    ctx = context(item, model, original)
-    ctx.data = data_for(original)
+    ctx = context(item, model, original, data=data_for(original))
     item.run(model, ctx)
     assert distance(trained, model) < 0.2 * distance(original, model)
 
@@ -153,8 +150,7 @@ def test_a_later_refit_keeps_the_codebook_and_mends():
     model, _ = clustered(original, with_data=False, bits=3)
     before = distance(original, model)
     item = registry.find("refit")()
-    ctx = context(item, model, original)
-    ctx.data = data_for(original)
+    ctx = context(item, model, original, data=data_for(original))
     assert item.run(model, ctx) == 3
     for name in ("a", "b"):
         assert len(np.unique(weights_of(model)[name].values)) <= 8

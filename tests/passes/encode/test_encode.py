@@ -19,7 +19,8 @@ from onnx_compress.compiler.pipeline import registry
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.storage.structure import Structure
-from tests.golden_run import context, feeds_for, run
+from tests.behaviour import feeds_for, run
+from tests.contexts import context
 from tests.small_models import small_model
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -29,7 +30,7 @@ THREE = f"""{HEAD} g (float[N,64] x) => (float[N,64] y) <float[64,64] a, float[6
 
 def encode(model: Model, form: str = "auto") -> int:
     item = registry.find("encode")(form=form)
-    return item.run(model, context(item, model, model.clone()))
+    return item.run(model, context(item, model))
 
 
 def forms(model: Model) -> dict[str, str]:
@@ -216,13 +217,12 @@ def test_an_old_model_is_raised_where_that_pays(ceiling):
     head = '<ir_version: 5, opset_import: ["" : 9]>'
     model = from_text(THREE.replace(HEAD, head))
     item = registry.find("encode")()
-    assert item.run(model, context(item, model, model.clone())) == 0
+    assert item.run(model, context(item, model)) == 0
     assert model.opset == 9
     for constant in list(model.constants()):
         edit.replace_values(model, constant, sparse_ones(0))
     plain = model.clone()
-    ctx = context(item, model, model.clone())
-    ctx.opset = ceiling
+    ctx = context(item, model, data=feeds_for(model), settings=Settings(opset=ceiling))
     assert item.run(model, ctx) == (3 if ceiling is None else 0)
     assert model.opset == (13 if ceiling is None else 9)
     assert [skip.why.partition(", and ")[2] for skip in ctx.skips] == (["opset 12 is the ceiling"] if ceiling else [])
@@ -235,7 +235,7 @@ def test_simplify_leaves_stored_weights_stored():
     encode(model)
     loaded = Model.from_proto(model.proto())
     item = registry.find("simplify")()
-    assert item.run(loaded, context(item, loaded, loaded.clone())) == 0
+    assert item.run(loaded, context(item, loaded)) == 0
     assert loaded.proto().SerializeToString() == model.proto().SerializeToString()
 
 

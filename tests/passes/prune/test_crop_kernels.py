@@ -10,7 +10,8 @@ from onnx import helper, numpy_helper
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.passes.prune._crops import crop, zero_borders
 from onnx_compress.passes.prune.crop_kernels import CropKernels
-from tests.golden_run import context, run
+from tests.behaviour import run
+from tests.contexts import context
 
 CLOSE = 1e-5
 
@@ -53,7 +54,7 @@ def layer(op, geometry):
     return Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(geometry=geometries(), op=st.sampled_from(["Conv", "ConvTranspose"]))
 def test_the_numbers_stay(geometry, op):
     model = layer(op, geometry)

@@ -12,7 +12,8 @@ from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.metrics.divergence import Divergence
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune.prune_blocks import PruneBlocks
-from tests.golden_run import context, run, serialized
+from tests.behaviour import run, serialized
+from tests.contexts import context
 from tests.pruning import distance
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -65,10 +66,8 @@ def linear():
 
 def prune(model: Model, *, real=False, exclude=(), overrides=(), data=None, **options) -> Context:
     item = PruneBlocks(**options)
-    ctx = context(item, model, model.clone())
-    ctx.exclude, ctx.overrides = exclude, overrides
-    if real:
-        ctx.data = data or load(FEEDS, specs(model).inputs)
+    data = data or FEEDS if real else None
+    ctx = context(item, model, data=data, exclude=exclude, overrides=overrides)
     ctx.changed = item.run(model, ctx)
     return ctx
 

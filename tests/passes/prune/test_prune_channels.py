@@ -7,10 +7,9 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime.data.dataset import load
-from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.prune.prune_channels import PruneChannels
-from tests.golden_run import context, feeds_for, run, serialized
+from tests.behaviour import feeds_for, run, serialized
+from tests.contexts import context
 from tests.pruning import distance
 from tests.small_models import small_model
 
@@ -27,11 +26,8 @@ def chain():
 
 def prune(model: Model, *, real=False, exclude=(), overrides=(), **options) -> Context:
     item = PruneChannels(**options)
-    ctx = context(item, model, model.clone())
-    ctx.exclude, ctx.overrides = exclude, overrides
-    if real:
-        images = np.random.default_rng(3).standard_normal((16, 3, 8, 8)).astype(np.float32)
-        ctx.data = load({"x": images}, specs(model).inputs)
+    images = np.random.default_rng(3).standard_normal((16, 3, 8, 8)).astype(np.float32)
+    ctx = context(item, model, data={"x": images} if real else None, exclude=exclude, overrides=overrides)
     ctx.changed = item.run(model, ctx)
     return ctx
 

@@ -12,8 +12,8 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.passes.prune.remove_dead_channels import RemoveDeadChannels
 from onnx_compress.passes.simplify.simplify import Simplify
-from tests.golden_run import context as context_of
-from tests.golden_run import distance, feeds_for, run, serialized
+from tests.behaviour import distance, feeds_for, run, serialized
+from tests.contexts import context as context_of
 from tests.pruning import is_exact, pruned, zeroed
 
 EXACT = 1e-5

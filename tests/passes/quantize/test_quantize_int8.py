@@ -13,6 +13,7 @@ from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime import session
 from onnx_compress.passes.quantize._plain_bytes import plain_bytes
 from onnx_compress.passes.quantize.quantize_int8 import QuantizeInt8
+from tests.contexts import by_name
 
 RESIDUAL = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,16,8,8] x) => (float[N,10] y)
@@ -96,8 +97,11 @@ def test_ranges_are_those_of_onnxruntimes_own_tool(context):
 
 def test_the_layers_stay_float_that_the_budget_demands(context):
     model = from_text(PAIR)
-    judge = context.Judge(drops=lambda m: 3.0 if sum(n.op == "MatMul" for n in m.nodes() if is_int8(n)) == 2 else 0.5)
-    ctx = context(model, judge=judge)
+
+    def loses(candidate):
+        return 3.0 if sum(node.op == "MatMul" for node in candidate.nodes() if is_int8(node)) == 2 else 0.5
+
+    ctx = context(model, loses=loses)
     assert int8().run(model, ctx) == 1
     ranking = [entry["layer"] for entry in ctx.notes["sensitivity"]]
     assert sorted(ranking) == ["one", "two"]
@@ -112,7 +116,7 @@ def is_int8(node):
 def test_nothing_is_changed_when_no_layer_fits_the_budget(context):
     model = from_text(PAIR)
     before = model.proto()
-    ctx = context(model, judge=context.Judge(drops=5.0))
+    ctx = context(model, loses=lambda _: 5.0)
     assert int8().run(model, ctx) == 0
     assert model.proto() == before
     assert ctx.skips[-1].why.startswith("no layer can be quantized")
@@ -121,7 +125,7 @@ def test_nothing_is_changed_when_no_layer_fits_the_budget(context):
 @pytest.mark.parametrize(("s8s8", "chosen"), [(0.96, "u8s8"), (0.94, "s8s8")])
 def test_other_types_need_a_margin_of_five_percent(context, s8s8, chosen):
     model = from_text(PAIR)
-    ctx = context(model, judge=context.Judge(times={"u8s8": 1.0, "s8s8": s8s8}))
+    ctx = context(model, takes=by_name(u8s8=1.0, s8s8=s8s8))
     QuantizeInt8().run(model, ctx)
     assert ctx.notes["types"] == chosen
     zero = next(c for c in model.constants() if c.name == "x.zero")
@@ -226,6 +230,6 @@ def test_weights_of_other_types_are_refused_with_the_reason(context):
 def test_a_mix_that_is_slower_than_float_says_so(context):
     model = from_text(PAIR)
     drops = iter([3.0, 0.5])
-    ctx = context(model, judge=context.Judge(drops=lambda m: next(drops), times={"float": 1.0, "int8": 1.5}))
+    ctx = context(model, loses=lambda _: next(drops), takes=by_name(float=1.0, int8=1.5))
     assert int8().run(model, ctx) == 1
     assert ctx.skips[-1].why == "with 1 layers in float it runs 1.50 times as long as before"

@@ -11,6 +11,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime import session
 from onnx_compress.passes.quantize.quantize_weights import QuantizeWeights
+from tests.contexts import by_name
 
 EVERYTHING = """<ir_version: {ir}, opset_import: ["" : {opset}]>
 g (float[N,8,6,6] x, float[3,2,8] t, int64[N] i, bool c)
@@ -87,7 +88,7 @@ def test_the_file_shrinks_by_the_bits(context):
 @pytest.mark.parametrize(("dequantize", "form"), [(0.94, "DequantizeLinear"), (0.96, "Mul")])
 def test_the_faster_form_for_matmul_needs_a_margin(context, dequantize, form):
     model = from_text(MATMUL)
-    QuantizeWeights().run(model, context(model, judge=context.Judge(times={"folded": 1.0, "dequantize": dequantize})))
+    QuantizeWeights().run(model, context(model, takes=by_name(folded=1.0, dequantize=dequantize)))
     weight = next(n for n in model.nodes() if n.op == "MatMul").inputs[1]
     assert weight.name == "w"
     assert weight.inputs[0].op == form

@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_compress.compiler.ir.lazy import LazyTensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
-from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.passes.simplify.simplify import Simplify
-from tests.golden_run import distance, feeds_for, run
+from tests.behaviour import distance, feeds_for, run
+from tests.contexts import context
 from tests.small_models import TEXTS, small_model
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
@@ -27,7 +27,7 @@ HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 def simplified(model, **options):
     item = Simplify(**options)
     result = model.clone()
-    ctx = Context(model=result, original=model, data=None, judge=None, seed=0, pass_name=item.name)
+    ctx = context(item, result, model)
     return result, item.run(result, ctx), ctx
 
 
@@ -146,11 +146,10 @@ from pathlib import Path
 from models import big
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.passes.simplify.simplify import Simplify
-from onnx_compress.compiler.pipeline.context import Context
+from tests.contexts import context
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 model = Model.load(big.write(Path(sys.argv[1]) / "big.onnx"))
-ctx = Context(model=model, original=model, data=None, judge=None, seed=0, pass_name="simplify")
-assert Simplify().run(model, ctx)
+assert Simplify().run(model, context(Simplify(), model, model))
 assert "BatchNormalization" not in [node.op for node in model.nodes()]
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """

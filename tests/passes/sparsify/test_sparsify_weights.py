@@ -13,7 +13,8 @@ from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.passes.sparsify import _curves
 from onnx_compress.passes.sparsify.sparsify_weights import SparsifyWeights
-from tests.golden_run import context, run, serialized
+from tests.behaviour import run, serialized
+from tests.contexts import context
 
 NET = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,4,8,8] x) => (float[N,6] y)
@@ -36,10 +37,8 @@ def images(count=64, seed=3):
 
 def sparsify(model: Model, *, real=False, exclude=(), overrides=(), original=None, **options) -> Context:
     item = SparsifyWeights(**options)
-    ctx = context(item, model, original or model.clone())
-    ctx.exclude, ctx.overrides = exclude, overrides
-    if real:
-        ctx.data = load({"x": images()}, specs(model).inputs)
+    data = {"x": images()} if real else None
+    ctx = context(item, model, original, data=data, exclude=exclude, overrides=overrides)
     ctx.changed = item.run(model, ctx)
     return ctx
 
@@ -260,8 +259,6 @@ def test_a_search_measures_once_and_another_model_again(monkeypatch):
         node = next(n for n in model.nodes() if n.name == "two")
         edit.set_weight(model, node, 1, np.float32(factor) * weight(model, "two"))
         item = SparsifyWeights(sparsity=sparsity, rounds=1)
-        ctx = context(item, model, model.clone())
-        ctx.data = data
-        item.run(model, ctx)
+        item.run(model, context(item, model, data=data))
         assert density(model) == pytest.approx(1 - sparsity, abs=0.005)
     assert len(measured) == 2

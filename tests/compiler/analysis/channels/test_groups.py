@@ -7,7 +7,7 @@ import pytest
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
-from tests.golden_run import feeds_for, run
+from tests.behaviour import feeds_for, run
 from tests.pruning import distance, pruned, zeroed
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "other" : 1]>\n'

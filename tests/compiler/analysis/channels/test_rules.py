@@ -6,7 +6,7 @@ import pytest
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.ir.text import from_text
-from tests.golden_run import feeds_for, run
+from tests.behaviour import feeds_for, run
 from tests.pruning import distance, is_exact, pruned, zeroed
 
 HEAD = '<ir_version: 10, opset_import: ["" : {opset}]>\n'

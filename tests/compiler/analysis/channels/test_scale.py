@@ -10,8 +10,8 @@ from onnx import helper, numpy_helper
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.simplify.simplify import Simplify
+from tests.contexts import context
 from tests.pruning import pruned
 
 WIDTH, HEADS = 32, 4
@@ -62,7 +62,7 @@ def _block(i: int) -> list[onnx.NodeProto]:
 
 def simplified(model: Model) -> Model:
     twin = model.clone()
-    Simplify().run(twin, Context(twin, model, None, None, seed=0, pass_name="simplify"))
+    Simplify().run(twin, context(Simplify(), twin, model))
     return twin
 
 

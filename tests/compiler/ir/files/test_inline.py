@@ -8,7 +8,7 @@ import pytest
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.model import Model
-from tests.golden_run import feeds_for, run
+from tests.behaviour import feeds_for, run
 
 TEXT = """<ir_version: 10, opset_import: ["" : 21, "local" : 1], producer_name: "maker", metadata_props: ["k" : "v"]>
 g (float[N,4] x) => (float[N,4] y) <float[4,4] w = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}>

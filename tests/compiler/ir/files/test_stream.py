@@ -15,8 +15,8 @@ from onnx_compress.compiler.errors import OutputError
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.files import stream
 from onnx_compress.compiler.ir.model import Model
+from tests.behaviour import serialized
 from tests.compiler.ir.everything import everything
-from tests.golden_run import serialized
 from tests.small_models import MODELS, small_model
 
 ROOT = Path(__file__).parents[3]

@@ -106,7 +106,7 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
     return helper.make_model(helper.make_graph(nodes, "g", [], [], initializers))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(models())
 def test_any_model_comes_back(model):
     raw = model.SerializeToString()

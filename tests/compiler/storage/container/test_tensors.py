@@ -44,7 +44,7 @@ def sparse(shape: tuple[int, ...], density: float, levels: int, seed: int = 0) -
     return np.where(rng.random(shape) < density, values[rng.integers(0, levels, shape)], np.float32(0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(TYPES),
     st.lists(st.integers(0, 9), max_size=4),

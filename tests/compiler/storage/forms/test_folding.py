@@ -18,7 +18,7 @@ from onnx_compress.compiler.storage.forms.sparse import sparse_tensor
 from onnx_compress.compiler.storage.forms.stack import Member
 from onnx_compress.compiler.storage.structure import Structure
 from onnx_compress.compiler.storage.weight import WeightValues
-from tests.golden_run import feeds_for, run
+from tests.behaviour import feeds_for, run
 
 READERS = {
     "Conv": "(float[1,8,9,9] x) => (float[1,16,7,7] y) <float[16,8,3,3] w> { y = Conv (x, w) }",

@@ -28,7 +28,7 @@ opsets = st.sampled_from((11, 13, 21))
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @given(values=weights(), opset=opsets)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_form_restores_the_weight(form, values, opset):
     weight = WeightValues(values)
     least = form.least(weight, opset)
@@ -43,7 +43,7 @@ def test_a_form_restores_the_weight(form, values, opset):
 
 @pytest.mark.parametrize("form", [GAPS, PACKED], ids=lambda form: form.name)
 @given(arrays=st.lists(weights(), min_size=2, max_size=4), opset=opsets)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_stack_restores_all_weights(form, arrays, opset):
     members = [Member(f"w{i}", f"b{i}", WeightValues(values)) for i, values in enumerate(arrays)]
     if opset < stack.LEAST_OPSET or not all(stack.can_join(member.weight, form.name) for member in members):
@@ -64,7 +64,7 @@ def test_a_stack_restores_all_weights(form, arrays, opset):
     axis=st.sampled_from((0, 1)),
     opset=st.sampled_from((12, 13, 21)),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_vectors_restore_the_weight_and_are_recognized(seed, entries, books, dim, axis, opset):
     cells, rng = Cells(books, dim, axis), np.random.default_rng(seed)
     shape = (20, 6) if axis else (6, 5, 2, 2)
@@ -97,7 +97,7 @@ def test_vectors_need_their_structure_and_the_operator():
     scale=st.lists(st.floats(2**-10, 1000, width=32), min_size=4, max_size=4),
     opset=opsets,
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scaled_weights_come_back(codes, scale, opset):
     scales = np.array(scale, np.float32).reshape(4, 1, 1)
     values = np.array(codes, np.float32).reshape(4, 2, 3) * scales
@@ -180,7 +180,7 @@ def test_float16_is_not_tiled():
 
 
 @given(values=weights())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_sparse_tensors(values):
     sparse = sparse_tensor(WeightValues(values), "w")
     onnx.checker.check_sparse_tensor(sparse)

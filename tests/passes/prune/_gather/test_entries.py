@@ -13,8 +13,6 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_constant, input_value
-from onnx_compress.compiler.runtime.data.dataset import load
-from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
 from onnx_compress.passes.prune._criteria.obs import obs
 from onnx_compress.passes.prune._gather.entries import Entries, insert, with_gathers
@@ -23,7 +21,8 @@ from onnx_compress.passes.prune._widths import loss_tables
 from onnx_compress.passes.prune._widths.loss_tables import Table, Wish
 from onnx_compress.passes.prune._widths.measured import Measured
 from onnx_compress.passes.prune.prune_channels import PruneChannels
-from tests.golden_run import PlainJudge, context, feeds_for, run, serialized
+from tests.behaviour import feeds_for, run, serialized
+from tests.contexts import FakeJudge, by_bytes, by_name, context
 from tests.pruning import distance
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -44,27 +43,18 @@ CHAIN = """g (float[N,3,8,8] x) => (float[N,5,8,8] y) <float[64,3,1,1] a, float[
 { h = Conv (x, a) r = Relu (h) i = Conv (r, c) s = Relu (i) y = Conv (s, e) }"""
 
 
-class Slow(PlainJudge):
-    """With any Gather it takes `time`, without 1."""
-
-    time = 1.0
-
-    def speed(self, models, feeds=None):
-        assert feeds is not None
-        return {name: 1.0 if name == "none" else self.time for name in models}
-
-
 def named(model, name):
     return next(node for node in model.nodes() if node.name == name)
 
 
-def prepared(text=BLOCKS, judge=PlainJudge, **options):
+def prepared(text=BLOCKS, change=lambda model: None, takes=by_bytes, exclude=(), **options):
+    """`takes` is what a candidate for a Gather takes; the one without is called "none"."""
     model = from_text(HEAD + text)
+    change(model)
     item = PruneChannels(**options)
-    ctx = context(item, model, model.clone())
     images = np.random.default_rng(3).standard_normal((64, 3, 8, 8)).astype(np.float32)
-    ctx.data, ctx.judge = load({"x": images}, specs(model).inputs), judge(model)
-    return model, item, ctx
+    judge = FakeJudge(model, takes=takes)
+    return model, item, context(item, model, data={"x": images}, judge=judge, exclude=exclude)
 
 
 def entries_of(model, ctx):
@@ -80,8 +70,7 @@ def test_entries_are_the_layers_whose_input_others_need_too():
     assert [entry.node.name for entry in entries_of(model, ctx).found] == ["stem", "one", "three"]
     model, _, ctx = prepared(CHAIN)
     assert [entry.node.inputs[0].name for entry in entries_of(model, ctx).found] == ["x"]
-    model, _, ctx = prepared()
-    ctx.exclude = ("one",)
+    model, _, ctx = prepared(exclude=("one",))
     assert [entry.node.name for entry in entries_of(model, ctx).found] == ["stem", "three"]
 
 
@@ -152,16 +141,17 @@ def test_gathers_take_part_in_the_choice_of_widths(criterion):
     onnx.checker.check_model(model.proto(), full_check=True)
 
 
-def with_spare_inputs():
-    """Layer one reads channels of which the second half repeat the first; nobody else can spare any."""
-    model, item, ctx = prepared(ratio=0.1, gather=True, round=8)
+def repeat_channels(model):
+    """Let layer one read channels of which the second half repeat the first; nobody else can spare any."""
     stem = named(model, "stem")
     for slot in (1, 2):
         values = np.array(input_value(stem, slot))
         values[16:] = 2 * values[:16]
         edit.set_weight(model, stem, slot, values)
-    ctx.original = model.clone()
-    return model, item, ctx
+
+
+def with_spare_inputs():
+    return prepared(change=repeat_channels, ratio=0.1, gather=True, round=8)
 
 
 def test_what_other_inputs_repeat_is_left_out_at_no_loss():
@@ -180,9 +170,9 @@ def test_what_other_inputs_repeat_is_left_out_at_no_loss():
 
 @pytest.mark.parametrize(("time", "why"), [(1.07, "costs more than it saves"), (0.97, "saves too little")])
 def test_a_gather_that_does_not_pay_is_refused_with_its_figure(time, why):
-    model, item, ctx = prepared(judge=Slow, ratio=0.4, gather=True)
-    ctx.judge.time = time
+    model, item, ctx = prepared(takes=lambda name, _: 1.0 if name == "none" else time, ratio=0.4, gather=True)
     item.run(model, ctx)
+    assert None not in ctx.judge.timed
     why = f"a Gather in front {why}: {time:.2f}× the time"
     assert [(skip.where, skip.why) for skip in ctx.skips] == [("Conv 'one'", why), ("Conv 'three'", why)]
     plain, item, ctx = prepared(ratio=0.4)
@@ -193,12 +183,11 @@ def test_a_gather_that_does_not_pay_is_refused_with_its_figure(time, why):
 def test_gathers_must_pay_at_the_widths_that_are_chosen_with_them():
     """Here they do as long as the layer computes all its channels."""
 
-    class Fussy(PlainJudge):
-        def speed(self, models, feeds=None):
-            results = {input_value(list(model.nodes())[-2], 1).shape[0] for model in models.values()}
-            return {name: 1.0 if name == "none" else 0.5 if results == {32} else 1.0 for name in models}
+    def takes(name, model):
+        computed = input_value(list(model.nodes())[-2], 1).shape[0]
+        return 0.5 if name != "none" and computed == 32 else 1.0
 
-    model, _, ctx = prepared(judge=Fussy)
+    model, _, ctx = prepared(takes=takes)
     entries = entries_of(model, ctx)
     groups = entries.among(ctx.get(ChannelGroups)).groups
     kept = np.array([group.size for group in groups])
@@ -234,7 +223,7 @@ def test_without_measured_losses_nothing_is_gathered():
     for options, real in (({"scope": "uniform"}, True), ({}, False)):
         model, item, ctx = prepared(ratio=0.4, gather=True, **options)
         if not real:
-            ctx.data = context(item, model, model).data
+            ctx = context(item, model)
         item.run(model, ctx)
         assert not gathers_of(model)
         assert "takes calibration data" in ctx.skips[0].why
@@ -270,16 +259,13 @@ def test_the_place_that_is_timed_has_the_layers_shape(source, conv):
 
 
 def test_numbers_of_channels_pay_that_are_five_percent_faster():
-    class Judge(PlainJudge):
-        def speed(self, models, feeds=None):
-            assert feeds["x"].shape == (1, 8, 5, 5)
-            return dict(zip(models, (2.0, 1.95, 1.9, 1.0), strict=True))
-
     model = from_text(HEAD + "g (float[1,8,5,5] x) => (float[1,4,5,5] y) <float[4,8,1,1] w> { y = Conv (x, w) }")
     node = next(model.nodes())
     shape = Shape.of(node, input_constant(node, 1), (1, 8, 5, 5))
-    assert paying(shape, [6, 4, 2], Judge(model)) == ([4, 2], 0.5)
-    assert paying(shape, [], Judge(model)) == ([], 1.0)
+    judge = FakeJudge(model, takes=by_name(**{"none": 2.0, "6": 1.95, "4": 1.9, "2": 1.0}))
+    assert paying(shape, [6, 4, 2], judge) == ([4, 2], 0.5)
+    assert [feeds["x"].shape for feeds in judge.timed] == [(1, 8, 5, 5)]
+    assert paying(shape, [], judge) == ([], 1.0)
 
 
 def test_the_whole_pipeline_times_places_and_takes_what_is_faster(tmp_path, monkeypatch):
@@ -320,7 +306,7 @@ def test_a_loss_is_measured_with_this_layer_narrow_and_all_else_as_it_is(monkeyp
 def test_half_the_inputs_of_every_entry_of_a_net(name):
     net, model = get(name), Model.from_proto(build(name, exporter="torchscript-eval"))
     shapes = {key: (1, *array.shape[1:]) for key, array in net.feeds(1).items()}
-    ctx = context(PruneChannels(), model, model.clone())
+    ctx = context(PruneChannels(), model)
     groups = ctx.get(ChannelGroups)
     entries = Entries.of(model, WidthCost(model, groups, shapes), ctx, shapes)
     assert len(entries.found) >= 2

@@ -8,16 +8,15 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.repair import moments
-from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.metrics.divergence import Divergence
-from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
 from onnx_compress.passes.prune._criteria.lasso import lasso
 from onnx_compress.passes.prune._criteria.obs import obs
 from onnx_compress.passes.prune._widths import loss_tables
 from onnx_compress.passes.prune._widths.measured import MOST_MACS, _effort
 from onnx_compress.passes.prune.prune_channels import PruneChannels
-from tests.golden_run import context, feeds_for, run
+from tests.behaviour import feeds_for, run
+from tests.contexts import context
 from tests.pruning import distance
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -38,10 +37,8 @@ SHAPES = {CONV: (32, 3, 6, 6), BRANCH: (32, 3, 6, 6), HEADS: (32, 6, 8)}
 
 def prepared(text):
     model = from_text(HEAD + text)
-    ctx = context(PruneChannels(), model, model.clone())
     data = np.random.default_rng(0).standard_normal(SHAPES[text]).astype(np.float32)
-    ctx.data = load({"x": data}, specs(model).inputs)
-    return model, ctx
+    return model, context(PruneChannels(), model, data={"x": data})
 
 
 def tables(model, ctx, widths=(8, 6, 4), by=obs):

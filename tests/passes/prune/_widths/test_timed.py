@@ -1,6 +1,6 @@
 """Pruning to a share of the time, by a judge whose clock is a formula."""
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable
 from onnx_compress.passes.prune._widths.timed import TOLERANCE, FoundWidths, best_of
 from onnx_compress.passes.prune._widths.widths import Choice
 from onnx_compress.passes.prune.prune_channels import PruneChannels
-from tests.golden_run import context, serialized
+from tests.behaviour import serialized
+from tests.contexts import FakeJudge, context, nothing
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
 CHAIN = """g (float[N,3,8,8] x) => (float[N,5,8,8] y)
@@ -28,38 +29,22 @@ def staircase(model):
     return {name: 0.01 * -(-shape[0] // 16) * -(-shape[1] // 16) for name, shape in shapes.items()}
 
 
-@dataclass
-class Judge:
+def judge(model, overhead=0.0, off=1.0):
     """`overhead` is what the whole takes beside its layers; `off` by how much narrowed models are slower than that."""
+    full = sum(staircase(model).values())
 
-    overhead: float = 0.0
-    off: float = 1.0
-    max_drop: float = 1.0
-    asked: int = 0
-    full: float = 0.0
+    def takes(name, candidate):
+        layers = sum(staircase(candidate).values())
+        return (layers + overhead) * (off if layers < full else 1.0)
 
-    def drop(self, model):
-        return 0.0
-
-    def speed(self, models):
-        self.asked += 1
-        plain = {name: sum(staircase(model).values()) + self.overhead for name, model in models.items()}
-        self.full = max(self.full, *plain.values())
-        return {name: ms * (self.off if ms < self.full else 1.0) for name, ms in plain.items()}
-
-    def layer_times(self, forms, advance):
-        return [staircase(forms.build(i)) for i in range(len(forms.widths))]
-
-    def channel_step(self):
-        return 16
+    return FakeJudge(model, loses=nothing, takes=takes, layers=staircase)
 
 
-def prune(judge, **options):
+def prune(clock=judge, **options):
     model = from_text(HEAD + CHAIN)
     original = model.clone()
     item = PruneChannels(**options)
-    ctx = context(item, model, original)
-    ctx.judge = judge
+    ctx = context(item, model, original, judge=clock(original))
     changed = item.run(model, ctx)
     return model, original, ctx, changed
 
@@ -71,7 +56,7 @@ def left(model, original):
 @pytest.mark.parametrize("share", [0.2, 0.35, 0.5, 0.8])
 @pytest.mark.parametrize("scope", ["global", "uniform"])
 def test_the_time_comes_down_to_the_share(share, scope):
-    model, original, ctx, changed = prune(Judge(), latency=share, scope=scope)
+    model, original, ctx, changed = prune(latency=share, scope=scope)
     assert changed
     assert share - 0.16 < left(model, original) <= share * (1 + TOLERANCE)
     assert ctx.notes["latency"]["measured"] == pytest.approx(left(model, original), abs=1e-3)
@@ -81,8 +66,7 @@ def test_the_time_comes_down_to_the_share(share, scope):
 
 def test_what_was_measured_corrects_the_choice():
     """The whole model saves less than its layers: only the clock can tell."""
-    judge = Judge(overhead=0.3)
-    model, original, ctx, _ = prune(judge, latency=0.6)
+    model, original, ctx, _ = prune(partial(judge, overhead=0.3), latency=0.6)
     first = ctx.notes["latency"]["predicted_and_measured"][0]
     assert first[0] <= 0.6 < first[1] / (1 + TOLERANCE)
     assert ctx.notes["latency"]["measured"] <= 0.6 * (1 + TOLERANCE)
@@ -90,8 +74,7 @@ def test_what_was_measured_corrects_the_choice():
 
 
 def test_an_aim_that_was_too_careful_is_relaxed():
-    judge = Judge(off=0.5)
-    model, original, ctx, _ = prune(judge, latency=0.3)
+    model, original, ctx, _ = prune(partial(judge, off=0.5), latency=0.3)
     tried = ctx.notes["latency"]["predicted_and_measured"]
     assert tried[0][1] < 0.2
     assert 0.2 < ctx.notes["latency"]["measured"] <= 0.3 * (1 + TOLERANCE)
@@ -99,20 +82,20 @@ def test_an_aim_that_was_too_careful_is_relaxed():
 
 
 def test_what_would_be_slower_is_left_alone():
-    model, original, ctx, changed = prune(Judge(off=40.0), latency=0.5)
+    model, original, ctx, changed = prune(partial(judge, off=40.0), latency=0.5)
     assert changed == 0
     assert serialized(model) == serialized(original)
     assert [skip.why for skip in ctx.skips] == ["no widths that were tried make it faster"]
 
 
 def test_a_share_out_of_reach_is_said():
-    _, _, ctx, changed = prune(Judge(overhead=2.0), latency=0.1)
+    _, _, ctx, changed = prune(partial(judge, overhead=2.0), latency=0.1)
     assert changed
     assert ctx.skips[-1].why.startswith("the fastest form that was found takes 7")
 
 
 def test_the_report_says_what_each_group_gave():
-    model, _, ctx, changed = prune(Judge(), latency=0.5)
+    model, _, ctx, changed = prune(latency=0.5)
     rows = ctx.notes["widths"]
     assert len(rows) == changed
     times = staircase(model)
@@ -126,8 +109,7 @@ def test_the_report_says_what_each_group_gave():
 def test_losses_are_reported_where_they_were_measured():
     model = from_text(HEAD + CHAIN)
     item = PruneChannels(latency=0.5, refit=False)
-    ctx = context(item, model, model.clone())
-    ctx.judge = Judge()
+    ctx = context(item, model, judge=judge(model.clone()))
     ctx.data.source.real = True
     item.run(model, ctx)
     assert all(row["loss"] > 0 for row in ctx.notes["widths"])

@@ -64,7 +64,7 @@ def test_zeros_of_a_relu_do_not_decide_the_entropy():
     assert value_range.entropy(seen(with_zeros)) == value_range.entropy(seen(bulk))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
 def test_zero_is_exact_and_the_range_is_covered(a, b):
     covered = Range.around(min(a, b), max(a, b))

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.simplify.simplify import Simplify
-from tests.golden_run import distance, feeds_for, run
+from tests.behaviour import feeds_for, run
+from tests.contexts import context
 
 CHANNELS = 4
 
@@ -50,7 +50,7 @@ def affine(draw, weights, last, index, rank, axis):
 
 
 @given(st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_layers_take_scales_and_shifts(data):
     weights: dict[str, list[int]] = {}
     node, shape, rank, axis = layer(data.draw, weights)
@@ -69,9 +69,11 @@ def test_layers_take_scales_and_shifts(data):
     graph = helper.make_graph(nodes, "g", infos, outs, tensors)
     model = Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     result = model.clone()
-    Simplify().run(result, Context(result, model, None, None, seed=0, pass_name="simplify"))
+    Simplify().run(result, context(Simplify(), result, model))
     feeds = feeds_for(model)
-    assert distance(run(model, feeds), run(result, feeds)) <= 3e-6
+    (expected,), (got,) = run(model, feeds), run(result, feeds)
+    # Shifts of about 1 may cancel, so that rounding is large against the outputs that are left.
+    assert np.abs(got - expected).max() <= 3e-6 * max(1, np.abs(expected).max())
     ops = [node.op for node in result.nodes()]
     behind = [node.op_type for node in nodes[1:-1]]
     if node.op_type != "MatMul":

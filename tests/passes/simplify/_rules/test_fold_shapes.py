@@ -67,7 +67,7 @@ class Program:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_known_of_a_value_is_true(data):
     program = Program()
     for i in range(data.draw(st.integers(1, 6))):
@@ -88,7 +88,7 @@ def test_what_is_known_of_a_value_is_true(data):
 
 
 @given(st.lists(st.sampled_from(["N", "H", 1, 2, 4]), min_size=1, max_size=5), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_constant_target_reshapes_like_the_computed_one(shape, data):
     values = data.draw(st.permutations(shape))
     cut = data.draw(st.integers(0, len(values)))

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.simplify.simplify import Simplify
-from tests.golden_run import distance, feeds_for, run
+from tests.behaviour import distance, feeds_for, run
+from tests.contexts import context
 
 SHAPE = [2, 3, 4, 5]
 LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
@@ -50,11 +50,11 @@ def build(draw):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_regions_are_turned_only_where_it_pays(data):
     model = build(data.draw)
     result = model.clone()
-    ctx = Context(result, model, None, None, seed=0, pass_name="simplify")
+    ctx = context(Simplify(), result, model)
     Simplify().run(result, ctx)
     feeds = feeds_for(model)
     assert distance(run(model, feeds), run(result, feeds)) <= 1e-6
