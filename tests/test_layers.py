@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,47 @@ def file_names(path: Path, tree: ast.Module) -> Iterator[str]:
         yield "a file is named by what it holds"
 
 
+NODE_FIELDS = ("op", "domain", "inputs", "outputs", "attrs", "header", "graph")
+TENSOR_FIELDS = ("origin", "values", "structure", "dtype", "shape")
+GRAPH_FIELDS = (*NODE_FIELDS, *TENSOR_FIELDS, "nodes", "initializers")
+MUTATORS = ("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "setdefault")
+SETTERS = ("values_set", "store_as", "share_structure")
+"""Methods of constants that only the IR calls."""
+
+
+def one_door(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Graphs are changed by compiler/ir alone; of their own fields, classes may call one like those of a graph."""
+    if path.parts[0] not in ("compiler", "passes", PACKAGE) or path.is_relative_to("compiler/ir"):
+        return
+    for node in ast.walk(tree):
+        for changed in map(_field, _changed(node)):
+            if changed is not None and changed.attr in GRAPH_FIELDS and getattr(changed.value, "id", "") != "self":
+                yield f"line {changed.lineno}: '{ast.unparse(changed)}' is changed outside compiler/ir"
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in SETTERS:
+            yield f"line {node.lineno}: '{ast.unparse(node.func)}' is called outside compiler/ir"
+
+
+def _field(changed: ast.expr) -> ast.Attribute | None:
+    """The field that an expression is, or is an element of."""
+    while isinstance(changed, (ast.Subscript, ast.Starred)):
+        changed = changed.value
+    return changed if isinstance(changed, ast.Attribute) else None
+
+
+def _changed(node: ast.AST) -> Iterator[ast.expr]:
+    """The expressions that a statement assigns or deletes, or whose method of a list, set or dict it calls."""
+    if isinstance(node, (ast.Assign, ast.Delete)):
+        for target in node.targets:
+            yield from target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign, ast.For)):
+        yield node.target
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+        yield node.func.value
+    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr" and len(node.args) == 3:
+        name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
+        yield ast.copy_location(ast.Attribute(node.args[0], str(name)), node)
+
+
 CHECKS: tuple[Check, ...] = (
     layering,
     passes_point_down,
@@ -179,6 +221,7 @@ CHECKS: tuple[Check, ...] = (
     prints,
     unsafe,
     file_names,
+    one_door,
 )
 
 
@@ -199,6 +242,46 @@ def test_every_file_keeps_the_rule(check):
     for path, tree in trees().items():
         faults += [f"{path}: {fault}" for fault in check(path, tree)]
     assert not faults, "\n" + "\n".join(faults)
+
+
+def import_cycle(trees: Mapping[Path, ast.Module]) -> list[str]:
+    """Modules each of which imports the next, at whatever level, and the last one the first; empty without any."""
+    modules = {_module(path): tree for path, tree in trees.items()}
+    graph = {name: {other for other in _modules(tree, modules) if other != name} for name, tree in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def _module(path: Path) -> str:
+    return ".".join([PACKAGE, *path.with_suffix("").parts]).removesuffix(".__init__")
+
+
+def _modules(tree: ast.Module, known: Collection[str]) -> set[str]:
+    """The modules that a file imports; of a package, what it takes from it where that is a module too."""
+    found = {item.module for item in imports(tree) if item.module in known}
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+
+
+@pytest.mark.parametrize("part", ["compiler", "passes"])
+def test_no_modules_import_each_other(part):
+    assert not import_cycle({path: tree for path, tree in trees().items() if path.parts[0] == part})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (f"from {PACKAGE}.compiler.ir.b import x", f"import {PACKAGE}.compiler.ir.a"),
+        (f"from {PACKAGE}.compiler.ir import b", f"def f():\n    from {PACKAGE}.compiler.ir.a import x"),
+        (f"if TYPE_CHECKING:\n    from {PACKAGE}.compiler.ir.b import x", f"from {PACKAGE}.compiler.ir import a"),
+    ],
+)
+def test_a_planted_cycle_is_found(first, second):
+    planted = {Path("compiler/ir/a.py"): ast.parse(first), Path("compiler/ir/b.py"): ast.parse(second)}
+    assert set(import_cycle(planted)) == {f"{PACKAGE}.compiler.ir.a", f"{PACKAGE}.compiler.ir.b"}
+    assert not import_cycle({**planted, Path("compiler/ir/b.py"): ast.parse("import numpy")})
 
 
 def test_there_are_sources():
@@ -243,6 +326,14 @@ def test_the_package_links_to_its_folders(name):
         (unsafe, "compiler/ir/x.py", "eval('1')", "runs code"),
         (unsafe, "compiler/ir/x.py", "np.load(f, allow_pickle=True)", "runs code"),
         (file_names, "compiler/ir/utils.py", "", "named by what it holds"),
+        (one_door, "passes/prune/x.py", "node.inputs[0] = tensor", "'node.inputs' is changed outside"),
+        (one_door, "passes/prune/x.py", "made(model).origin = origin", "'made(model).origin' is changed outside"),
+        (one_door, "compiler/repair/x.py", "a, node.attrs['axis'] = 1, 2", "'node.attrs' is changed outside"),
+        (one_door, "compiler/repair/x.py", "model.graph.nodes += more", "'model.graph.nodes' is changed outside"),
+        (one_door, "compiler/zoo/x.py", "del self.model.graph.nodes[3:]", "'self.model.graph.nodes' is changed"),
+        (one_door, "passes/encode/x.py", "graph.initializers.sort(key=str)", "'graph.initializers' is changed"),
+        (one_door, "passes/encode/x.py", "setattr(constant, 'values', array)", "'constant.values' is changed"),
+        (one_door, "passes/encode/x.py", "constant.store_as(array)", "'constant.store_as' is called outside"),
     ],
 )
 def test_a_planted_violation_is_caught(check, path, text, message):
@@ -259,6 +350,9 @@ def test_a_planted_violation_is_caught(check, path, text, message):
         (sizes, "passes/prune/_x/y.py", "x = 1\n" * 400),
         (prints, "compiler/cli/x.py", "print(1)"),
         (unsafe, "compiler/ir/x.py", "np.load(f, allow_pickle=False)"),
+        (one_door, "compiler/ir/x.py", "node.inputs[0] = tensor"),
+        (one_door, "passes/prune/x.py", "self.values[index] = 1\nself.nodes = model.graph.nodes"),
+        (one_door, "passes/prune/x.py", "edit.set_origin(model, tensor, origin)\nfound = node.inputs.index(tensor)"),
     ],
 )
 def test_what_is_allowed_is_not_flagged(check, path, text):

@@ -35,7 +35,7 @@ def pack(*, model: Path, out: Path, plain: bool, force: bool) -> None:
             f"-o {out}: a packed file is no ONNX file; give it the name {out.with_suffix(ocz_file.SUFFIX)}"
         )
     loaded = Model.load(model)  # says what is wrong with a file that is no model
-    sizes = ocz_file.save(loaded, out, force=force) if plain else ocz_file.pack(model, out, force=force)
+    sizes = ocz_file.save(loaded.plain().save, out, force=force) if plain else ocz_file.pack(model, out, force=force)
     before = loaded.file_bytes() if plain else sizes.original
     click.echo(
         f"{model.name} → {out.name}: {quantities.size(before)} → {quantities.size(sizes.total)}, "

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from onnx_compress.compiler.ir.files.lower import program_names, stored_tensors
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Origin, Stored, Tensor, Variable
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
+from onnx_compress.compiler.ir.names import fresh_name, taken_names
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.storage.structure import Structure
 
@@ -22,36 +22,6 @@ from onnx_compress.compiler.storage.structure import Structure
 def touch(model: Model) -> None:
     """Note that the model changed, so that cached analyses are dropped."""
     model.version += 1
-
-
-def fresh_name(model: Model, base: str, suffix: str) -> str:
-    """`base.suffix`, with the suffix repeated while that name is taken in any graph of the model."""
-    taken = taken_names(model)
-    name = f"{base}.{suffix}" if base else suffix
-    while name in taken:
-        name = f"{name}.{suffix}"
-    taken.add(name)
-    return name
-
-
-def taken_names(model: Model) -> set[str]:
-    """The names that `fresh_name` never gives: those in use, and those it gave before."""
-    if model.taken is None:
-        model.taken = names(model)
-    return model.taken
-
-
-def names(model: Model) -> set[str]:
-    """Every name of a value or node in the model, those of bodies included."""
-    found: set[str] = set()
-    for graph in model.graph.graphs():
-        found.update(tensor.name for tensor in (*graph.inputs, *graph.outputs, *graph.initializers))
-        for _, stored in stored_tensors(graph):
-            found.update(program_names(stored.encoding.program))
-        for node in graph.nodes:
-            found.add(node.name)
-            found.update(out.name for out in node.outputs)
-    return found
 
 
 def add_constant(
@@ -238,6 +208,26 @@ def set_shape(model: Model, variable: Variable, shape: Sequence[Dim] | None) -> 
     if variable.shape != shape:
         variable.shape = None if shape is None else tuple(shape)
         touch(model)
+
+
+def set_type(model: Model, variable: Variable, dtype: int) -> None:
+    """Declare the element type (ONNX's number) of a value, unless its type is left undeclared."""
+    if variable.dtype not in (None, dtype):
+        variable.dtype = dtype
+        touch(model)
+
+
+def set_origin(model: Model, tensor: Tensor, origin: Origin) -> None:
+    """Say where a tensor comes from in the model as loaded."""
+    tensor.origin = origin
+    touch(model)
+
+
+def stand_in(constant: Constant) -> Variable:
+    """A new value of the same name and origin, for the node that is to compute what `constant` holds."""
+    result = Variable(constant.name)
+    result.origin = constant.origin
+    return result
 
 
 def divert(model: Model, variable: Variable, suffix: str) -> Variable:

@@ -1,14 +1,16 @@
-"""A part of a model as a model of its own: from some inner values to others."""
+"""A part of a model as a model of its own: from some inner values to others, or what depends on constants only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import onnx
 
 from onnx_compress.compiler.ir.clone import clone_graph
-from onnx_compress.compiler.ir.graph import Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.weights import constant_of
 
 ElementType = int
 Declared = tuple[ElementType, int]
@@ -43,6 +45,51 @@ def extract(model: Model, inputs: Mapping[Variable, Declared], outputs: Iterable
     header = onnx.ModelProto()
     header.CopyFrom(model.header)
     return Model(copied, header)
+
+
+def constant_part(model: Model, nodes: Iterable[Node], outputs: Iterable[Variable]) -> Model:
+    """`nodes`, which depend on constants and each other only and have no bodies, as a model without inputs.
+
+    Its outputs are copies of `outputs`, in order. All values have new names, because bodies may use one name for
+    different values.
+    """
+    part = Graph("constants")
+    twins: dict[Tensor, Tensor] = {}
+    for node in nodes:
+        inputs = [_renamed(tensor, twins, part) for tensor in node.inputs]
+        made = [_renamed(tensor, twins, part) for tensor in node.outputs]
+        _add_twin(part, node, inputs, made)
+    part.outputs = [twins[out] for out in outputs]
+    return Model(part, model.header)
+
+
+def node_part(model: Model, node: Node, values: Sequence[np.ndarray | None]) -> Model:
+    """`node` as a model without inputs and with one output: it reads `values`, None where an input is left out."""
+    part = Graph("node")
+    inputs = [Variable("") if array is None else Constant(f"x{i}", array) for i, array in enumerate(values)]
+    part.initializers = [tensor for tensor in inputs if isinstance(tensor, Constant)]
+    part.outputs = [Variable("y")]
+    _add_twin(part, node, inputs, part.outputs)
+    return Model(part, model.header)
+
+
+def _add_twin(part: Graph, node: Node, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    twin = Node(node.op, "", node.attrs, inputs, outputs, node.domain)
+    twin.graph = part
+    part.nodes.append(twin)
+
+
+def _renamed(tensor: Tensor, twins: dict[Tensor, Tensor], part: Graph) -> Tensor:
+    if tensor in twins or not tensor.name:
+        return twins.get(tensor) or Variable("")
+    source = constant_of(tensor)
+    name = f"v{len(twins)}"
+    if source is None:
+        twins[tensor] = Variable(name)
+    else:
+        part.initializers.append(Constant(name, source.stored))
+        twins[tensor] = part.initializers[-1]
+    return twins[tensor]
 
 
 def ancestors(graph: Graph, outputs: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> set[Node]:

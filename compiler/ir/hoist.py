@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.names import fresh_name
 
 
 def hoist(model: Model, node: Node, body: Graph) -> None:
@@ -64,7 +65,7 @@ def lift(model: Model, constant: Constant, graph: Graph) -> None:
         return
     home.initializers.remove(constant)
     graph.initializers.append(constant)
-    constant.name = edit.fresh_name(model, constant.name, "shared")
+    constant.name = fresh_name(model, constant.name, "shared")
     edit.touch(model)
 
 
@@ -72,7 +73,7 @@ def _make_names_unique(model: Model, node: Node, body: Graph) -> None:
     elsewhere = {tensor.name for graph in model.graphs() if graph is not body for tensor in _defined(graph)}
     for tensor in _defined(body):
         if tensor.name in elsewhere:
-            tensor.name = edit.fresh_name(model, tensor.name, node.name or "branch")
+            tensor.name = fresh_name(model, tensor.name, node.name or "branch")
 
 
 def _defined(graph: Graph) -> list[Tensor]:

@@ -19,6 +19,7 @@ from onnx_compress.compiler.ir.files.inline import inlined
 from onnx_compress.compiler.ir.files.lower import lowered
 from onnx_compress.compiler.ir.files.stream import MESSAGE_LIMIT
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.plain import plain_graph
 
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
 """Bytes of weights up to which a model is one message: the rest is for the graph."""
@@ -42,7 +43,7 @@ class Model:
         self.path = path
         self.version = 0
         self.taken: set[str] | None = None
-        """Names in use or used before, kept by `edit.fresh_name`; None until the first new name."""
+        """Names in use or used before, kept by `names.fresh_name`; None until the first new name."""
         self._graphs: tuple[Graph, list[Graph]] | None = None
 
     @classmethod
@@ -127,6 +128,10 @@ class Model:
         weights = self.stored_bytes()
         return int(self.skeleton(0).ByteSize() + weights if weights > PROTO_LIMIT else self.proto().ByteSize())
 
+    def packed_bytes(self) -> int:
+        """Bytes that `save` would write to a packed file, found by packing it."""
+        return ocz_file.size(self.plain().save)
+
     def proto(self) -> onnx.ModelProto:
         """The model as one message with all weights in it. Raises ModelError above 2 GiB: save it instead."""
         if self.stored_bytes() > PROTO_LIMIT:
@@ -147,7 +152,7 @@ class Model:
         a file is there already (unless `force`) or can't be written.
         """
         if Path(path).suffix.lower() == ocz_file.SUFFIX:
-            ocz_file.save(self, Path(path), force=force)
+            ocz_file.save(self.plain().save, Path(path), force=force)
             return
         save.write(self.graph, self._export, Path(path), force=force, apart=self.stored_bytes() > PROTO_LIMIT)
 
@@ -158,6 +163,12 @@ class Model:
         twin = Model(clone.clone_graph(self.graph), header, self.path)
         twin.version = self.version
         return twin
+
+    def plain(self) -> Model:
+        """A copy whose weights are plain initializers, except for those cut into vectors with codebooks."""
+        header = onnx.ModelProto()
+        header.CopyFrom(self.header)
+        return Model(plain_graph(self.graph), header, self.path)
 
     def _export(self, store: Store, *, is_dense: bool = False) -> onnx.ModelProto:
         proto = onnx.ModelProto()

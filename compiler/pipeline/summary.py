@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.errors import CompressError
-from onnx_compress.compiler.ir.files import ocz_file
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import silent
 from onnx_compress.compiler.pipeline.execute import Bars
@@ -88,7 +87,7 @@ def figures_of(model: Model, timing: Latency | None, judge: HeldOut) -> Figures:
 def _packed(figures: Figures, model: Model) -> Figures:
     """With the bytes of the packed model, unless that would take seconds."""
     is_small = model.weight_bytes() <= MOST_PACKED
-    return replace(figures, packed_bytes=ocz_file.size(model)) if is_small else figures
+    return replace(figures, packed_bytes=model.packed_bytes()) if is_small else figures
 
 
 def _distinct(models: Sequence[Model]) -> list[Model]:

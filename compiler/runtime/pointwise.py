@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnx_compress.compiler.errors import CompressError
-from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Variable
+from onnx_compress.compiler.ir.extract import node_part
+from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.session import create
 
@@ -67,17 +68,9 @@ def computed(model: Model, node: Node, operands: Sequence[Operand | None], size:
 
 def _run(model: Model, node: Node, operands: Sequence[Operand | None], size: int) -> np.ndarray:
     """The node on vectors, as written; NaN where onnxruntime does not compute it."""
-    graph = Graph("pointwise")
-    inputs: list[Constant | Variable] = []
-    for i, operand in enumerate(operands):
-        inputs.append(Variable("") if operand is None else Constant(f"x{i}", operand.values.copy()))
-    graph.initializers = [tensor for tensor in inputs if isinstance(tensor, Constant)]
-    twin = Node(node.op, "", node.attrs, inputs, [Variable("y")], node.domain)
-    twin.graph = graph
-    graph.nodes = [twin]
-    graph.outputs = [twin.outputs[0]]
+    part = node_part(model, node, [None if operand is None else operand.values.copy() for operand in operands])
     try:
-        values = create(Model(graph, model.header), optimize=False).run({})["y"]
+        values = create(part, optimize=False).run({})[part.graph.outputs[0].name]
     except CompressError:
         return np.full(size, np.nan)
     return np.asarray(np.broadcast_to(values.astype(np.float64), (size,)))

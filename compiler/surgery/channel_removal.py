@@ -243,14 +243,14 @@ def _replace(model: Model, slots: list[Slot], values: np.ndarray, origin: Origin
     node, slot = slots[0]
     direct = node.inputs[slot]
     if isinstance(direct, Constant) and set(edit.uses(model, direct)) == set(slots):
-        edit.set_weight(model, node, slot, values, tied=True).origin = origin
+        edit.set_origin(model, edit.set_weight(model, node, slot, values, tied=True), origin)
         return
     made: dict[int, Constant] = {}
     for reader, at in slots:
         scope = id(reader.graph)
         if scope not in made:
             made[scope] = edit.set_weight(model, reader, at, values)
-            made[scope].origin = origin
+            edit.set_origin(model, made[scope], origin)
         else:
             edit.set_input(model, reader, at, made[scope])
 
@@ -262,4 +262,4 @@ def _declare(model: Model, tensor: Variable, axes: Mapping[int, np.ndarray]) -> 
     origin: Origin = tensor.origin
     for axis, kept in axes.items():
         origin = origin.keep(axis, kept)
-    tensor.origin = origin
+    edit.set_origin(model, tensor, origin)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.files.lower import stored_tensors
 from onnx_compress.compiler.ir.graph import Graph
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.names import names_of
 from onnx_compress.compiler.storage.program import Program, ProgramConstant, ProgramNode, abbreviated
 
 
@@ -15,7 +15,7 @@ class Bases:
     """Beginnings of names, one for each weight."""
 
     def __init__(self, model: Model) -> None:
-        self.taken = edit.names(model)
+        self.taken = names_of(model)
         self._given: set[str] = set()
 
     def of(self, name: str) -> str:

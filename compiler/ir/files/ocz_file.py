@@ -1,38 +1,29 @@
-"""Packed models: from `.onnx` to `.ocz` and back, with the files of external data, byte for byte; and models in memory.
-
-A model in memory is packed with its weights as plain tensors, because these pack smallest: a weight's indices, gaps
-and masks are what entropy coding finds by itself, with the neighbours in every direction to go by; coded from an
-encoded file, several of them share a byte, and the nodes that decode come on top.
-"""
+"""Packed models: from `.onnx` to `.ocz` and back, with the files of external data, byte for byte."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from onnx_compress.compiler.errors import ModelError, OutputError
-from onnx_compress.compiler.ir.encoded import EncodedTensor
 from onnx_compress.compiler.ir.files.external import DataFolder
 from onnx_compress.compiler.ir.files.save import check_writable, replacing
-from onnx_compress.compiler.ir.graph import Constant
-from onnx_compress.compiler.ir.lazy import LazyTensor
 from onnx_compress.compiler.storage.container import archive
 from onnx_compress.compiler.storage.container.archive import Archive, Packed
 from onnx_compress.compiler.storage.container.sections import MAGIC
 from onnx_compress.compiler.storage.container.wire import Piece
 
-if TYPE_CHECKING:
-    from onnx_compress.compiler.ir.model import Model
-
 SUFFIX = ".ocz"
 """How the name of a packed file ends."""
+Write: TypeAlias = Callable[[Path], None]
+"""Writes a model file with its data files."""
 
 
 def is_packed(path: Path) -> bool:
@@ -156,44 +147,23 @@ def opened(path: Path) -> Iterator[tuple[onnx.ModelProto, Path | None]]:
         yield proto, folder
 
 
-def plain(model: Model) -> Model:
-    """The same model with every weight as a plain initializer; arrays are shared with it, and not copied.
-
-    Only those that are cut into vectors with codebooks stay as they are.
-    """
-    from onnx_compress.compiler.ir.store import store_dense  # which knows models, and models know packed files
-
-    twin = model.clone()
-    for constant in twin.constants():
-        if _is_encoded(constant):
-            store_dense(twin, constant)
-    return twin
-
-
-def _is_encoded(constant: Constant) -> bool:
-    stored = constant.stored
-    if isinstance(stored, EncodedTensor):
-        return stored.cells is None  # of which entropy coding sees single values only
-    return isinstance(stored, LazyTensor) and stored.is_sparse
-
-
-def save(model: Model, out: Path, *, force: bool) -> Packed:
-    """Write the model packed, its weights plain. Raises OutputError."""
+def save(write: Write, out: Path, *, force: bool) -> Packed:
+    """Pack the model that `write` puts into a file; data files keep the name of `out`. Raises OutputError."""
     check_writable(out, force=force)
-    with _written(model, out.stem) as path:
+    with _written(write, out.stem) as path:
         return pack(path, out, force=force)
 
 
-def size(model: Model) -> int:
+def size(write: Write) -> int:
     """The bytes that `save` would write."""
-    with _written(model, "model") as path:
+    with _written(write, "model") as path:
         return packed_bytes(path)
 
 
 @contextmanager
-def _written(model: Model, stem: str) -> Iterator[Path]:
-    """A file of the plain model, for a while; data files keep its name when they are unpacked."""
+def _written(write: Write, stem: str) -> Iterator[Path]:
+    """The model's file, for a while."""
     with tempfile.TemporaryDirectory(prefix="onnx-compress-") as folder:
         path = Path(folder) / f"{stem}.onnx"
-        plain(model).save(path)
+        write(path)
         yield path

@@ -45,7 +45,7 @@ def read_only(model: Model, source: Tensor, axis: int, kept: np.ndarray, readers
     indices = edit.add_constant(model, source.name, "alive", kept.astype(np.int32), graph=first.graph)
     inputs = [source, indices]
     node = edit.add_node(model, "Gather", inputs, base=source.name, suffix="part", before=first, attrs={"axis": axis})
-    node.outputs[0].origin = source.origin.keep(axis, kept)
+    edit.set_origin(model, node.outputs[0], source.origin.keep(axis, kept))
     for reader, slot in readers:
         edit.set_input(model, reader, slot, node.outputs[0])
 
@@ -55,4 +55,4 @@ def _narrow(model: Model, layer: Contraction, alive: np.ndarray) -> None:
     assert constant is not None
     origin = constant.origin.keep(layer.in_axis, alive)
     made = edit.set_weight(model, layer.node, layer.slot, np.take(constant.values, alive, layer.in_axis))
-    made.origin = origin
+    edit.set_origin(model, made, origin)

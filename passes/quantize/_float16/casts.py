@@ -19,8 +19,7 @@ def store_half(model: Model, constant: Constant, holder: Graph) -> None:
     stored = edit.add_constant(
         model, constant.name, "half", constant.values.astype(np.float16), graph=holder, origin=constant.origin
     )
-    result = Variable(constant.name)
-    result.origin = constant.origin
+    result = edit.stand_in(constant)
     edit.add_node(
         model,
         "Cast",
@@ -62,7 +61,7 @@ def cast_for(model: Model, tensor: Tensor, wanting: Slots, to: int) -> None:
 def keep_output(model: Model, variable: Variable) -> Variable:
     """Let an output keep name and type while its producer computes float16; returns the value in float16."""
     raw = edit.divert(model, variable, "half")
-    raw.dtype = HALF if raw.dtype is not None else None
+    edit.set_type(model, raw, HALF)
     edit.add_node(
         model,
         "Cast",

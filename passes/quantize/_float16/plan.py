@@ -117,8 +117,7 @@ class HalfPlan:
             for node, slot in wanting:
                 edit.set_input(self.model, node, slot, raw)
             return
-        if variable.dtype is not None:
-            variable.dtype = HALF
+        edit.set_type(self.model, variable, HALF)
         if others:
             casts.cast_for(self.model, variable, others, FLOAT)
 

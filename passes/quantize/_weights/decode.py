@@ -11,7 +11,7 @@ import numpy as np
 from ml_dtypes import int4
 
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.passes.quantize._weights.grouping import Stored, nibble_table, pack_nibbles
 
@@ -35,8 +35,7 @@ def write_folded(model: Model, constant: Constant, holder: Graph, stored: Stored
     else:
         floats = _looked_up(model, constant, holder, stored, first)
     scales = edit.add_constant(model, constant.name, "scale", stored.scales, graph=holder)
-    result = Variable(constant.name)
-    result.origin = constant.origin
+    result = edit.stand_in(constant)
     if stored.integers.shape == stored.shape:
         edit.add_node(
             model, "Mul", [floats, scales], base=constant.name, suffix="scaled", before=first, outputs=[result]
@@ -77,8 +76,7 @@ def write_dequantized(model: Model, constant: Constant, holder: Graph, stored: S
         edit.add_constant(model, constant.name, f"int{bits}", integers, graph=holder, origin=constant.origin),
         edit.add_constant(model, constant.name, "scale", stored.scales.reshape(layout), graph=holder),
     ]
-    result = Variable(constant.name)
-    result.origin = constant.origin
+    result = edit.stand_in(constant)
     edit.add_node(
         model,
         "DequantizeLinear",

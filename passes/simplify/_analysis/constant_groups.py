@@ -28,6 +28,14 @@ class ConstantGroup:
     makes: Made = field(default_factory=dict)
     reads: dict[Constant, None] = field(default_factory=dict)
 
+    def enter(self, node: Node, facts: Facts, folded: dict[Node, Hashable]) -> None:
+        """Take in the next node."""
+        self.nodes.append(node)
+        self.reads.update((c, None) for c in map(facts.constant, node.inputs) if c is not None)
+        for slot, out in enumerate(node.outputs):
+            if isinstance(out, Variable) and any(reader not in folded for reader in out.outputs):
+                self.makes.setdefault((folded[node], slot), []).append(out)
+
     def growth(self, facts: Facts, folded: dict[Node, Hashable]) -> int:
         """Bytes that folding adds to the file."""
         added = sum((facts.nbytes(outs[0]) or 0) - GROWTH for outs in self.makes.values())
@@ -96,13 +104,5 @@ def _groups(facts: Facts, folded: dict[Node, Hashable]) -> list[ConstantGroup]:
                 parent[root(node)] = root(constant)
     groups: dict[Node | Constant, ConstantGroup] = {}
     for node in folded:
-        _enter(groups.setdefault(root(node), ConstantGroup()), node, facts, folded)
+        groups.setdefault(root(node), ConstantGroup()).enter(node, facts, folded)
     return [group for group in groups.values() if group.makes]
-
-
-def _enter(group: ConstantGroup, node: Node, facts: Facts, folded: dict[Node, Hashable]) -> None:
-    group.nodes.append(node)
-    group.reads.update((c, None) for c in map(facts.constant, node.inputs) if c is not None)
-    for slot, out in enumerate(node.outputs):
-        if isinstance(out, Variable) and any(reader not in folded for reader in out.outputs):
-            group.makes.setdefault((folded[node], slot), []).append(out)

@@ -16,10 +16,10 @@ import onnx
 
 from onnx_compress.compiler.errors import CompressError
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
+from onnx_compress.compiler.ir.extract import constant_part
+from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.hoist import common_graph, lift
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.simplify._analysis.constant_groups import GROWTH, ConstantGroup, groups_that_pay
@@ -112,28 +112,6 @@ def _is_affordable(node: Node, inputs: list[Tensor], facts: Facts) -> bool:
 
 def _evaluate(model: Model, nodes: Sequence[Node], wanted: Sequence[Variable]) -> list[np.ndarray]:
     """The values of `wanted`, computed by onnxruntime without its own rewriting."""
-    graph = Graph("constants")
-    twins: dict[Tensor, Tensor] = {}
-    for node in nodes:
-        inputs = [_twin(t, twins, graph) for t in node.inputs]
-        outputs = [_twin(t, twins, graph) for t in node.outputs]
-        twin = Node(node.op, "", node.attrs, inputs, outputs, node.domain)
-        twin.graph = graph
-        graph.nodes.append(twin)
-    graph.outputs = [twins[out] for out in wanted]
-    values = create(Model(graph, model.header), optimize=False).run({})
-    return [values[out.name] for out in graph.outputs]
-
-
-def _twin(tensor: Tensor, twins: dict[Tensor, Tensor], graph: Graph) -> Tensor:
-    """A copy of `tensor` under a name of its own, because bodies may use one name for different values."""
-    if tensor in twins or not tensor.name:
-        return twins.get(tensor) or Variable("")
-    source = constant_of(tensor)
-    name = f"v{len(twins)}"
-    if source is None:
-        twins[tensor] = Variable(name)
-    else:
-        graph.initializers.append(Constant(name, source.stored))
-        twins[tensor] = graph.initializers[-1]
-    return twins[tensor]
+    part = constant_part(model, nodes, wanted)
+    values = create(part, optimize=False).run({})
+    return [values[out.name] for out in part.graph.outputs]

@@ -243,28 +243,6 @@ class TestFreezeAndRetype:
         assert is_whole(model)
 
 
-class TestNames:
-    def test_they_derive_and_never_collide_even_in_bodies(self):
-        model = load(BRANCHES.replace("inner", '"w.new"'))
-        assert edit.fresh_name(model, "w", "new") == "w.new.new"
-        assert edit.fresh_name(model, "w", "new") == "w.new.new.new"
-        assert edit.fresh_name(model, "", "new") == "new"
-
-    def test_names_of_given_outputs_are_taken_too(self):
-        model = load(CHAIN)
-        made = Variable("a.more")
-        edit.add_node(model, "Relu", [node(model, "first").outputs[0]], base="n", suffix="r",
-                      after=node(model, "first"), outputs=[made])  # fmt: skip
-        assert edit.fresh_name(model, "a", "more") == "a.more.more"
-
-    def test_the_same_edits_give_the_same_names(self):
-        models = [load(BRANCHES), load(BRANCHES).clone()]
-        for model in models:
-            for _ in range(3):
-                edit.add_constant(model, "w", "x", np.zeros(2))
-        assert models[0].proto() == models[1].proto()
-
-
 class TestAddNode:
     @pytest.mark.parametrize(("where", "expected"), [("before", ["copy.r", "copy"]), ("after", ["copy", "copy.r"])])
     def test_it_stands_where_it_was_put(self, where, expected):
@@ -352,3 +330,27 @@ class TestSmallEdits:
             change()
             versions.append(model.version)
         assert versions == sorted(set(versions))
+
+
+class TestDeclarations:
+    def test_a_declared_type_follows_and_an_undeclared_one_stays_so(self):
+        model = load(CHAIN.replace("float[4,4] v>", "float[4,4] v, float[N,4] b>"))
+        declared, free = node(model, "copy").outputs[0], node(model, "first").outputs[0]
+        edit.set_type(model, declared, onnx.TensorProto.DOUBLE)
+        edit.set_type(model, free, onnx.TensorProto.DOUBLE)
+        assert (declared.dtype, free.dtype) == (onnx.TensorProto.DOUBLE, None)
+
+    def test_an_origin_is_set_and_counts_as_an_edit(self):
+        model = load(CHAIN)
+        before, result = model.version, node(model, "copy").outputs[0]
+        edit.set_origin(model, result, Origin("elsewhere"))
+        assert result.origin == Origin("elsewhere")
+        assert model.version > before
+
+    def test_what_stands_in_for_a_constant_has_its_name_and_origin(self):
+        model = load(CHAIN)
+        constant = next(model.constants())
+        edit.set_origin(model, constant, Origin("w", {0: np.arange(4)}))
+        result = edit.stand_in(constant)
+        assert isinstance(result, Variable)
+        assert (result.name, result.origin) == ("w", constant.origin)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_compress.compiler.ir.extract import ancestors, extract
+from onnx_compress.compiler.ir.extract import ancestors, constant_part, extract, node_part
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime.session import create
 
@@ -70,3 +70,29 @@ def test_ancestors_see_into_bodies():
     named = values(model)
     assert {node.op for node in ancestors(model.graph, [named["i"]])} == {"MatMul", "Split", "Concat", "If"}
     assert {node.op for node in ancestors(model.graph, [named["i"]], stop=[named["c"], named["h"]])} == {"If"}
+
+
+def test_what_depends_on_constants_is_a_part_without_inputs():
+    model = from_text(
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[4] x) => (float[4] y) <float[4] a> { b = Neg (a) c, d = Split <num_outputs = 2> (b)
+          e = Concat <axis = 0> (d, c) y = Add (x, e) }"""
+    )
+    named = values(model)
+    part = constant_part(model, model.graph.nodes[:3], [named["e"], named["c"]])
+    assert not part.inputs()
+    assert not {tensor.name for tensor in (*part.graph.outputs, *part.constants())} & {"a", "b", "c", "d", "e"}
+    got = [create(part).run({})[out.name] for out in part.graph.outputs]
+    a = next(model.constants()).values
+    np.testing.assert_array_equal(got[0], -np.concatenate([a[2:], a[:2]]))
+    np.testing.assert_array_equal(got[1], -a[:2])
+
+
+def test_a_node_reads_the_values_that_it_is_given():
+    model = from_text(
+        '<ir_version: 10, opset_import: ["" : 21]> g (float[N] x, float top) => (float[N] y) { y = Clip (x, , top) }'
+    )
+    part = node_part(model, model.graph.nodes[0], [np.array([-1, 0, 5], np.float32), None, np.array(2, np.float32)])
+    (got,) = create(part).run({}).values()
+    assert got.tolist() == [-1, 0, 2]
+    assert [tensor.name for tensor in model.graph.nodes[0].inputs] == ["x", "", "top"]
