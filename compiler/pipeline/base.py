@@ -1,17 +1,6 @@
 """What a pass is: a frozen dataclass whose fields are its options, with one method.
 
-Writing one takes ten lines::
-
-    @dataclass(frozen=True, kw_only=True)
-    class RemoveDropout(Pass):
-        \"\"\"Remove Dropout nodes, which do nothing at inference. Given / Result / paper.\"\"\"
-
-        name = "remove-dropout"
-        effect = Effect.EXACT
-
-        def run(self, model: Model, ctx: Context) -> int:
-            found = [node for node in model.nodes() if node.op == "Dropout"]
-            return sum(edit.bypass(model, node) for node in found)
+`CONTRIBUTING.md` has two complete ones, which the tests run.
 
 The one declaration of an option (`ratio: float | None = option(None, "share of MACs to remove")`) feeds
 the constructor, the specification on the command line, recipes, `--help`, the reference and the report.
