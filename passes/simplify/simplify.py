@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx_compress.compiler.ir import edit
@@ -40,6 +41,9 @@ RULES: tuple[Rule, ...] = (
     fuse_gemm,
 )
 
+MOST_IDLE = 16
+"""Rounds in a row that may change the graph without leaving fewer nodes; no chain of rewrites needs as many."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Simplify(Pass):
@@ -76,21 +80,39 @@ class Simplify(Pass):
     keep_batchnorm: bool = option(False, "leave BatchNormalization nodes in place, for retraining")
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Apply all rules until none applies any more."""
+        """Apply all rules until none applies any more, or until some only undo each other's work."""
         changed = edit.sweep(model)
         earlier = len(ctx.skips)
-        while True:
+        fewest, idle = _size(model), list[dict[Rule, int]]()
+        while len(idle) < MOST_IDLE:
             del ctx.skips[earlier:]  # only what the last round refuses is left alone in the end
             found = self._round(model, ctx)
             if not found:
                 return changed
-            changed += found
+            changed += sum(found.values())
+            idle = [] if _size(model) < fewest else [*idle, found]
+            fewest = min(fewest, _size(model))
+        ctx.skip("the model", _quarrel(idle))
+        return changed
 
-    def _round(self, model: Model, ctx: Context) -> int:
+    def _round(self, model: Model, ctx: Context) -> dict[Rule, int]:
+        """At how many places each rule changed something."""
         facts = Facts(model)
-        changed = 0
+        changed = {}
         rules = (rule for rule in RULES if not (self.keep_batchnorm and rule is fold_batchnorm))
         for rule in rules:
             found = rule(model, ctx, facts)
-            changed += found + (edit.sweep(model) if found else 0)
+            if found:
+                changed[rule] = found + edit.sweep(model)
         return changed
+
+
+def _size(model: Model) -> int:
+    return sum(len(graph.nodes) for graph in model.graphs())
+
+
+def _quarrel(idle: Sequence[Mapping[Rule, int]]) -> str:
+    """What is said of the rules that applied in every one of these rounds."""
+    always = [rule.__name__ for rule in idle[-1] if all(rule in found for found in idle)]
+    names = " and ".join(always or [rule.__name__ for rule in idle[-1]])
+    return f"the rules {names} undo each other: stopped after {len(idle)} rounds that removed no node"

@@ -55,6 +55,11 @@ class Inserter:
         self.model = model
         self.units = units
         self.chosen = {id(unit.result): unit for unit in units}
+        self.integer_readers: dict[Tensor, set[Node]] = {}
+        """The nodes that read a value as integers."""
+        for unit in units:
+            for tensor in unit.operands:
+                self.integer_readers.setdefault(tensor, set()).add(unit.node)
         self.ranges = ranges
         self.types = types
         self.grids: dict[int, _Grid] = {}
@@ -83,8 +88,8 @@ class Inserter:
         if unit.needs_integer_result:
             return True
         readers = [reader for reader, _ in edit.uses(self.model, unit.result)]
-        units = {id(other.node) for other in self.units if unit.result in other.operands}
-        return bool(readers) and all(id(r) in units for r in readers) and not edit.is_output(self.model, unit.result)
+        is_wanted = bool(readers) and self.integer_readers.get(unit.result, frozenset()).issuperset(readers)
+        return is_wanted and not edit.is_output(self.model, unit.result)
 
     def _float_operands(self, rounded: set[int]) -> list[tuple[Tensor, list[tuple[Node, int]]]]:
         """Values that stay float, each with the slots of units that read it."""

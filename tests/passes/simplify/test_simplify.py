@@ -11,11 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.lazy import LazyTensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.specs import specs
+from onnx_compress.passes.simplify import simplify
 from onnx_compress.passes.simplify.simplify import Simplify
 from tests.behaviour import distance, feeds_for, run
 from tests.contexts import context
@@ -145,6 +147,7 @@ import resource, sys
 from pathlib import Path
 from models import big
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.passes.simplify import simplify
 from onnx_compress.passes.simplify.simplify import Simplify
 from tests.contexts import context
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -233,3 +236,47 @@ g (float[N,4] x) => (float[N,4] y) {{ a = Identity (x)  b = Relu (a)  y = Identi
     assert changed
     assert ops(result) == ["Mystery"]
     assert [out.name for out in result.graph.nodes[0].outputs] == ["y"]
+
+
+def to_clip(model, ctx, facts):
+    """Relu as Clip from 0."""
+    found = [node for node in model.nodes() if node.is_op("Relu")]
+    for node in found:
+        zero = edit.add_constant(model, node.name, "zero", np.float32(0))
+        edit.retype(model, node, "Clip", [node.inputs[0], zero])
+    return len(found)
+
+
+def to_relu(model, ctx, facts):
+    """Clip without an upper end as Relu."""
+    found = [node for node in model.nodes() if node.is_op("Clip")]
+    for node in found:
+        edit.retype(model, node, "Relu", node.inputs[:1])
+    return len(found)
+
+
+def one_identity(model, ctx, facts):
+    """The first Identity goes, the others have to wait for the next round."""
+    found = next((node for node in model.nodes() if node.is_op("Identity")), None)
+    return int(found is not None and edit.bypass(model, found))
+
+
+def test_rules_that_undo_each_other_are_stopped_and_named(monkeypatch):
+    monkeypatch.setattr(simplify, "RULES", (to_clip, one_identity, to_relu))
+    model = from_text(HEAD + 'g (float[N,4] x) => (float[N,4] y) { a = Identity (x) ["act"] y = Relu (a) }')
+    result, changed, ctx = simplified(model)
+    assert changed > 0
+    assert [skip.where for skip in ctx.skips] == ["the model"]
+    assert ctx.skips[0].why.startswith("the rules to_clip and to_relu undo each other")
+    assert ops(result) in (["Relu"], ["Clip"])
+    feeds = feeds_for(model)
+    np.testing.assert_array_equal(run(result, feeds)[0], run(model, feeds)[0])
+
+
+def test_rules_that_need_many_rounds_get_them(monkeypatch):
+    monkeypatch.setattr(simplify, "RULES", (one_identity,))
+    count = 3 * simplify.MOST_IDLE
+    chain = " ".join(f"a{i + 1} = Identity (a{i})" for i in range(count))
+    model = from_text(HEAD + f"g (float[N,4] a0) => (float[N,4] y) {{ {chain} y = Relu (a{count}) }}")
+    result, changed, ctx = simplified(model)
+    assert (ops(result), changed, ctx.skips) == (["Relu"], count, [])

@@ -1,0 +1,40 @@
+"""Writing quantized regions: what it takes for large models."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from onnx_compress.compiler.ir.text import from_text
+from onnx_compress.passes.quantize._int8.insert import Inserter, Types
+from onnx_compress.passes.quantize._int8.regions import Unit, candidates
+from onnx_compress.passes.quantize._int8.value_range import Range
+
+
+def chain(count):
+    """MatMuls one behind the other, of which each but the last gives its result to another in integers."""
+    nodes = " ".join(f"a{i + 1} = MatMul (a{i}, w)" for i in range(count))
+    head = '<ir_version: 10, opset_import: ["" : 21]>'
+    return from_text(f"{head} g (float[N,2] a0) => (float[N,2] a{count}) <float[2,2] w> {{ {nodes} }}")
+
+
+def reads(count, monkeypatch):
+    """How often the operands of a unit are looked at when `count` units are written."""
+    model = chain(count)
+    units = candidates(model, lambda node, why: None)
+    ranges = {f"a{i}": Range.around(-1.0, 1.0) for i in range(count + 1)}
+    seen = Counter()
+    operands = Unit.operands.fget
+    monkeypatch.setattr(Unit, "operands", property(lambda unit: seen.update(["read"]) or operands(unit)))
+    assert Inserter(model, units, ranges, Types(np.dtype(np.uint8), np.dtype(np.int8))).run() == count
+    monkeypatch.undo()
+    rounded = [node for node in model.nodes() if node.op == "QuantizeLinear"]
+    assert len(rounded) == count  # the input and what MatMuls read; the output stays float
+    return seen["read"]
+
+
+def test_twice_the_units_take_twice_the_work(monkeypatch):
+    few, many = reads(20, monkeypatch), reads(40, monkeypatch)
+    assert many == pytest.approx(2 * few, rel=0.1)
