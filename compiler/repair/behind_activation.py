@@ -1,15 +1,15 @@
-"""Layers behind which small values are cut off: what counts is the output after the Relu or Clip.
+"""Fitting a layer behind the Relu or Clip that follows it: only the clipped output counts.
 
-Let c(z) = min(max(z, low), high) be what follows a layer, t its target. Where t lies between the bounds, z must reach
-it; where t ≤ low, any z ≤ low is as good. Minimizing Σ (c(z) − c(t))² with z = X W + b is not linear, but
+Let c(z) = min(max(z, low), high) follow a layer, and t be its target. Where t lies between the bounds, z must reach it;
+where t ≤ low, any z ≤ low is equally good. Minimizing Σ (c(z) − c(t))² with z = X W + b is not linear, but
 
     t' = t between the bounds,   min(z₀, low) where t ≤ low,   max(z₀, high) where t ≥ high
 
 makes ‖X W + b − t'‖² an upper bound of it that touches it at z₀. So each round of least squares against the t' of the
-present weights can only lower the error (majorize-minimize); XᵀX stays the same, only XᵀT is summed anew.
+present weights can only lower the error (majorize-minimize). XᵀX stays the same; only XᵀT is summed again.
 
 Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection", PAMI 2016
-(arXiv:1505.06798), fit their layers behind the nonlinearity too, by relaxing it.
+(arXiv:1505.06798), also fit layers behind the nonlinearity, by relaxing it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from onnx_compress.compiler.repair.refittable_layers import View
 from onnx_compress.compiler.repair.solve.equations import Solver
 
 ROUNDS, LEAST_ROUNDS = 16, 2
-"""Rounds of least squares at most, and of layers whose rounds take long."""
+"""Most rounds of least squares, and the number for layers whose rounds are slow."""
 PER_NUMBER = 500
-"""What a round does to each number beside products, as the products that would take as long."""
+"""Cost of a round's element-wise work per number, in products that take the same time."""
 LENGTHS = (1.0, 2.0, 4.0)
-"""Multiples of a round's step that are tried: the bound is loose, so that single steps are short."""
+"""Multiples of a round's step to try: the bound is loose, so single steps are short."""
 LEAST_ACTIVITY = 1e-3
-"""Share of the rows that every output is taken to count in at least."""
+"""Least share of the rows in which an output is taken to count."""
 ENOUGH = 3e-3
-"""Share of the error that a round must take away for another one to follow."""
+"""Share of the error that a round must remove for another one to follow."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What follows a layer is flat below `low` and above `high`, and passes on what lies between."""
+    """The function behind a layer: flat below `low` and above `high`, the identity in between."""
 
     low: float
     high: float
@@ -49,12 +49,12 @@ class Bounds:
         return self.low, self.high
 
     def clip(self, values: np.ndarray) -> np.ndarray:
-        """What is passed on."""
+        """Apply the function."""
         return np.asarray(np.clip(values, self.low, self.high))
 
 
 def bounds_behind(value: Variable, view: View) -> Bounds | None:
-    """The bounds that all readers of `value` agree on, or None where something sees more of it."""
+    """The bounds that all readers of `value` share; None where they differ or a reader sees more."""
     readers = [node for node, _ in edit.uses(view.model, value)]
     found = {_bounds_of(node) for node in readers}
     return None if len(found) != 1 or edit.is_output(view.model, value) else found.pop()
@@ -80,18 +80,18 @@ def _has(node: Node, slot: int) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What outputs must be behind bounds: `values` cut off at `low` and `high`, numbers or of the same shape."""
+    """The outputs to reach behind bounds: `values` clipped to `low` and `high`, numbers or arrays of their shape."""
 
     values: np.ndarray
     low: np.ndarray | np.float32 | float
     high: np.ndarray | np.float32 | float
 
     @classmethod
-    def of(cls, values: np.ndarray, beside: np.ndarray, bounds: Bounds | None) -> Target:
-        """Values to reach without what is added `beside` them in front of the bounds; no bounds: cut off nowhere."""
+    def of(cls, values: np.ndarray, addend: np.ndarray, bounds: Bounds | None) -> Target:
+        """Values to reach before `addend` is added in front of the bounds; without bounds nothing is clipped."""
         if bounds is None:
             return cls(values.astype(np.float32), -np.inf, np.inf)
-        offset = beside.astype(np.float32) if beside.any() else np.float32(0)
+        offset = addend.astype(np.float32) if addend.any() else np.float32(0)
         low, high = (np.float32(bound) - offset if np.isfinite(bound) else bound for bound in bounds.both)
         return cls(values.astype(np.float32), low, high)
 
@@ -101,20 +101,20 @@ class Target:
         return float(np.square(missed, out=missed).sum(dtype=np.float64))
 
     def is_seen(self) -> np.ndarray:
-        """Where a small error would show."""
+        """Where a small error would be visible: strictly between the bounds."""
         return np.asarray((self.values > self.low) & (self.values < self.high))
 
     def aims(self, outputs: np.ndarray) -> np.ndarray:
-        """The t' that make least squares an upper bound of the error at these outputs."""
+        """The t' of these outputs, for which least squares is an upper bound of the error."""
         below = np.where(self.values <= self.low, np.minimum(outputs, self.low), self.values)
         return np.where(self.values >= self.high, np.maximum(outputs, self.high), below)
 
 
 @dataclass(eq=False)
 class Rectified:
-    """Rows that are kept, to fit a layer behind its bounds: those `fitted` to, and others to be `checked` on.
+    """Stored rows to fit a layer behind its bounds: rows to fit on (`fitted`) and rows to check on (`checked`).
 
-    All rounds together may take so many `products`.
+    All rounds together may take `products` multiplications.
     """
 
     bounds: Bounds
@@ -122,24 +122,24 @@ class Rectified:
     fitted: list[_Part] = field(default_factory=list)
     checked: list[_Part] = field(default_factory=list)
 
-    def add(self, rows: np.ndarray, targets: np.ndarray, beside: np.ndarray, held: int = 0) -> None:
-        """Take in rows [groups, m, K], what they aim at and what is added before the bounds, both [groups, m, M].
+    def add(self, rows: np.ndarray, targets: np.ndarray, addend: np.ndarray, held: int = 0) -> None:
+        """Add rows [groups, m, K], their targets and what is added to them before the bounds, both [groups, m, M].
 
-        The last `held` rows are not fitted to.
+        The last `held` rows are only checked.
         """
         last = rows.shape[1] - held
         for part, into in ((slice(last), self.fitted), (slice(last, None), self.checked)):
             if part == slice(last) or held:
-                target = Target.of(targets[:, part], beside[:, part], self.bounds)
+                target = Target.of(targets[:, part], addend[:, part], self.bounds)
                 into.append(_Part(rows[:, part].astype(np.float32), target))
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return sum(part.rows.shape[1] for part in (*self.fitted, *self.checked))
 
     def activity(self) -> np.ndarray:
-        """The share of the fitted rows in which each output [groups, M] is seen, but at least `LEAST_ACTIVITY`."""
+        """The share of the fitted rows in which each output [groups, M] is seen, at least `LEAST_ACTIVITY`."""
         seen = np.concatenate([part.target.is_seen() for part in self.fitted], axis=1)
         return np.asarray(np.maximum(seen.mean(axis=1), LEAST_ACTIVITY))
 
@@ -148,17 +148,17 @@ class Rectified:
         return _error(self.fitted, weights, shift) + _error(self.checked, weights, shift)
 
     def held_error(self, weights: np.ndarray, shift: np.ndarray) -> float:
-        """The same over the rows that are not fitted to, where there are any."""
+        """The same over the check rows; over the fitted rows where there are none."""
         return _error(self.checked or self.fitted, weights, shift)
 
     def aimed(self, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Σ xᵀt' [groups, K, M] and Σ t' [groups, M] over the rows that are fitted, t' as it is at these weights."""
+        """Σ xᵀt' [groups, K, M] and Σ t' [groups, M] over the fitted rows, with the t' of these weights."""
         return self._against([part.target.aims(part.outputs(weights, shift)) for part in self.fitted])
 
     def refine(self, solver: Solver, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Weights [groups, K, M] and shift [groups, M] that do better on rows not fitted to; None where none do.
+        """Weights [groups, K, M] and shift [groups, M] that do better on the check rows; None where none do.
 
-        `solver` is that of the rows that are fitted.
+        `solver` is the solver of the fitted rows.
         """
         judges = self.checked or self.fitted
         outputs = [part.outputs(weights, shift) for part in self.fitted]
@@ -182,7 +182,7 @@ class Rectified:
         return best
 
     def rounds(self, weights: np.ndarray) -> int:
-        """How many of such weights the products allow."""
+        """How many rounds `products` allows for weights of this shape."""
         groups, unknowns, width = weights.shape
         each = groups * width * (2 * unknowns + PER_NUMBER) * sum(part.rows.shape[1] for part in self.fitted)
         return int(min(ROUNDS, max(LEAST_ROUNDS, self.products // max(1, each))))

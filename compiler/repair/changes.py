@@ -13,10 +13,9 @@ from onnx_compress.compiler.ir.model import Model
 def changed_values(model: Model, original: Model, touched: Callable[[Node], bool] | None = None) -> set[Tensor]:
     """The values of the main graph that may differ from those of the same name in `original`.
 
-    Nodes that are `touched` count as different, whatever they look like now.
-
     A value is the same where the same operator computes it from the same inputs and equal constants. Nothing is
-    computed: what merely looks different counts as changed, nodes with bodies always.
+    computed: a value that only looks different counts as changed, and so do nodes with bodies. Nodes for which
+    `touched` is true always count as different.
     """
     producers = {out.name: node for node in original.graph.nodes for out in node.outputs}
     inputs = {tensor.name for tensor in original.graph.inputs}
@@ -61,7 +60,7 @@ def _is_equal(a: Tensor, b: Tensor, same: set[Tensor]) -> bool:
 
 
 def equal_constants(a: Constant, b: Constant) -> bool:
-    """Whether two constants hold the same bits; copies of a model share their arrays, which is seen at once."""
+    """Whether two constants hold the same bits; copies of a model share their arrays, which makes this fast."""
     if a.stored is b.stored:
         return True
     if tuple(a.stored.shape) != tuple(b.stored.shape) or a.stored.dtype != b.stored.dtype:

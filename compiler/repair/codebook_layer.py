@@ -17,38 +17,38 @@ from onnx_compress.compiler.repair.solve.quadratic import Assigned, Quadratic
 from onnx_compress.compiler.repair.solve.vectors import VectorCut, Vectors
 
 LEAST_RIDGE = 1e-4
-"""Share of the mean diagonal: rounding errors go where the rows that were seen say they cost nothing."""
+"""Least ridge, as a share of the mean diagonal: below it, rounding errors move to inputs that are rarely active."""
 ENOUGH = 3e-3
-"""Share of the error that such a round must take away for another one to follow."""
+"""Share of the error that a round behind bounds must remove for another one to follow."""
 ROUNDED = 1e-2
 """Share of the error by which rounding the shift may raise it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """The weights [groups, K, M] without a codebook, as far as they are known, and what chooses its values.
+    """The `dense` weights [groups, K, M], if they are known, and the function that chooses the codebook.
 
-    `centroids` is given weights [n] and the importance [n] of each, and returns the values, ascending, zero among them;
-    with a `cut` it is given both as [books, n, dim], and returns [books, k, dim], zero in front. `worth` [groups, M] is
-    what an error of each output counts where it is seen.
+    `centroids` takes weights [n] and the importance [n] of each, and returns the values, ascending, zero among them.
+    With a `cut` it takes both as [books, n, dim] and returns [books, k, dim], zero first. `importance` [groups, M] is
+    the cost of each output's error where it is seen.
     """
 
     dense: np.ndarray
     centroids: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    worth: np.ndarray
+    importance: np.ndarray
     cut: VectorCut | None = None
 
     @classmethod
-    def present(cls, layer: LinearLayer, worth: np.ndarray) -> Self:
-        """The weights and the values that a layer has."""
+    def present(cls, layer: LinearLayer, importance: np.ndarray) -> Self:
+        """The present weights and values of a layer."""
         weights, cut = layer.weights(), VectorCut.of(layer)
         books = np.union1d(weights, [0.0]) if cut is None else _present_books(cut.vectors(weights))
-        return cls(weights, lambda _dense, _importance: books, worth, cut)
+        return cls(weights, lambda _dense, _importance: books, importance, cut)
 
     def begun(self, goal: Quadratic) -> Assigned:
-        """Weights that take such values: rounded from the best there are, or from those that are known.
+        """Weights with values from the codebook: the unconstrained optimum or the dense weights, rounded.
 
-        The best are without the zeros that have to stay, and far from what is best with many of them.
+        The optimum ignores the zeros that must stay; with many of them, the dense weights are the better start.
         """
         best, importance = goal.best(), np.broadcast_to(goal.importance, goal.right.shape)
         if self.cut is not None:
@@ -63,7 +63,7 @@ class Start:
 
 
 def _present_books(vectors: np.ndarray) -> np.ndarray:
-    """The vectors [books, n, dim] that there are, each once, as [books, k, dim] with zero in front."""
+    """The distinct vectors of [books, n, dim], as [books, k, dim] with zero first."""
     found = [np.unique(each[each.any(axis=1)], axis=0) for each in vectors]
     books = np.zeros((len(vectors), 1 + max(map(len, found)), vectors.shape[2]))
     for book, entries in zip(books, found):
@@ -74,8 +74,8 @@ def _present_books(vectors: np.ndarray) -> np.ndarray:
 def share(task: Task, start: Start, fit: Equations, check: Equations) -> Solution:
     """The values and places of least error, or why the present weights stay.
 
-    Without a codebook the best weights and the ridge that does best on `check` are found first; their k-means, each
-    weight as important as its input, is the start of `codebook.Quadratic`; behind bounds it is then refined.
+    The ridge is the one that does best on `check` without a codebook. `start.centroids` chooses the values, weighted
+    by the importance of each weight; `Quadratic.improved` improves values and places; behind bounds both are refined.
     """
     together = fit + check
 
@@ -95,34 +95,34 @@ class _Layer:
     ridge: float
 
     def fitted(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights and shift as they are stored."""
+        """Weights and shift, rounded to the stored type."""
         task = self.task
         solver = self.sums.solver(self.start.dense, task.shift, replace(task, support=None).free(self.ridge))
         totals = self.sums.cross[:, -1]
-        goal = Quadratic.of(solver, self.sums.cross[:, :-1], totals, self.start.dense != 0, self.worth)
+        goal = Quadratic.of(solver, self.sums.cross[:, :-1], totals, self.start.dense != 0, self.importance)
         shared = goal.improved(self.start.begun(goal))
         if task.rectified is None:
             return self.rounded(*self.stored(solver, shared, totals))
         return self.rounded(*self.refined(solver, goal, shared, task.rectified))
 
     def rounded(self, weights: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The shift in whole steps, a power of two: of an error that is there anyway they add at most a hundredth."""
+        """The shift rounded to steps of a power of two, which adds at most 1 % to the error."""
         measure = self.task.rectified or self.sums
         error = measure.error(weights, shift) / max(1, measure.count * shift.size)
         if not self.task.free_shift or not 0 < error < np.inf:
             return weights, shift
-        # A rounding error is Δ²/12 on average.
+        # The mean squared rounding error is Δ²/12.
         step = 2.0 ** np.floor(np.log2(np.sqrt(12 * ROUNDED * error)))
         return weights, as_stored(np.round(shift / step) * step, self.task.dtype)
 
     @property
-    def worth(self) -> np.ndarray:
-        """What the outputs count [groups, M]."""
+    def importance(self) -> np.ndarray:
+        """The importance of the outputs [groups, M]."""
         rectified = self.task.rectified
-        return self.start.worth if rectified is None else self.start.worth * rectified.activity()
+        return self.start.importance if rectified is None else self.start.importance * rectified.activity()
 
     def stored(self, solver: Solver, shared: Assigned, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of such values and the shift that belongs to them."""
+        """The weights, rounded to the stored type, and their best shift."""
         weights = as_stored(shared.weights, self.task.dtype)
         shift = self.task.shift
         if solver.free.shift:
@@ -132,15 +132,15 @@ class _Layer:
     def refined(
         self, solver: Solver, goal: Quadratic, shared: Assigned, rectified: Rectified
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Better ones behind the bounds: each round aims at what least squares must reach at the present outputs.
+        """Better weights and shift behind the bounds: each round aims at the t' of the present outputs.
 
-        Rows that are not fitted say whether they are.
+        The check rows decide whether a round is kept.
         """
         weights, shift = self.stored(solver, shared, self.sums.cross[:, -1])
         error = rectified.held_error(weights, shift)
         for _ in range(rectified.rounds(weights)):
             cross, totals = rectified.aimed(weights, shift)
-            moved = Quadratic.of(solver, cross, totals, goal.free, self.worth)
+            moved = Quadratic.of(solver, cross, totals, goal.free, self.importance)
             shared = shared.descended(moved).solved(moved)
             found = self.stored(solver, shared, totals)
             reached = rectified.held_error(*found)

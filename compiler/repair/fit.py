@@ -1,4 +1,4 @@
-"""Fitting one layer: which ridge, and whether the result is better at all."""
+"""Fitting one layer: choosing the ridge, and keeping the result only if it is better."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from onnx_compress.compiler.repair.behind_activation import Rectified
 from onnx_compress.compiler.repair.solve.equations import Equations, Free
 
 RIDGES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Shares of the mean diagonal to choose from."""
+"""Ridges to choose from, as shares of the mean diagonal."""
 SLOW = 1 << 29
-"""Squared inputs times outputs of a layer, beyond which not every ridge is tried."""
+"""Squared inputs times outputs of a layer, above which the search for a ridge stops early."""
 EXACT = 1e-5
-"""Error, as a share of the aim's spread, below which nothing is left to mend in float32."""
+"""Error, as a share of the aim's spread, below which float32 leaves nothing to repair."""
 GAIN = 1e-3
-"""Share of the error on rows not fitted to that a refit must take away."""
+"""Share of the error on the check rows that a refit must remove."""
 
 Found: TypeAlias = tuple[np.ndarray, np.ndarray, float]
-"""Weights, shift and the ridge that they were found with."""
+"""Weights, shift and the ridge of the solution."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What became of a layer.
+    """The result for one layer.
 
-    `before` and `after` are errors on all rows, as shares of the spread of what is aimed at. `weights` and `shift`
-    are None where the layer stays as it is, and `reason` says why, unless there was nothing to mend.
+    `before` and `after` are errors on all rows, as shares of the aim's spread. `weights` and `shift` are None where
+    the layer stays unchanged; `reason` says why, and is empty if there was nothing to repair.
     """
 
     before: float
@@ -43,10 +43,11 @@ class Solution:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One layer to be solved for: its `weights` and `shift` as they are, which of them are free, how they are stored.
+    """One layer to solve for: its present `weights` and `shift`, which of them are free, and how they are stored.
 
-    `spread` is that of the layer's aim. `ridge` None: the one that does best on rows that were not fitted.
-    `rectified` are all rows where bounds follow the layer.
+    `support` marks the weights that may be non-zero, None for all. `spread` is the spread of the layer's aim. With
+    `ridge` None the ridge that does best on the check rows is taken. `rectified` holds the rows where bounds follow
+    the layer.
     """
 
     weights: np.ndarray
@@ -59,21 +60,21 @@ class Task:
     rectified: Rectified | None = None
 
     def free(self, ridge: float) -> Free:
-        """What may change, with this ridge."""
+        """The free unknowns, with this ridge."""
         return Free(ridge, self.free_shift, self.support)
 
 
 def solve(task: Task, fit: Equations, check: Equations) -> Solution:
     """The weights of least error, or why the present ones stay.
 
-    `fit` and `check` are sums over different rows. The ridge is the one that does best on `check` when solved for on
-    `fit`; the weights are then solved for on all rows, and where bounds follow the layer refined behind them.
+    `fit` and `check` are sums over different rows. The ridge is the one whose solution on `fit` does best on `check`.
+    The weights are then solved for on all rows; where bounds follow the layer, they are refined behind the bounds.
     """
 
     def best() -> Found | str:
         ridge, gain = best_ridge(task, fit, check)
         if gain < GAIN:
-            return "the best weights are no better on rows that were not fitted"
+            return "the best weights are no better on the check rows"
         weights, shift = (as_stored(array, task.dtype) for array in _best(task, fit, check, ridge))
         return weights, shift, ridge
 
@@ -81,7 +82,7 @@ def solve(task: Task, fit: Equations, check: Equations) -> Solution:
 
 
 def weighed(task: Task, together: Equations, best: Callable[[], Found | str], what: str) -> Solution:
-    """What `best` finds, if it is better than what the layer has, or why that stays; `what` is solved for."""
+    """The result of `best` if it beats the present weights, otherwise why they stay; `what` names the unknowns."""
     if not together.is_finite:
         return Solution(0.0, 0.0, reason="its activations are not finite")
     measure = together if task.rectified is None else task.rectified
@@ -97,7 +98,7 @@ def weighed(task: Task, together: Equations, best: Callable[[], Found | str], wh
         return Solution(before, before, reason=f"the best {what} are not finite")
     after = measure.error(weights, shift)
     if after >= present:
-        return Solution(before, before, reason=f"the best {what} are no better once they are rounded")
+        return Solution(before, before, reason=f"the best {what} are no better after rounding")
     return Solution(before, sqrt(after / task.spread), ridge, weights, shift)
 
 
@@ -113,9 +114,9 @@ def _best(task: Task, fit: Equations, check: Equations, ridge: float) -> tuple[n
 
 
 def best_ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, float]:
-    """The ridge that does best on `check`, and the share of the error there that it takes away.
+    """The ridge that does best on `check`, and the share of the error there that it removes.
 
-    From the largest down; where a solution takes long, down to the first that does worse than a larger one.
+    Ridges are tried from the largest down; for slow layers, only to the first one that does worse than a larger one.
     """
     measure = check if check.count else fit
     before = measure.error(task.weights, task.shift)
@@ -139,6 +140,6 @@ def best_ridge(task: Task, fit: Equations, check: Equations) -> tuple[float, flo
 
 
 def as_stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The numbers as they are when stored."""
+    """The values after rounding to the stored type."""
     with np.errstate(over="ignore"):
         return array.astype(dtype).astype(np.float64)

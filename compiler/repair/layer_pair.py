@@ -1,15 +1,15 @@
-"""Two layers with a Relu or Clip between them, fitted together for what the second one aims at.
+"""Two layers with a Relu or Clip between them, fitted together for the second layer's aim.
 
-Least squares, layer by layer, makes the first layer give what it gave. But when channels between the two are gone, the
-ones that are left can take over some of their work: what counts is the second layer's output z = c(X V) W. Its error
-is lowered by steps of V along
+Least squares, layer by layer, restores the first layer's output. But when channels between the two were removed, the
+remaining ones can take over part of their work: what counts is the second layer's output z = c(X V) W. Its error is
+lowered by steps of V along
 
     D = −(XᵀX)⁻¹ (Xᵀ Γ) (W Wᵀ ∘ E[m mᵀ])⁻¹      with Γ = (z − t) Wᵀ ∘ m and m = 1 where c is not flat, else 0,
 
-Gauss and Newton's step with the curvature taken as a product over inputs and outputs (Martens and Grosse, "Optimizing
-Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015, arXiv:1503.05671); how far is searched.
-Where weights of V have to stay zero, D is the best step by the same curvature that leaves them so. Every few steps W is
-solved for anew, its zeros staying too. Rows that are not fitted say when to stop.
+the Gauss-Newton step with the curvature taken as a product over inputs and outputs (Martens and Grosse, "Optimizing
+Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015, arXiv:1503.05671), followed by a line
+search. Where weights of V must stay zero, D is the best step by the same curvature that keeps them zero. Every few
+steps W is solved for again; its zeros stay too. The check rows decide when to stop.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from onnx_compress.compiler.repair.solve.kronecker import ITERATIONS, Kronecker
 from onnx_compress.compiler.repair.solve.support import OnSupport
 
 ROUNDS, SOLVED = 24, 4
-"""Steps of the first layer, and after how many the second one is solved for anew."""
+"""Steps of the first layer, and after how many of them the second one is solved for again."""
 LENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
-"""Multiples of a step that are tried."""
+"""Multiples of a step to try."""
 RIDGE = 1e-3
-"""Share of the mean diagonal that is added to each matrix before it is solved with."""
+"""Share of the mean diagonal that is added to each matrix before it is inverted."""
 PATIENCE = 2
-"""Rounds in a row without gain on rows that are not fitted, after which to stop."""
+"""Rounds in a row without gain on the check rows, after which to stop."""
 GAIN = 2e-3
 """Share of the error that counts as a gain."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Outputs of the second layer and all that they hang on, in float32.
+    """Outputs of the second layer and all that they depend on, in float32.
 
-    `inputs` [m, taps, K + 1] are rows of the first layer with a 1 behind each, `is_outside` [m, taps] says where the
-    second layer sees padding instead; `target` is for outputs [m, M].
+    `inputs` [m, taps, K + 1] are rows of the first layer, each with a 1 appended; `is_outside` [m, taps] marks where
+    the second layer reads padding instead; `target` is for outputs [m, M].
     """
 
     inputs: np.ndarray
@@ -49,7 +49,7 @@ class Sample:
 
 @dataclass(eq=False)
 class Pair:
-    """The two layers' weights: `first` [K + 1, C] with its shift as the last row, `second` [taps · C + 1, M]."""
+    """The two layers' weights with the shift as the last row: `first` [K + 1, C], `second` [taps · C + 1, M]."""
 
     first: np.ndarray
     second: np.ndarray
@@ -57,18 +57,18 @@ class Pair:
     fitted: list[Sample] = field(default_factory=list)
     checked: list[Sample] = field(default_factory=list)
     iterations: int = ITERATIONS
-    """Of the solver, in each step of a first layer with zeros."""
+    """Most iterations of the solver in each step of a first layer with zeros."""
     free: tuple[np.ndarray, np.ndarray] = field(init=False)
-    """Which weights of the two may change."""
+    """Masks of the weights that may change, of both layers."""
 
     def __post_init__(self) -> None:
-        """What is zero stays zero, but for shifts."""
+        """Zero weights stay zero; shifts may change."""
         self.free = self.first != 0, self.second != 0
         for weights in self.free:
             weights[-1] = True
 
     def refine(self) -> np.ndarray | None:
-        """First weights [K + 1, C] with which the second layer comes nearer to its aim; None where none are found."""
+        """Weights [K + 1, C] of the first layer that bring the second nearer to its aim; None if none were found."""
         best, found, failed = _error(self.checked, self.first, self.second, self.between), None, 0
         inputs = _held(sum(np.float64(1) * (x := _flat(s)).T @ x for s in self.fitted))
         system = Kronecker(inputs, self.free[0], self.iterations)
@@ -86,7 +86,7 @@ class Pair:
         return found
 
     def _step(self, system: Kronecker) -> bool:
-        """Move the first layer; False where no step helps."""
+        """Take one step with the first layer; False if no length of it helps."""
         slope, together, count = np.zeros(self.first.shape), 0.0, 0
         hidden = [sample.inputs @ self.first for sample in self.fitted]
         for sample, values in zip(self.fitted, hidden):
@@ -112,7 +112,7 @@ class Pair:
         return length > 0
 
     def _solve_second(self) -> None:
-        """The second layer's weights of least error for the first one as it is."""
+        """Set the second layer to the weights of least error for the present first layer."""
         gram: np.ndarray | float = 0.0
         rest: np.ndarray | float = 0.0
         for sample in self.fitted:
@@ -129,7 +129,7 @@ def _flat(sample: Sample) -> np.ndarray:
 
 
 def _seen(sample: Sample, hidden: np.ndarray, between: Bounds) -> np.ndarray:
-    """What the second layer reads [m, taps · C + 1], given what the first one gives [m, taps, C]."""
+    """The second layer's input rows [m, taps · C + 1] for outputs [m, taps, C] of the first."""
     values = between.clip(hidden)
     values[sample.is_outside] = 0
     flat = values.reshape(len(values), -1)

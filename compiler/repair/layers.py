@@ -26,10 +26,9 @@ from onnx_compress.compiler.storage.structure import Structure
 class LinearLayer(ABC):
     """One layer.
 
-    `source` is the value that `rows` takes, `result` the value that the layer gives (behind a bias that is
-    added by a node of its own), `axis` the axis of its channels. `bias` is the node and slot that read the
-    bias, a slot that may be empty; None where there is no place for one. `dtype` is the type
-    in which weights are stored.
+    `source` is the value that `rows` takes, `result` the layer's output (after the Add, where a separate node adds
+    the bias), `axis` the axis of its channels. `bias` is the node and slot that read the bias (the slot may be
+    empty), None where the layer can't have one. `dtype` is the type in which weights are stored.
     """
 
     node: Node
@@ -40,27 +39,27 @@ class LinearLayer(ABC):
     dtype: np.dtype
 
     free: ClassVar[str] = "weights"
-    """What is solved for, as the report calls it."""
+    """What is solved for, in the report's words."""
 
     @abstractmethod
     def rows(self, x: np.ndarray, places: np.ndarray, outs: tuple[int, ...]) -> np.ndarray:
         """The inputs [groups, m, K] of the outputs at `places`, flat indices into `outs`: result's sizes but `axis`."""
 
     def offset(self, x: np.ndarray, places: np.ndarray) -> np.ndarray | None:
-        """The part [m, channels] of the output at `places` that stays as it is; None for nothing."""
+        """The part [m, channels] of the output at `places` that is not solved for; None for nothing."""
         return None
 
     @abstractmethod
     def weights(self) -> np.ndarray:
-        """The matrices [groups, K, M] as they are."""
+        """The present matrices [groups, K, M]."""
 
     def matrices(self, values: np.ndarray) -> np.ndarray:
-        """The matrices [groups, K, M] that other `values` of the weight's shape would be."""
-        raise NotImplementedError(f"the weights of {type(self).__name__} stay as they are")
+        """Other `values`, of the weight's shape, as matrices [groups, K, M]."""
+        raise NotImplementedError(f"the weights of {type(self).__name__} can't change")
 
     @property
     def weight(self) -> Constant | None:
-        """The constant that holds the weights, None where they stay as they are."""
+        """The constant that holds the weights, None where they can't change."""
         return None
 
     @property
@@ -70,15 +69,15 @@ class LinearLayer(ABC):
 
     @property
     def known(self) -> Structure | None:
-        """What is known of the weights' values."""
+        """The structure of the weights' values."""
         return None if self.weight is None else self.weight.structure
 
     def renewed(self, values: np.ndarray) -> Structure | None:
-        """What will be known of new values."""
+        """The structure of new values."""
         return self.known.renewed(values) if self.known is not None and self.known.is_tied else None
 
     def shift(self) -> np.ndarray:
-        """The bias [groups, M] as it is."""
+        """The present bias [groups, M]."""
         groups, _, width = self.weights().shape
         value = None if self.bias is None else input_value(*self.bias)
         if value is None:
@@ -90,7 +89,7 @@ class LinearLayer(ABC):
         """Write matrices [groups, K, M], and a bias [groups, M] unless None, into `model`."""
 
     def store_shift(self, model: Model, shift: np.ndarray | None) -> None:
-        """Write the bias; one that does not exist yet is added unless it is zero."""
+        """Write the bias; a missing one is added unless it is zero."""
         if shift is None or self.bias is None:
             return
         node, slot = self.bias
@@ -159,7 +158,7 @@ class Convolution(LinearLayer):
 class Product(LinearLayer):
     """MatMul with a constant matrix on either side, and Gemm: scale · X · W + shift, X transposed or not.
 
-    `slot` is where the matrix stands. On the left (`axis` −2) the product is taken as (Xᵀ Wᵀ)ᵀ.
+    `slot` is the matrix's input slot. With the matrix on the left (`axis` −2) the product is taken as (Xᵀ Wᵀ)ᵀ.
     """
 
     slot: int
@@ -213,7 +212,7 @@ class Product(LinearLayer):
 class Shift(LinearLayer):
     """A layer of which only the bias is free, because its weights are stored in a form that must stay.
 
-    Its `source` is its own result: what the present weights make of the compressed model's inputs.
+    Its `source` is its own result: the present weights applied to the compressed model's inputs.
     """
 
     width: int
@@ -222,7 +221,7 @@ class Shift(LinearLayer):
     free = "bias"
 
     def rows(self, x: np.ndarray, places: np.ndarray, outs: tuple[int, ...]) -> np.ndarray:
-        """No columns at all."""
+        """Rows without columns."""
         return np.zeros((1, len(places), 0))
 
     def offset(self, x: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -250,5 +249,5 @@ def sampled(values: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:
 
 
 def others(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    """A shape without its axis of channels."""
+    """A shape without its channel axis."""
     return tuple(np.delete(shape, axis).tolist())

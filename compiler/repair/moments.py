@@ -1,4 +1,4 @@
-"""Second moments of what goes into layers: XᵀX of many layers from one run of the model as it is."""
+"""Second moments of layers' inputs: XᵀX of many layers from one run of the present model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 ROWS_PER_UNKNOWN, LEAST_ROWS = 16, 1 << 13
 MOST_PRODUCTS = 1 << 34
-"""Multiplications that the sums of one layer may take; beyond, fewer rows are sampled."""
+"""Multiplications allowed for the sums of one layer; above this, fewer rows are sampled."""
 GRAM_BYTES = 1 << 29
-"""Bytes of sums that are in memory at once; beyond, the data are run once more."""
+"""Bytes of sums in memory at once; above this, the data are run once more."""
 
 
 def recognized(model: Model, nodes: Sequence[Node], data: Dataset) -> tuple[dict[Node, LinearLayer | str], int]:
-    """The layers that nodes of the main graph are, or why they can't be solved for; bytes of values of one sample."""
+    """The layers of some nodes of the main graph, or why they can't be solved for; bytes of values per sample."""
     static = static_values(model)
     around = [tensor for node in nodes for tensor in (*node.inputs, node.outputs[0], *_added(node))]
     names = [t.name for t in around if isinstance(t, Variable) and t.name and t not in static]
@@ -62,7 +62,7 @@ def input_sums(
 
 
 def _places(layer: LinearLayer, outs: tuple[int, ...], share: float, rng: np.random.Generator) -> np.ndarray:
-    """Positions to sample in one batch, so that all batches together give as many as are wanted."""
+    """Positions to sample in one batch, so that all batches together give the wanted number."""
     unknowns = layer.weights().shape[1] + 1
     rows = min(max(LEAST_ROWS, ROWS_PER_UNKNOWN * unknowns), MOST_PRODUCTS // unknowns**2)
     total, count = prod(outs), max(1, int(rows * share))
@@ -76,7 +76,7 @@ def gram_bytes(layers: Iterable[LinearLayer]) -> int:
 
 
 def parts(sizes: Sequence[int]) -> list[list[int]]:
-    """Indices of things that take so many bytes, one after another, in parts that fit into memory together."""
+    """The indices of `sizes` in bytes, cut in order into parts whose sums fit `GRAM_BYTES`."""
     found: list[list[int]] = []
     size = 0
     for i, mine in enumerate(sizes):

@@ -1,7 +1,7 @@
-"""Activations at sampled positions of the original, or of a model as a pass found it: what layers aim at.
+"""Activations of the original, or of the model before the current pass, at sampled positions: the layers' aims.
 
-One run over the data gives all values at once. Of each a seeded sample of positions is kept, with all channels, in
-a temporary file once there is much of it; so several candidates can be repaired against one reference.
+One run over the data gives all values at once. Of each value a seeded sample of positions is kept, with all channels
+(in a temporary file when it is large), so that several candidates can be repaired against one reference.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from onnx_compress.compiler.runtime.outputs import Recording, batch_size
 from onnx_compress.compiler.runtime.session import create
 
 RUN_BYTES = 1 << 27
-"""Bytes of activations that one run may give at once."""
+"""Bytes of activations that one run may return."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A value of the original: the axis of its channels, and how many positions to sample over all data."""
+    """A value of the original to record: the axis of its channels, and how many positions to sample over all data."""
 
     axis: int
     rows: int
 
     def covers(self, other: Wanted) -> bool:
-        """Whether what is kept for this serves the other too."""
+        """Whether rows kept for this one also serve `other`."""
         return self.axis == other.axis and self.rows >= other.rows
 
 
@@ -41,8 +41,8 @@ class Wanted:
 class Rows:
     """Sampled positions of one batch.
 
-    `places` are flat indices into `outs`, the value's sizes but that of its channels; `values` [rows, channels] are
-    what stands there.
+    `places` are flat indices into `outs`, the value's sizes without its channels; `values` [rows, channels] are the
+    values there.
     """
 
     outs: tuple[int, ...]
@@ -60,7 +60,7 @@ class _Kept:
 class Reference:
     """The values of `original` over `data`, sampled by `seed`.
 
-    `is_found` says that this is the model itself as a pass found it: values are then those of the same name.
+    With `is_found`, `original` is the model before the current pass: values correspond by name, not by origin.
     """
 
     def __init__(self, original: Model, data: Dataset, seed: int = 0, *, is_found: bool = False) -> None:
@@ -70,21 +70,21 @@ class Reference:
         self.seed = seed
         self._names = {out.name for node in original.graph.nodes for out in node.outputs if out.name}
         self.batch = batch_size(create(original), data)
-        """Samples in one run of either model."""
+        """Samples per run of either model."""
         self._kept: dict[str, _Kept] = {}
 
     def origin(self, value: Variable) -> Origin | None:
-        """What a value of the model that is to be mended was here; None: nothing that can be asked for."""
+        """The counterpart here of a value of the model under repair; None if it can't be recorded."""
         origin = Origin(value.name) if self.is_found else value.origin
         return origin if origin.name in self._names else None
 
     def limit(self, sample_bytes: int) -> None:
-        """Note how many bytes of activations one sample gives in a run, which bounds the samples in one."""
+        """Limit the samples per run, given the bytes of activations that one sample takes."""
         if not self._kept:
             self.batch = min(self.batch, max(1, RUN_BYTES // max(1, sample_bytes)))
 
     def record(self, wanted: Mapping[str, Wanted]) -> None:
-        """Run the original once, for the values that are not kept yet or not at enough positions."""
+        """Run the original once, for the values not yet kept at enough positions."""
         new = {n: want for n, want in wanted.items() if n not in self._kept or not self._kept[n].wanted.covers(want)}
         if not new:
             return
@@ -99,7 +99,7 @@ class Reference:
         return sampled(values, kept.wanted.axis, self._places(kept, name, batch))
 
     def _places(self, kept: _Kept, name: str, batch: int) -> np.ndarray:
-        """Sorted, without repetition, and the same at every call."""
+        """The sampled positions: sorted, distinct, and the same at every call."""
         total = prod(kept.outs[batch])
         share = -(-kept.wanted.rows * self.batch // len(self.data))
         if share >= total:

@@ -1,12 +1,12 @@
-"""What an error of each output of a layer costs further on.
+"""The importance of each output of a layer: the cost of its error at the model's outputs.
 
-Least squares counts all outputs of a layer alike, but what reads them does not. Going back from the model's outputs,
+Least squares counts all outputs of a layer alike; their readers do not. Going back from the model's outputs,
 
     s(input c) = Σ over outputs m and taps   W[tap, c, m]² · s(output m) / stride
 
-is how much of an error of an input arrives behind a layer, if errors are small and independent; sums and functions of
-one element pass it on. It is the diagonal of the Gauss-Newton matrix with all derivatives of such functions taken as
-one; where something else computes with a value, its elements count alike.
+is the share of an input's error that reaches the output of a layer, for small and independent errors; sums and
+element-wise functions pass it on. It is the diagonal of the Gauss-Newton matrix with the derivatives of element-wise
+functions taken as one. Where another operator reads a value, all its elements count alike.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PASSING = (
     *("Gelu", "Mish", "Dropout", "Identity", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
     *("Flatten", "Reshape", "Squeeze", "Add", "Sum", "Sub"),
 )
-"""Operators that keep channels apart; where they put positions behind channels, those of one channel follow it."""
+"""Operators that keep channels apart; if they flatten positions into channels, a channel's positions stay together."""
 LEAST = 1e-3
-"""Share of the mean that every output is worth at least."""
+"""Least importance of an output, as a share of the mean."""
 ALIKE = np.ones(1)
 
 
-def worths(model: Model, layers: Iterable[LinearLayer]) -> dict[Node, np.ndarray]:
-    """For each of some layers what its outputs are worth [groups, M], 1 on average."""
+def importances(model: Model, layers: Iterable[LinearLayer]) -> dict[Node, np.ndarray]:
+    """The importance [groups, M] of the outputs of each of some layers, 1 on average."""
     by_node = {layer.node: layer for layer in layers if isinstance(layer, (Convolution, Product))}
     behind: dict[Tensor, list[np.ndarray]] = {tensor: [ALIKE] for tensor in model.graph.outputs}
     found = {}
@@ -49,7 +49,7 @@ def worths(model: Model, layers: Iterable[LinearLayer]) -> dict[Node, np.ndarray
 
 
 def _joined(behind: dict[Tensor, list[np.ndarray]], tensors: Iterable[Tensor]) -> np.ndarray:
-    """What all readers together see; that of one that sees elements alike hides the others."""
+    """The sum over all readers; ones where a reader counts all elements alike."""
     vectors = [vector for tensor in tensors for vector in behind.get(tensor, [])]
     sizes = {len(vector) for vector in vectors}
     return np.asarray(sum(vectors)) if len(sizes) == 1 else ALIKE
@@ -67,9 +67,9 @@ def _resolved(vector: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(summed / mean, LEAST))
 
 
-def _through(layer: Convolution | Product, worth: np.ndarray) -> np.ndarray:
-    """What inputs are worth [channels]."""
-    weights: np.ndarray = np.square(layer.weights()) @ worth[:, :, None]
+def _through(layer: Convolution | Product, importance: np.ndarray) -> np.ndarray:
+    """The importance of the inputs [channels]."""
+    weights: np.ndarray = np.square(layer.weights()) @ importance[:, :, None]
     if isinstance(layer, Product):
         return np.asarray(weights.reshape(-1))
     taps = prod(layer.windows.kernel)

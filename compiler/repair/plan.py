@@ -1,4 +1,4 @@
-"""Which layers are refitted, in which order, and what each aims at."""
+"""Which layers are refitted, in which order, and the aim of each."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from onnx_compress.compiler.runtime.capture import Capture
 
 ROWS_PER_UNKNOWN, LEAST_ROWS = 24, 1 << 15
 MOST_PRODUCTS = 1 << 37
-"""Multiplications that the normal equations of one layer may take; beyond, fewer rows are sampled."""
+"""Multiplications allowed for the normal equations of one layer; above this, fewer rows are sampled."""
 
 Choice = Callable[[Node], bool]
 
 
 @dataclass(frozen=True, eq=False)
 class FitStep:
-    """One layer to be fitted, and its aim.
+    """One layer to fit, and its aim.
 
-    `first` is the layer before it and what stands between them, where the two can be fitted together.
+    `first` is the layer before it and the bounds between them, where the two can be fitted together.
     """
 
     layer: LinearLayer | Normalization
     aim: Aim
     rows: int = ROWS_PER_UNKNOWN
-    """Rows to take for each unknown."""
+    """Rows per unknown."""
     first: tuple[LinearLayer, Bounds] | None = None
 
     @property
@@ -44,12 +44,12 @@ class FitStep:
 
     @property
     def needs(self) -> tuple[Variable, ...]:
-        """The values of the compressed model that go into it."""
-        return tuple(dict.fromkeys((self.layer.source, *self.aim.beside)))
+        """The values of the compressed model that the fit reads."""
+        return tuple(dict.fromkeys((self.layer.source, *self.aim.addends)))
 
     @property
     def wanted(self) -> Wanted:
-        """What it needs of the original."""
+        """The values of the original that the fit needs."""
         unknowns = 1 if isinstance(self.layer, Normalization) else self.layer.weights().shape[1] + 1
         least = LEAST_ROWS * self.rows // ROWS_PER_UNKNOWN
         rows = min(max(least, self.rows * unknowns), MOST_PRODUCTS // unknowns**2)
@@ -73,7 +73,7 @@ def plan(
 ) -> Iterator[FitStep | Refusal]:
     """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back.
 
-    Each is to be fitted on `rows` rows for each unknown. Those `touched` are about to differ.
+    Each is fitted on `rows` rows per unknown. Layers for which `touched` is true count as different: they will be.
     """
     changed = changed_values(model, reference.original, touched)
     static = static_values(model)
@@ -103,7 +103,7 @@ def plan(
 def _first(
     layer: LinearLayer | Normalization, last: LinearLayer | Normalization | None, view: View
 ) -> tuple[LinearLayer, Bounds] | None:
-    """The layer fitted just before, if all that it gives goes through a Relu or Clip into `layer`."""
+    """The layer fitted just before, if its output reaches only `layer`, through a Relu or Clip."""
     if type(layer) is not type(last) or not isinstance(layer, Convolution | Product):
         return None
     assert isinstance(last, Convolution | Product)
@@ -116,7 +116,7 @@ def _first(
 
 
 def _is_plain(layer: Convolution | Product) -> bool:
-    """Whether it has no groups, a bias, no codebook, and an input whose rows are those of its output."""
+    """Whether the layer has a bias, neither groups nor a codebook, and the same rows in its input and output."""
     is_straight = isinstance(layer, Convolution) or (layer.axis == -1 and not layer.is_input_transposed)
     return is_straight and len(layer.weights()) == 1 and layer.bias is not None and not layer.is_tied
 
@@ -130,9 +130,9 @@ def _is_concerned(node: Node, changed: set[Tensor], static: set[Tensor]) -> bool
 
 
 def _other_sums(node: Node, changed: set[Tensor]) -> Iterator[Tensor]:
-    """The sums behind a node that differ though what is added does not: they stand where another value stood.
+    """The sums behind a node that differ although no computed term does: they replace another value.
 
-    So too where a constant that is added, a bias, has changed.
+    A sum whose constant term, a bias, has changed is one of them.
     """
     for value in (value for value in _behind(node) if value is not node.outputs[0]):
         if value in changed and not any(term in changed for term in value.inputs[0].inputs):
@@ -140,7 +140,7 @@ def _other_sums(node: Node, changed: set[Tensor]) -> Iterator[Tensor]:
 
 
 def _seen(model: Model, nodes: Sequence[Node], reference: Reference, static: set[Tensor]) -> dict[str, Seen]:
-    """Shapes of the values around `nodes` in a run of one sample; it also says how many samples a run may hold."""
+    """Shapes of the values around `nodes` in a run of one sample, whose bytes also limit the samples per run."""
     around = [tensor for node in nodes for tensor in (*node.inputs, *_behind(node))]
     names = [t.name for t in around if isinstance(t, Variable) and t.name and t not in static]
     arrays = next(Capture(model, names).batches(reference.data.take(1), 1))
@@ -149,7 +149,7 @@ def _seen(model: Model, nodes: Sequence[Node], reference: Reference, static: set
 
 
 def _behind(node: Node) -> Iterator[Tensor]:
-    """The output of a node, and those of additions behind it: a bias, and a residual sum."""
+    """The outputs of a node and of the additions behind it: a bias, and a residual sum."""
     yield node.outputs[0]
     for reader in node.outputs[0].outputs:
         if reader.is_op("Add", "Sum"):

@@ -1,8 +1,8 @@
-"""The inputs of a model's layers, one layer after another, while the layers behind them are being changed.
+"""The inputs of a model's layers, one layer after another, while those layers are being changed.
 
-All values that cross a cut in front of a layer are kept for all samples; the next layer's inputs are computed from
-there. So refitting every layer costs one run of the model over the data, not one for each layer. Where the values
-at a cut would take too much room, the earlier cut stays and the stretch from there is run again.
+All values that cross a cut in front of a layer are kept for all samples, and the next layer's inputs are computed
+from there. So refitting every layer costs one run of the model over the data, not one per layer. Where the values
+at a cut would take too much memory, the earlier cut stays and the nodes from there on are run again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from onnx_compress.compiler.runtime.session import Session, create
 Goal = tuple[Node, Sequence[Variable]]
 
 CUT_BYTES = 1 << 30
-"""Bytes of values at a cut that are kept, most of them in a temporary file."""
+"""Most bytes of values to keep at a cut, mainly in a temporary file."""
 
 
 class Prefix:
     """A model's values over `data`, in runs of `batch` samples.
 
-    `goals` are the calls of `batches` that will be made, in the order of the nodes. Between two of them the weights
-    of the model may change, but none in front of the earlier one's node.
+    `goals` lists the calls of `batches` to come, in the order of the nodes. Between two calls weights may change,
+    except in front of the earlier call's node.
     """
 
     def __init__(self, model: Model, data: Dataset, batch: int, goals: Iterable[Goal]) -> None:
@@ -39,7 +39,7 @@ class Prefix:
         self._position = {node: i for i, node in enumerate(model.graph.nodes)}
         self._static = static_values(model)
         self._last: dict[Tensor, int] = {}
-        """Where a value is read for the last time."""
+        """The position of each value's last reader."""
         goals = list(goals)
         for node in ancestors(model.graph, [tensor for _, needs in goals for tensor in needs]):
             self._note(node, reads(node))
@@ -53,9 +53,9 @@ class Prefix:
             self._last[tensor] = max(self._last.get(tensor, 0), self._position[node])
 
     def batches(self, node: Node, needs: Sequence[Variable], *, stay: bool = False) -> Iterator[Arrays]:
-        """The values `needs`, which nothing behind `node` computes, for each batch; rows that fill it up included.
+        """The values `needs`, computed in front of `node`, for each batch, including the rows that pad it.
 
-        With `stay` the cut stays where it is, so that weights in front of `node` may still change.
+        With `stay` the cut is not moved, so that weights in front of `node` may still change.
         """
         crossing = [] if stay else self._crossing(node)
         kept: Recording | None = None if stay or self._is_at(crossing) else Recording()
@@ -73,7 +73,7 @@ class Prefix:
             self._cut, self._held = kept, crossing
 
     def _crossing(self, node: Node) -> list[Variable]:
-        """The values computed in front of `node` that are needed at it or behind it."""
+        """The values computed in front of `node` that it or a later node needs."""
         here = self._position[node]
         made = [t for t in self._model.inputs() if t not in self._static]
         for other in self._model.graph.nodes[:here]:
@@ -96,7 +96,7 @@ class Prefix:
         return create(extract(self._model, inputs, computed))
 
     def _keep(self, kept: Recording, crossing: Sequence[Variable], arrays: Arrays) -> bool:
-        """Append the values at the cut; False where they can't be kept or would take too much room."""
+        """Append the values at the cut; False if they can't be kept or would take too much memory."""
         found = {tensor.name: arrays.get(tensor.name) for tensor in crossing}
         present = {name: array for name, array in found.items() if array is not None and array.dtype.kind in "fiub"}
         runs = -(-len(self._data) // self._batch)
@@ -107,7 +107,7 @@ class Prefix:
 
 
 def static_values(model: Model) -> set[Tensor]:
-    """The values of the main graph that no input has a part in: weights that are stored in parts, shapes, and such."""
+    """The values of the main graph that depend on no input: weights, also those decoded by nodes, shapes."""
     static: set[Tensor] = set(model.graph.initializers)
     defaults = {tensor for tensor in model.graph.inputs if isinstance(tensor, Constant)}
     static -= defaults

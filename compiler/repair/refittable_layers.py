@@ -1,4 +1,4 @@
-"""Finding the layers of a model that can be refitted, and saying why others can't."""
+"""Find the layers of a model that can be refitted, and say why others can't."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx_compress.compiler.repair.windows import Windows
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOST_UNKNOWNS = 5120
-"""Inputs of one output up to which the normal equations are solved: 200 MB each."""
+"""Most inputs per output for which the normal equations are solved: 200 MB each."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is known of the model: `static` values hang on no input, `seen` are those of one run by name."""
+    """What is known of the model: `static` values depend on no input, `seen` are the values of one run by name."""
 
     model: Model
     static: set[Tensor]
@@ -41,18 +41,18 @@ class View:
         return readers[0][0] if len(readers) == 1 and not edit.is_output(self.model, value) else None
 
     def is_computed(self, tensor: Tensor) -> bool:
-        """Whether a tensor is present and hangs on the inputs."""
+        """Whether a tensor is present and depends on the inputs."""
         return bool(tensor.name) and tensor not in self.static
 
 
 def has_weight(node: Node, static: set[Tensor]) -> bool:
-    """Whether `node` is one of `LAYERS` and multiplies by something stored, not two computed values."""
+    """Whether `node` is one of `LAYERS` and at least one of its factors is stored, not computed."""
     slots = slice(1, 2) if node.op in ("Conv", "ConvTranspose") else slice(0, 2)
     return node.is_op(*LAYERS) and any(tensor in static for tensor in node.inputs[slots])
 
 
 def recognize(node: Node, view: View) -> LinearLayer | str:
-    """The layer that `node`, one of `LAYERS`, is, or why it can't be refitted."""
+    """The layer of `node`, one of `LAYERS`, or why it can't be refitted."""
     if not has_weight(node, view.static):
         return "it has no stored weight"
     if node.op in ("Conv", "ConvTranspose"):
@@ -75,13 +75,13 @@ def _convolution(node: Node, view: View) -> LinearLayer | str:
 
 def _gemm(node: Node, view: View) -> LinearLayer | str:
     if not view.is_computed(node.inputs[0]):
-        return "its weight stands on the left"
+        return "its weight is the left operand"
     ends = _ends(node.inputs[0], node.outputs[0], view)
     if isinstance(ends, str):
         return ends
     scale, shift_scale = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
     if len(node.inputs) > 2 and node.inputs[2].name and not _is_row(input_constant(node, 2)):
-        return "what it adds differs from row to row"
+        return "its bias differs from row to row"
     if scale == 0 or shift_scale == 0:
         return "its alpha or beta is zero"
     bias = (node, 2)
@@ -107,10 +107,10 @@ def _matmul(node: Node, view: View) -> LinearLayer | str:
 
 
 def _ends(source: Tensor, result: Tensor, view: View) -> tuple[Variable, Variable] | str:
-    """What goes in and what comes out, or why the layer can't be refitted at all."""
+    """The layer's input and output, or why it can't be refitted at all."""
     seen = [view.seen.get(tensor.name) for tensor in (source, result)]
     if not isinstance(source, Variable) or not isinstance(result, Variable) or None in seen:
-        return "its input or output is not known in a run"
+        return "its input or output could not be captured in a run"
     if any(one is None or one.dtype.kind != "f" for one in seen):
         return "it does not compute in floats"
     reader = view.sole_reader(result)
@@ -121,7 +121,7 @@ def _ends(source: Tensor, result: Tensor, view: View) -> tuple[Variable, Variabl
 
 
 def _free_weight(node: Node, slot: int) -> Constant | None:
-    """The weight, if it is a plain constant whose values carry nothing that new ones would lose."""
+    """The weight, if it is a plain constant and new values lose no structure of it."""
     direct = node.inputs[slot]
     constant = constant_of(direct)
     if constant is None or len(direct.outputs) > 1 or len(constant.outputs) > 1 or _is_tied(constant):
@@ -130,13 +130,13 @@ def _free_weight(node: Node, slot: int) -> Constant | None:
 
 
 def _bias_slot(node: Node, slot: int) -> tuple[Node, int] | None:
-    """Where the bias is read, if it is constant or absent."""
+    """The node and slot of the bias, if it is constant or absent."""
     is_present = slot < len(node.inputs) and bool(node.inputs[slot].name)
     return None if is_present and input_constant(node, slot) is None else (node, slot)
 
 
 def _added_bias(result: Tensor, view: View) -> tuple[tuple[Node, int] | None, Tensor]:
-    """The Add behind a MatMul that adds one constant per column, and its output; without one, the MatMul's own."""
+    """The Add behind a MatMul that adds one constant per column, and its output; otherwise the MatMul's output."""
     reader = view.sole_reader(result)
     if reader is None or not reader.is_op("Add"):
         return None, result
@@ -153,7 +153,7 @@ def _is_row(constant: Constant | None) -> bool:
 
 
 def _is_tied(constant: Constant) -> bool:
-    """Whether more is known of the values than which are zero and which are equal, which a solution would not keep."""
+    """Whether the values have a structure that a solution would not keep: a period, or a scale per axis."""
     known = constant.structure
     return known is not None and (known.period is not None or known.scale is not None)
 
@@ -163,13 +163,13 @@ def _shift(
 ) -> LinearLayer | str:
     """The layer with only its bias free."""
     if bias is None:
-        return "its weights must stay as they are, and it has no bias of its own"
+        return "its weights can't change, and it has no bias of its own"
     seen = view.seen[result.name]
     return Shift(node, result, result, axis, bias, seen.dtype, seen.shape[axis], scale)
 
 
 def _sized(layer: Convolution | Product, view: View) -> LinearLayer | str:
-    """The layer, or with only its bias free where there are too many unknowns."""
+    """The layer; with too many unknowns, the layer with only its bias free."""
     if layer.weights().shape[1] <= MOST_UNKNOWNS:
         return layer
     scale = layer.shift_scale if isinstance(layer, Product) else 1.0

@@ -1,4 +1,4 @@
-"""Refit: every layer that compression disturbed is solved for anew, front to back."""
+"""Refit: solve again for every layer that compression disturbed, front to back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layer_pair import Pair
 from onnx_compress.compiler.repair.layers import LinearLayer, sampled
 from onnx_compress.compiler.repair.original_activations import Reference, Rows
-from onnx_compress.compiler.repair.output_importance import worths
+from onnx_compress.compiler.repair.output_importance import importances
 from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, FitStep, Refusal, plan
 from onnx_compress.compiler.repair.present_activations import Prefix
 from onnx_compress.compiler.repair.samples import iterations, joined, rest_of, sample, sample_size, split
@@ -31,18 +31,18 @@ from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays
 
 CHUNK_BYTES = 1 << 27
-"""Bytes of rows that are in memory at once."""
+"""Bytes of rows in memory at once."""
 MOST_PRODUCTS = 1 << 40
-"""Multiplications that the rounds of all layers together may take: half a minute."""
+"""Multiplications allowed for the rounds of all layers together: half a minute."""
 CHECKED = 8
-"""One row in so many is not fitted but says what the fit is worth."""
+"""One row in this many is not fitted but checks the fit."""
 
 Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What is known of one layer: sums over rows to fit and over others to check, the spread of the aim, bounds."""
+    """The data of one layer: sums over rows to fit and over rows to check, the aim's spread, and bounded rows."""
 
     fit: Equations
     check: Equations
@@ -51,11 +51,11 @@ class Sums:
 
     @property
     def count(self) -> int:
-        """How many rows went into them."""
+        """The number of rows summed."""
         return self.fit.count + self.check.count
 
     def task(self, layer: LinearLayer, ridge: float | None) -> Task:
-        """Solve for what is not zero in the layer's weights as they are now."""
+        """The task of solving for the present non-zero weights."""
         weights, support = layer.weights(), layer.weights() != 0
         return Task(
             weights,
@@ -74,28 +74,28 @@ Change: TypeAlias = Callable[[LinearLayer, Sums], tuple[np.ndarray, np.ndarray] 
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
-    """Layers that a pass has just given codebooks, as a start: the `dense` weights of each before that, by its node.
+    """Layers that a pass has just given codebooks: the `dense` weights that each had before, by its node.
 
-    `centroids` chooses the values from which the solution starts: of a node, its dense weights [n], and
-    the importance [n] of each, what an error of it costs at the layer's output; see `Start` for vectors.
+    `centroids` chooses the initial codebook from a node, its dense weights [n] and the importance [n] of each, which
+    is the cost of its error at the layer's output; see `Start` for vectors.
     """
 
     dense: Mapping[Node, np.ndarray]
     centroids: Callable[[Node, np.ndarray, np.ndarray], np.ndarray]
 
-    def start(self, layer: LinearLayer, worth: np.ndarray) -> Start:
-        """Where to start from for one of the layers."""
+    def start(self, layer: LinearLayer, importance: np.ndarray) -> Start:
+        """The start of the solution for one of the layers."""
         centroids = partial(self.centroids, layer.node)
-        return Start(layer.matrices(self.dense[layer.node]), centroids, worth, VectorCut.of(layer))
+        return Start(layer.matrices(self.dense[layer.node]), centroids, importance, VectorCut.of(layer))
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What became of a layer.
+    """The result for one layer.
 
-    `free` is what was solved for: weights, the values of a codebook, bias, statistics. `before` and `after` are its
-    errors as shares of the spread of what it aims at. `reason` says why it stayed as it was; empty where it changed or
-    nothing was to mend.
+    `free` is what was solved for: weights, the values of a codebook, bias, statistics. `before` and `after` are the
+    layer's errors as shares of its aim's spread. `reason` says why it is unchanged, and is empty if it changed or
+    there was nothing to repair.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Fitted:
 
     @property
     def is_changed(self) -> bool:
-        """Whether it is not as it was."""
+        """Whether the layer was changed."""
         return self.after < self.before
 
 
@@ -121,7 +121,7 @@ class RefitReport:
 
     @property
     def changed(self) -> int:
-        """How many layers are not as they were."""
+        """The number of changed layers."""
         return sum(layer.is_changed for layer in self.layers)
 
 
@@ -144,24 +144,24 @@ def refit(
     """Solve for the weights of every layer of `model` that differs from `original`, in place.
 
     For each layer, front to back, min ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²: X are its inputs in `model`, whose earlier
-    layers are mended by then, Y what it gave in `original`. Weights that are zero stay zero. Where weights have
-    a codebook, its values are solved for, and which weight takes which.
+    layers are already repaired, Y its outputs in `original`. Zero weights stay zero. Where weights have a codebook,
+    the solution consists of its values and of which weight takes which.
 
     Args:
-        model: the compressed model; the origins of its values tell what they were in the original.
-        original: the model as it was.
+        model: the compressed model; the origins of its values name their counterparts in the original.
+        original: the model before compression.
         data: samples, of which only the inputs are used.
-        rng: draws the positions that are sampled, unless there is a `reference`.
-        is_found: `original` is `model` as a pass found it: values correspond by their own names.
-        layers: which nodes may be touched; None: all.
-        ridge: λ as a share of the mean diagonal of XᵀX; None: the one that does best on rows that are not fitted.
-        rows: how many to take for each unknown; a third of the usual number is enough to compare candidates.
+        rng: draws the sampled positions, unless there is a `reference`.
+        is_found: `original` is `model` before the current pass: values correspond by their own names.
+        layers: which nodes may change; None: all.
+        ridge: λ as a share of the mean diagonal of XᵀX; None: the one that does best on the check rows.
+        rows: rows per unknown; a third of the usual number is enough to compare candidates.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
-        progress: shows how far it is: called with a label and the number of steps.
-        touched: layers that `change` will change, so that they and what is behind them is solved for.
-        change: called for each layer before it is solved for, with what is summed of its inputs and aim; gives the
-            weights [groups, K, M] and shift [groups, M] to start from, of which zeros stay zero, or None.
-        sharing: what layers that have just got a codebook were before.
+        progress: shows progress: called with a label and the number of steps.
+        touched: layers that `change` will change, so that they and the layers behind them are solved for.
+        change: called for each layer before it is solved for, with the sums of its inputs and aim; returns the
+            weights [groups, K, M] and shift [groups, M] to start from, whose zeros stay zero, or None.
+        sharing: the dense weights of layers that have just got a codebook.
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)), is_found=is_found)
@@ -184,25 +184,27 @@ class _Fitter:
     change: Change | None
     sharing: Sharing | None
     prefix: Prefix = field(init=False)
-    worths: Mapping[Node, np.ndarray] = field(default_factory=dict)
-    """What the outputs of each layer count."""
+    importances: Mapping[Node, np.ndarray] = field(default_factory=dict)
+    """The importance of each layer's outputs."""
     products: int = 0
-    """Multiplications that the rounds behind a layer's bounds, or of a pair of layers, may take."""
+    """Multiplications allowed for the rounds behind one layer's bounds, or of one pair of layers."""
 
     def prepare(self, steps: list[FitStep]) -> None:
-        """Run the original for everything that is aimed at."""
+        """Run the original once for the aims of all steps."""
         wanted = {step.aim.name: step.wanted for step in steps}
         for step in steps:
             if not wanted[step.aim.name].covers(step.wanted):
                 wanted[step.aim.name] = step.wanted
         self.reference.record(wanted)
         self.products = MOST_PRODUCTS // len(steps)
-        self.worths = worths(self.model, [step.layer for step in steps if isinstance(step.layer, LinearLayer)])
+        self.importances = importances(
+            self.model, [step.layer for step in steps if isinstance(step.layer, LinearLayer)]
+        )
         goals = [(step.node, step.needs) for step in steps]
         self.prefix = Prefix(self.model, self.reference.data, self.reference.batch, goals)
 
     def results(self, found: Iterable[FitStep | Refusal], advance: Callable[[], None]) -> Iterator[Fitted]:
-        """What becomes of one layer after another."""
+        """Treat one layer after another."""
         for item in found:
             yield self.refused(item) if isinstance(item, Refusal) else self.fit(item)
             if isinstance(item, FitStep):
@@ -212,7 +214,7 @@ class _Fitter:
         return Fitted(item.node.layer_name(), "nothing", reason=item.reason)
 
     def fit(self, step: FitStep) -> Fitted:
-        """Solve for one layer and write what is better; then for the one before it together with it."""
+        """Solve for one layer, then for it and the one before it together; write what is better."""
         if isinstance(step.layer, Normalization):
             return self.estimate(step, step.layer)
         alone = self.alone(step, step.layer, self.change)
@@ -230,7 +232,7 @@ class _Fitter:
         return alone
 
     def refine_first(self, step: FitStep, layer: LinearLayer, first: LinearLayer, between: Bounds) -> bool:
-        """Better weights for the layer before `layer`, given what that one aims at; False where none were found."""
+        """Write better weights for the layer before `layer`, given the aim of `layer`; False if none were found."""
         steps = iterations(first, self.products)
         if not steps:
             return False
@@ -247,7 +249,7 @@ class _Fitter:
         return found is not None
 
     def alone(self, step: FitStep, layer: LinearLayer, change: Change | None) -> Fitted:
-        """Change one layer if it is to be changed, solve for it and write what is better."""
+        """Apply `change` to one layer, solve for it, and write the solution if it is better."""
         sums = self.sums(step, layer)
         changed = None if change is None else change(layer, sums)
         if changed is not None:
@@ -263,12 +265,11 @@ class _Fitter:
         if not layer.is_tied:
             return solve(task, sums.fit, sums.check)
         is_new = self.sharing is not None and layer.node in self.sharing.dense
-        worth = self.worths[layer.node]
-        start = self.sharing.start(layer, worth) if self.sharing is not None and is_new else Start.present(layer, worth)
-        return share(task, start, sums.fit, sums.check)
+        start = self.sharing.start if self.sharing is not None and is_new else Start.present
+        return share(task, start(layer, self.importances[layer.node]), sums.fit, sums.check)
 
     def sums(self, step: FitStep, layer: LinearLayer) -> Sums:
-        """Sum over what goes into a layer and what it aims at."""
+        """Sum over a layer's inputs and its aim."""
         shape = layer.weights().shape
         fit, check = Equations.zeros(*shape), Equations.zeros(*shape)
         spread = Spread(np.zeros(shape[0] * shape[2]))
@@ -280,7 +281,7 @@ class _Fitter:
                 rest = rest_of(part, step, arrays)
                 y = _grouped(rest, shape[0])
                 held = len(part.places) // CHECKED
-                # Positions are sorted, so that the last ones are other samples than the first.
+                # Positions are sorted: the last ones come from other samples than the first.
                 last = len(part.places) - held
                 if rectified is not None:
                     rectified.add(x, y, _grouped(step.aim.channels(part.values) - rest, shape[0]), held)
@@ -305,14 +306,14 @@ class _Fitter:
         return replace(report, after=sqrt(after / spread))
 
     def pairs(self, step: FitStep) -> Iterator[tuple[Arrays, Rows]]:
-        """For each batch the values that a layer needs, and the positions of its aim."""
+        """For each batch, the values that a layer needs and the sampled rows of its aim."""
         needs = step.needs if step.first is None else (*step.needs, step.first[0].source)
         values = self.prefix.batches(step.node, tuple(dict.fromkeys(needs)), stay=step.first is not None)
         return zip(values, self.reference.rows(step.aim.name), strict=True)
 
 
 def _chunks(rows: Rows, width: int) -> Iterator[Rows]:
-    """The positions in parts of which rows of `width` numbers are not too large."""
+    """The positions in parts, such that a part's rows of `width` numbers fit `CHUNK_BYTES`."""
     size = max(1, CHUNK_BYTES // (8 * width))
     for start in range(0, len(rows.places), size):
         part = slice(start, start + size)
@@ -339,4 +340,4 @@ def _fitted(step: FitStep, solution: Solution, rows: int, unknowns: int) -> Fitt
 
 
 def _silent(done: int = 1, note: str = "") -> None:
-    """No one is watching."""
+    """Show no progress."""

@@ -1,4 +1,4 @@
-"""How many samples to fit with, and what is cut out of a run of them: a layer's part of an aim, two layers' rows."""
+"""How many samples to fit with, and what to take from a run of them: a layer's part of its aim, two layers' rows."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays
 
 MOST_OUTPUTS, MOST_BYTES = 1 << 14, 1 << 28
-"""Outputs of a second layer that two layers are fitted on, and bytes of the first one's rows under them."""
+"""Most outputs of the second layer that a pair is fitted on, and most bytes of the first layer's rows for them."""
 PER_NUMBER = 1000
-"""What a round does to each number beside products, as the products that would take as long."""
+"""Cost of a round's element-wise work per number, in products that take the same time."""
 CHECKED = 8
-"""One output in so many is not fitted."""
+"""One output in this many is not fitted but checked."""
 SOLVER, LEAST_ITERATIONS = 8, 8
-"""What solving for steps of a layer with zeros may take, in multiples of the rounds' products; fewer are no use."""
+"""Budget of the solver for steps of a layer with zeros, in multiples of the rounds' products; fewest useful steps."""
 CHEAP_BYTES = 1 << 30
-"""Activations that are cheap to compute, over all samples."""
+"""Bytes of activations over all samples that are cheap to compute."""
 
 
 def rest_of(rows: Rows, step: FitStep, arrays: Arrays) -> np.ndarray:
-    """What the free entries of a layer must give [rows, channels]: the aim without all that is added beside them."""
+    """The part of the aim [rows, channels] that the free entries of a layer must make: the aim minus all addends."""
     assert isinstance(step.layer, LinearLayer)
     rest = step.aim.channels(rows.values).astype(np.float64)
-    for term in step.aim.beside:
+    for term in step.aim.addends:
         rest -= sampled(
             _spread_out(arrays[term.name], rows.outs, step.aim.axis, rest.shape[1]), step.aim.axis, rows.places
         )
@@ -45,7 +45,7 @@ def rest_of(rows: Rows, step: FitStep, arrays: Arrays) -> np.ndarray:
 
 
 def _spread_out(term: np.ndarray, outs: tuple[int, ...], axis: int, channels: int) -> np.ndarray:
-    """A term of a sum broadcast to the sum's shape; a batch that was filled up stays longer than `outs` says."""
+    """A term of a sum, broadcast to the sum's shape; a padded batch stays longer than `outs` says."""
     shape = list(outs)
     shape.insert(axis % (len(outs) + 1), channels)
     if term.ndim == len(shape):
@@ -54,12 +54,12 @@ def _spread_out(term: np.ndarray, outs: tuple[int, ...], axis: int, channels: in
 
 
 def joined(layer: LinearLayer) -> np.ndarray:
-    """Weights and, as the last row, the shift of a layer without groups: float32 [K + 1, M]."""
+    """The weights of a layer without groups, with the shift as the last row: float32 [K + 1, M]."""
     return np.concatenate([layer.weights()[0], layer.shift()]).astype(np.float32)
 
 
 def sample_size(layer: LinearLayer, first: LinearLayer, most: int) -> int:
-    """How many outputs of `layer`, which reads what `first` gives, to take, so that all rounds take `most` products."""
+    """How many outputs of `layer`, which reads `first`, to take so that all rounds take `most` products."""
     inputs = _taps(layer) * (first.weights().shape[1] + 1)
     width, results = first.weights().shape[2], layer.weights().shape[2]
     hidden = _taps(layer) * width
@@ -68,9 +68,9 @@ def sample_size(layer: LinearLayer, first: LinearLayer, most: int) -> int:
 
 
 def iterations(first: LinearLayer, most: int) -> int:
-    """How many the solver for steps of `first` may take, so that all rounds take some multiple of `most` products.
+    """How many iterations the solver for steps of `first` may take, so that all rounds take `SOLVER · most` products.
 
-    0: too few to be of use. Without zeros none are needed, and the number does not matter.
+    0: too few to be useful. Without zeros none are needed, and the number does not matter.
     """
     weights = first.weights()
     if (weights != 0).all():
@@ -85,15 +85,15 @@ def _taps(layer: LinearLayer) -> int:
 
 
 def split(rows: Rows, size: int) -> Iterator[Rows]:
-    """`size` positions of a batch evenly, in two parts: to fit, and to check on other samples."""
+    """`size` evenly spaced positions of a batch, in two parts: one to fit, one to check on other samples."""
     some = np.unique(np.linspace(0, len(rows.places) - 1, min(size, len(rows.places))).astype(np.int64))
-    # Positions are sorted, so that the last ones are other samples than the first.
+    # Positions are sorted: the last ones come from other samples than the first.
     for part in np.split(some, [len(some) - len(some) // CHECKED]):
         yield Rows(rows.outs, rows.places[part], rows.values[part])
 
 
 def sample(rows: Rows, step: FitStep, arrays: Arrays, layer: LinearLayer, first: LinearLayer) -> Sample:
-    """Outputs of `layer` at some positions, with the rows of `first` that they hang on."""
+    """Outputs of `layer` at some positions, with the rows of `first` that they depend on."""
     hidden = others(arrays[layer.source.name].shape, first.axis)
     if isinstance(layer, Convolution):
         positions, is_outside = layer.windows.positions(hidden, rows.places, rows.outs[1:])
@@ -108,10 +108,10 @@ def sample(rows: Rows, step: FitStep, arrays: Arrays, layer: LinearLayer, first:
 
 
 def sample_count(model: Model, data: Dataset, least: int) -> int:
-    """At least so many samples, more where they are small, as far as there are any.
+    """The number of samples to use: `least`, or more where their activations are small, up to all of `data`.
 
-    A convolution gives a row for each place of a picture, a product of matrices one for each sample: small nets of
-    such layers need thousands of samples for more rows than unknowns.
+    A convolution gives one row per position of a picture, a matrix product one per sample: small nets of such layers
+    need thousands of samples to have more rows than unknowns.
     """
     static = static_values(model)
     outputs = [out for node in model.graph.nodes for out in node.outputs]

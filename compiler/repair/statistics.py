@@ -1,4 +1,4 @@
-"""BatchNormalization that stayed in the graph: its statistics estimated anew from the compressed model."""
+"""BatchNormalization that stayed in the graph: its statistics, estimated again from the compressed model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from onnx_compress.compiler.ir.weights import input_value
 
 MEAN, VARIANCE = 3, 4
 NEGLIGIBLE = 1e-10
-"""A variance so small against the stored one belongs to a channel that is constant."""
+"""Share of the stored variance below which a channel counts as constant."""
 
 
 @dataclass
 class Moments:
-    """Sums over pairs of rows [m, C]: x of the compressed model, y of the original at the same places."""
+    """Sums over pairs of rows [m, C]: x of the compressed model, y of the original at the same positions."""
 
     x: np.ndarray
     y: np.ndarray
@@ -34,7 +34,7 @@ class Moments:
         return cls(x, y, xx, yy, xy)
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Take in rows [m, C]."""
+        """Add rows [m, C]."""
         x, y = x.astype(np.float64), y.astype(np.float64)
         self.x += x.sum(axis=0)
         self.y += y.sum(axis=0)
@@ -67,18 +67,18 @@ class Normalization:
         return cls(node, source) if isinstance(source, Variable) else "its input is constant"
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean, and variance plus epsilon, as they are."""
+        """The present mean, and variance plus epsilon."""
         mean, variance = input_value(self.node, MEAN), input_value(self.node, VARIANCE)
         assert mean is not None
         assert variance is not None
         return mean.astype(np.float64), variance.astype(np.float64) + self._epsilon
 
     def estimated(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance plus epsilon that give the output the mean and spread it had in the original.
+        """Mean, and variance plus epsilon, that give the output the mean and spread it had in the original.
 
-        m' = E[x'] − (E[x] − m)·r and s'² = s²·r² with r² = Var[x'] / Var[x]: on the data that the statistics were
-        taken from, E[x] = m, these are the mean and variance of x'; on other data what is odd about them
-        cancels. Channels that are constant in either model keep their spread.
+        m' = E[x'] − (E[x] − m)·r and s'² = s²·r² with r² = Var[x'] / Var[x]. On the data that the statistics were
+        taken from, where E[x] = m, these are the mean and variance of x'; on other data their peculiarities
+        cancel. Channels that are constant in either model keep their spread.
         """
         mean, square = self.statistics()
         count = max(1, moments.count)
@@ -87,12 +87,12 @@ class Normalization:
         spread_then = np.maximum(0.0, moments.yy / count - then**2)
         is_flat = np.minimum(spread_now, spread_then) <= NEGLIGIBLE * square
         ratio = np.where(is_flat, 1.0, spread_now / np.where(is_flat, 1.0, spread_then))
-        # The variance is stored without epsilon, which it can't fall below.
+        # The variance is stored without epsilon, and it can't be negative.
         wide = np.maximum(square * ratio, self._epsilon)
         return now - (then - mean) * np.sqrt(wide / square), wide
 
     def errors(self, moments: Moments, mean: np.ndarray, square: np.ndarray) -> float:
-        """Squared error of the normalized values, given such statistics, against the original's."""
+        """Squared error of the values that these statistics normalize, against the original's."""
         before_mean, before_square = self.statistics()
         # ((x' − m')/s' − (x − m)/s)² = (a·x' + b − x)²/s² with a = s/s', b = m − a·m'
         scale = np.sqrt(before_square / square)

@@ -1,13 +1,13 @@
-"""What a convolution's output looks at: for each output position and kernel tap the input position.
+"""The input positions of a convolution: one for each output position and kernel tap.
 
 An output position p of one spatial axis reads, with tap k, the input position
 
     Conv            p·stride + k·dilation − pad
-    ConvTranspose   (p + pad − k·dilation) / stride, where that is whole
+    ConvTranspose   (p + pad − k·dilation) / stride, where that is an integer
 
-and zero where that lies outside. Both are tables of indices, one per axis, so that patches are gathered in the
-same way for any operator, stride, padding and dilation and in any number of dimensions; the index one behind the
-last input position stands for zero.
+and zero outside the input. Both are tables of indices, one per axis, so that patches are gathered in the same way
+for any operator, stride, padding, dilation and number of dimensions. The index one past the last input position
+means zero.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Windows:
-    """The geometry of a Conv or ConvTranspose as its attributes give it; one entry per spatial axis."""
+    """The geometry of a Conv or ConvTranspose from its attributes; one entry per spatial axis."""
 
     kernel: Sizes
     stride: Sizes
     dilation: Sizes
     pads: Sizes
-    """At the beginning of each axis, where the attributes say them."""
+    """Explicit padding at the beginning of each axis."""
     output_padding: Sizes
     auto_pad: str
     is_transposed: bool
@@ -39,7 +39,7 @@ class Windows:
 
     @classmethod
     def of(cls, node: Node, kernel: Sizes) -> Windows:
-        """The geometry of `node`, whose kernel extends over `kernel`."""
+        """The geometry of `node`, with a kernel of size `kernel`."""
         rank = len(kernel)
         ones, zeros = (1,) * rank, (0,) * rank
         return cls(
@@ -63,7 +63,7 @@ class Windows:
         return np.where((rest == 0) & (found >= 0) & (found < size), found, size)
 
     def _begin(self, axis: int, size: int, out: int) -> int:
-        """Padding in front of an axis."""
+        """Padding at the beginning of an axis."""
         is_automatic = self.auto_pad in ("SAME_UPPER", "SAME_LOWER")
         if not is_automatic and not self.has_output_shape:
             return 0 if self.auto_pad == "VALID" else self.pads[axis]
@@ -91,7 +91,7 @@ class Windows:
     def positions(
         self, outs_before: Sequence[int], places: np.ndarray, outs: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Flat indices [rows, taps] into the input's [batch, *sizes] = `outs_before`; where they stand for zero."""
+        """Flat indices [rows, taps] into the input's [batch, *sizes] = `outs_before`, and which of them mean zero."""
         samples, *axes = self._indices(outs_before, places, outs)
         inside = [np.minimum(index, size - 1) for index, size in zip(axes, outs_before[1:])]
         flat = np.ravel_multi_index((samples, *inside), tuple(outs_before))
@@ -99,7 +99,7 @@ class Windows:
         return flat.reshape(len(places), -1), is_outside.reshape(len(places), -1)
 
     def _indices(self, shape: Sequence[int], places: np.ndarray, outs: Sequence[int]) -> tuple[np.ndarray, ...]:
-        """Indices into [batch, *sizes] = `shape`, each [rows, *kernel]; one that equals its size stands for zero."""
+        """Indices into [batch, *sizes] = `shape`, each [rows, *kernel]; one that equals its size means zero."""
         rank = len(self.kernel)
         samples, *positions = np.unravel_index(places, (shape[0], *outs))
         found = [samples.reshape(-1, *(1,) * rank)]

@@ -1,4 +1,4 @@
-"""refit: weights solved for anew, so that layers give what they gave before compression."""
+"""refit: weights are solved for again, so that layers produce their outputs from before compression."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ from onnx_compress.compiler.repair import Fitted, refit
 
 @dataclass(frozen=True, kw_only=True)
 class Refit(Pass):
-    """Mend in closed form what the passes before it broke, without labels.
+    """Repair in closed form the damage of the passes before it, without labels.
 
     For every Conv, ConvTranspose, Gemm and MatMul whose weights or inputs are not the original's, front to back:
 
         min over W, b   ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²
 
-    X are the layer's inputs in the compressed model, whose earlier layers are mended by then, so that errors do not
-    add up; Y is what the layer gave in the original, of which the channels that are left count; W₀ are the present
-    weights. X has a row for each sampled output position: the patch that the kernel sees there, with the
-    layer's own stride, padding, dilation and groups. At least 24 rows are taken for each unknown where the data have
-    them; XᵀX and XᵀY are summed in float64. The last layer of a residual branch aims at the original *sum* minus
-    the shortcut as it now is.
+    X are the layer's inputs in the compressed model, whose earlier layers are already repaired, so that errors do
+    not add up. Y are the layer's outputs in the original, without the removed channels. W₀ are the present weights.
+    X has a row for each sampled output position: the patch that the kernel reads there, with the layer's stride,
+    padding, dilation and groups. If the data suffice, at least 24 rows are taken per unknown; XᵀX and XᵀY are summed
+    in float64. The last layer of a residual branch aims at the original *sum* minus the present shortcut.
 
-    Where a Relu or Clip follows, what counts is what passes it: rounds of least squares leave alone what both models
-    cut off. Two layers with nothing but a Relu or Clip between them are then fitted together for what the second one
-    aims at, by Gauss and Newton's steps: the channels that are left between them take over work of those that are
-    gone, and errors of many channels cancel in the layer that reads them.
+    Where a Relu or Clip follows, only the clipped output counts: rounds of least squares ignore differences that both
+    models clip. Two layers with only a Relu or Clip between them are then fitted together for the second layer's aim,
+    by Gauss-Newton steps: the remaining channels between them take over work of the removed ones, and errors of many
+    channels cancel in the layer that reads them.
 
-    Weights that are zero stay zero. Of weights with a codebook its values are solved for, and which weight takes which.
-    Weights that are stored as integers or shared by several layers stay as they are, and only the layer's
-    bias is solved for. A BatchNormalization gets the mean and
-    variance that give its output the mean and spread it had. A layer stays as it is where the best
-    weights do not do better on the eighth of the rows that is kept out of the fit; the ridge λ is the
-    one that does best there.
+    Zero weights stay zero. For weights with a codebook, the solution consists of its values and of which weight takes
+    which. Weights that are stored as integers or shared by several layers stay unchanged, and only the layer's bias
+    is solved for. A BatchNormalization gets the mean and variance that restore the mean and spread of its output. A
+    layer stays unchanged if the best weights do no better on the eighth of the rows that is not fitted; the ridge λ
+    is the one that does best on those rows.
 
     He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (arXiv:1707.06168):
     rows, sequence and residual targets; Zhang et al., "Accelerating Very Deep Convolutional Networks for
@@ -46,23 +44,23 @@ class Refit(Pass):
     (arXiv:2102.08124), AdaPrune: fitting on the support; Frantar and Alistarh, "Optimal Brain Compression", NeurIPS
     2022 (arXiv:2208.11580): statistics of BatchNormalization.
 
-    The wrong choice without real samples: weights that fit made-up inputs do worse on real ones, so that the pass
-    then refuses. Below 64 samples it repairs less; for models with quantized activations it does nothing.
+    The wrong choice without real samples: weights fitted to synthetic inputs do worse on real ones, so the pass then
+    refuses. With fewer than 64 samples it repairs less; for models with quantized activations it does nothing.
     """
 
     name = "refit"
     effect = Effect.LOSSY
     repairs = True
 
-    samples: int = option(1024, "calibration samples to use, at most", low=1)
+    samples: int = option(1024, "most calibration samples to use", low=1)
     ridge: float | None = option(
-        None, "λ as a share of the mean diagonal of XᵀX; none: for each layer the best on rows not fitted", low=0.0
+        None, "λ as a share of the mean diagonal of XᵀX; none: per layer, the best on rows that are not fitted", low=0.0
     )
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Refit; returns how many layers got other weights."""
+        """Refit; returns the number of changed layers."""
         if not ctx.data.real:
-            ctx.skip(self.name, "it needs real samples (--data): fitted to made-up inputs, layers get worse")
+            ctx.skip(self.name, "it needs real samples (--data): fitted to synthetic inputs, layers get worse")
             return 0
         report = refit(
             model,
@@ -83,7 +81,7 @@ class Refit(Pass):
 
 
 def _summary(layers: Sequence[Fitted]) -> str:
-    """The error of the layers that changed, as a share of their output's spread, on average."""
+    """The mean error of the changed layers, as a share of their aim's spread."""
     changed = [layer for layer in layers if layer.is_changed]
     if not changed:
         return "no layer changed"

@@ -14,7 +14,7 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair.behind_activation import bounds_behind
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
 from onnx_compress.compiler.repair.moments import recognized
-from onnx_compress.compiler.repair.output_importance import worths
+from onnx_compress.compiler.repair.output_importance import importances
 from onnx_compress.compiler.repair.refittable_layers import LAYERS, View
 from onnx_compress.passes.sparsify._apply import Goal, sparsify
 from onnx_compress.passes.sparsify._counts import counts
@@ -118,7 +118,7 @@ class SparsifyWeights(Pass):
         if ctx.data.real:
             nodes = [w.node for w in weights if w.node.graph is model.graph and w.node.is_op(*LAYERS)]
             layers, sample = recognized(model, list(dict.fromkeys(nodes)), ctx.data)
-        worths_of = worths(model, (layer for layer in layers.values() if isinstance(layer, LinearLayer)))
+        worths_of = importances(model, (layer for layer in layers.values() if isinstance(layer, LinearLayer)))
         found = []
         for weight in weights:
             given = ctx.override(weight.node)

@@ -1,14 +1,14 @@
 """Weights that share few values: least squares over the values, and over which weight takes which.
 
-With the error of `quadratic`, and W_km = c[p_km] one of the values c, of which one is zero, three steps lower it, none
-of which looks at rows again:
+The error is that of `quadratic`, with W_km = c[p_km] one of the values c, one of which is zero. Three steps lower it
+without reading the rows again:
 
-    compensate   row after row of W is rounded to its nearest values, the rows that follow make up for it:
-                 Frantar et al., "GPTQ", ICLR 2023 (arXiv:2210.17323); this gives the start
-    descend      each weight in turn takes the value that is best given all others, the one nearest to
+    compensate   each row of W is rounded to the nearest values, and the following rows compensate for its error:
+                 Frantar et al., "GPTQ", ICLR 2023 (arXiv:2210.17323); this is the start
+    descend      each weight in turn takes the best value given all others, the one nearest to
                  w + r / A_kk with r its entry of B − A W; Behdin et al., "QuantEase", 2023 (arXiv:2309.01885)
-    solve        places fixed, the error is quadratic in c: N c = b with N_ij = Σ over A's entries between weights that
-                 take c_i and c_j of one column, b_i = Σ over B's entries of those that take c_i; c of zero stays 0
+    solve        for fixed places the error is quadratic in c: N c = b, where N_ij sums A's entries between weights of
+                 one column that take c_i and c_j, and b_i sums B's entries of the weights that take c_i; zero stays 0
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import numpy as np
 from onnx_compress.compiler.repair.solve.quadratic import Quadratic
 
 BLOCK = 64
-"""Rows of weights whose changes are applied to all other rows together."""
+"""Rows of weights whose changes are applied to the other rows at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """Weights [groups, K, M] as `places` in a `codebook` [k], which ascends and has zero in it."""
+    """Weights [groups, K, M] as `places` in a `codebook` [k], which is ascending and contains zero."""
 
     codebook: np.ndarray
     places: np.ndarray
 
     @classmethod
     def nearest(cls, weights: np.ndarray, codebook: np.ndarray, free: np.ndarray) -> Shared:
-        """Each of the weights that are `free` at the value next to it, the others zero."""
+        """Each weight that is `free` rounded to the nearest value, the others zero."""
         zero = int(np.searchsorted(codebook, 0.0))
         return cls(codebook, np.where(free, np.searchsorted(_middles(codebook), weights), zero))
 
@@ -49,7 +49,7 @@ class Shared:
 
     @classmethod
     def compensated(cls, codebook: np.ndarray, goal: Quadratic) -> Self:
-        """Rows in the order of their importance rounded to the codebook, each making up for those before it."""
+        """Rows rounded to the codebook in the order of their importance, each compensating for those before it."""
         places = np.empty(goal.right.shape, np.int64)
         middles, zero = _middles(codebook), int(np.searchsorted(codebook, 0.0))
         for group, (matrix, weights) in enumerate(zip(goal.matrix, goal.best())):
@@ -68,7 +68,7 @@ class Shared:
         return cls(codebook, places)
 
     def descended(self, goal: Quadratic) -> Shared:
-        """One sweep in which every weight takes the value that is best given all others."""
+        """One sweep in which every weight takes the best value given all others."""
         places, weights = self.places.copy(), self.weights
         middles = _middles(self.codebook)
         rest = goal.right - goal.matrix @ weights
@@ -87,7 +87,7 @@ class Shared:
         return Shared(self.codebook, places)
 
     def solved(self, goal: Quadratic) -> Shared:
-        """Better values at the same places, all but zero, which stays; those that no weight takes stay too."""
+        """Better values at the same places; zero and values that no weight takes stay."""
         places = self.places.reshape(-1)
 
         def onto(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Conjugate gradients, for equations whose matrix is given by what it does."""
+"""Conjugate gradients, for equations whose matrix is given as a function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Image: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Limit:
-    """Conjugate gradients end after `steps`, or when the residual's norm is `tolerance` of what it was at first."""
+    """Conjugate gradients end after `steps`, or when the residual's norm is `tolerance` times the initial one."""
 
     steps: int
     tolerance: float
@@ -22,11 +22,11 @@ class Limit:
 def conjugate_gradients(
     image: Image, rest: np.ndarray, scale: np.ndarray, limit: Limit, *, is_each_column: bool = False
 ) -> np.ndarray:
-    """Approximate D with `image`(D) = `rest`, as large as `rest`.
+    """An approximate solution D of `image`(D) = `rest`, of the shape of `rest`.
 
-    `image` multiplies by a symmetric, positive definite matrix, `scale` by its preconditioner, the inverse of its
-    diagonal; zero in `scale` keeps an entry zero. Every step lowers the error, so that fewer than would be exact do no
-    harm. With `is_each_column` the columns of `rest` [K, M] are equations of their own and take steps of their own.
+    `image` multiplies by a symmetric, positive definite matrix. `scale` is the preconditioner, the inverse of its
+    diagonal; zero in `scale` keeps an entry zero. Every step lowers the error, so stopping early does no harm. With
+    `is_each_column` the columns of `rest` [K, M] are separate equations with steps of their own.
 
     Hestenes and Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952.
     """

@@ -12,11 +12,10 @@ from onnx_compress.compiler.repair.solve.support import ITERATIONS, OnSupport
 
 @dataclass
 class Equations:
-    """Sums over rows x [K] (with a 1 behind them) and targets y [M], for each group.
+    """Sums over rows x [K] (with a 1 appended) and targets y [M], for each group.
 
-    `gram` [groups, K+1, K+1] is Σ xᵀx, `cross` [groups, K+1, M] is Σ xᵀy, `power` [groups, M] is Σ y²; `count`
-    rows went into them. With them the squared error of any weights is known, and the best ones are, without
-    the rows.
+    `gram` [groups, K+1, K+1] is Σ xᵀx, `cross` [groups, K+1, M] is Σ xᵀy, `power` [groups, M] is Σ y², each over
+    `count` rows. They suffice to compute the squared error of any weights, and the best weights.
     """
 
     gram: np.ndarray
@@ -31,7 +30,7 @@ class Equations:
         return cls(np.zeros((groups, size, size)), np.zeros((groups, size, outputs)), np.zeros((groups, outputs)))
 
     def add(self, rows: np.ndarray, targets: np.ndarray) -> None:
-        """Take in rows [groups, m, K] and targets [groups, m, M]."""
+        """Add rows [groups, m, K] and targets [groups, m, M]."""
         x = np.ones((*rows.shape[:2], rows.shape[2] + 1))
         x[:, :, :-1] = rows
         y = targets.astype(np.float64, copy=False)
@@ -48,39 +47,39 @@ class Equations:
 
     @property
     def is_finite(self) -> bool:
-        """Whether no row or target was infinite or undefined."""
+        """Whether all rows and targets were finite."""
         return bool(np.isfinite(self.gram[:, -1]).all() and np.isfinite(self.power).all())
 
     def answering(self, weights: np.ndarray, shift: np.ndarray) -> Equations:
-        """Equations over the same rows whose targets are what these weights [groups, K, M] and shift give."""
+        """Equations over the same rows whose targets are the outputs of these weights [groups, K, M] and shift."""
         w = np.concatenate([weights, shift[:, None]], axis=1)
         cross = self.gram @ w
         return Equations(self.gram, cross, np.sum(w * cross, axis=1), self.count)
 
     @property
     def spread(self) -> float:
-        """Σ (y − mean y)²: what errors are measured by."""
+        """Σ (y − mean y)², the unit of errors."""
         return float(self.power.sum() - np.square(self.cross[:, -1]).sum() / max(1, self.count))
 
     def error(self, weights: np.ndarray, shift: np.ndarray) -> float:
         """Σ (x·weights + shift − y)² for weights [groups, K, M] and shift [groups, M]."""
         w = np.concatenate([weights, shift[:, None]], axis=1)
-        # In this order the two large terms cancel inside one sum, which keeps small errors exact.
+        # Summed in this order, the two large terms cancel first, which keeps small errors accurate.
         return max(0.0, float(self.power.sum() + np.sum(w * (self.gram @ w - 2 * self.cross))))
 
     def solve(self, present: np.ndarray, shift: np.ndarray, free: Free) -> tuple[np.ndarray, np.ndarray]:
         """The weights [groups, K, M] and the shift [groups, M] of least error.
 
         min ‖X W + 1 b − Y‖² + λ ‖W − W₀‖², W₀ the `present` weights, λ = `ridge` times the mean of the diagonal
-        of XᵀX (of centred columns where the shift is free). Where the data say nothing, weights stay as they are.
-        `free.support` [groups, K, M] says which weights may change; the others stay as in `present`.
+        of XᵀX (of centred columns where the shift is free). Weights that the data do not determine keep their value.
+        `free.support` [groups, K, M] marks the weights that may change; the others stay as in `present`.
 
-        Raises np.linalg.LinAlgError where the equations are singular, as they can be without ridge.
+        Raises np.linalg.LinAlgError where the equations are singular, which can happen without a ridge.
         """
         return self.solver(present, shift, free).solve(self.cross[:, :-1], self.cross[:, -1])
 
     def solver(self, present: np.ndarray, shift: np.ndarray, free: Free) -> Solver:
-        """The same for any targets over these rows."""
+        """A solver for any targets over these rows; see `solve`."""
         gram, sums = self.gram[:, :-1, :-1], self.gram[:, -1, :-1]
         if free.shift:
             gram = gram - sums[:, :, None] * sums[:, None] / self.count
@@ -91,7 +90,7 @@ class Equations:
 class Free:
     """Which unknowns may change, and how strongly they are held (see `Equations.solve`).
 
-    Where a support leaves too much for elimination, conjugate gradients take so many `iterations` at most.
+    Where a support makes elimination too expensive, conjugate gradients take at most `iterations` steps.
     """
 
     ridge: float
@@ -114,13 +113,13 @@ class Solver:
     on_support: tuple[OnSupport, ...] = ()
 
     def repeated(self) -> Solver:
-        """The same, prepared for many right-hand sides."""
+        """The same solver, prepared for many right-hand sides."""
         if self.free.support is None:
             return replace(self, inverse=np.linalg.inv(self.held))
         return replace(self, on_support=tuple(system.repeated() for system in self.systems()))
 
     def systems(self) -> tuple[OnSupport, ...]:
-        """The equations of each group, where there is a support."""
+        """The equations of each group, restricted to the support."""
         assert self.free.support is not None
         if self.on_support:
             return self.on_support
@@ -154,14 +153,14 @@ class Solver:
 
 @dataclass
 class Spread:
-    """Σ (y − mean y)² over rows [m, C] that come in parts: what errors are measured by."""
+    """Σ (y − mean y)² over rows [m, C] that are added in parts: the unit of errors."""
 
     sums: np.ndarray
     power: float = 0.0
     count: int = 0
 
     def add(self, values: np.ndarray) -> None:
-        """Take in rows."""
+        """Add rows."""
         wide = values.astype(np.float64)
         self.sums = self.sums + wide.sum(axis=0)
         self.power += float(np.square(wide).sum())
@@ -169,6 +168,6 @@ class Spread:
 
     @property
     def total(self) -> float:
-        """The sum, and 1 where all rows are the same."""
+        """The sum; 1 where all rows are the same."""
         found = self.power - float(np.square(self.sums).sum()) / max(1, self.count)
         return found if found > 0 else 1.0

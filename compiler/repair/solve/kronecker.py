@@ -1,4 +1,4 @@
-"""Equations whose matrix is a product over inputs and outputs, in which some entries of the result have to be zero."""
+"""Equations whose matrix is a Kronecker product over inputs and outputs, with entries of the result fixed at zero."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from onnx_compress.compiler.repair.solve.conjugate_gradients import Limit, conjugate_gradients
 
 ITERATIONS = 32
-"""Steps of conjugate gradients at most."""
+"""Most steps of conjugate gradients."""
 TOLERANCE = 1e-2
-"""Share of the residual's norm at which they end."""
+"""Share of the initial residual's norm at which they end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kronecker:
     """inputs · D · outputs = right, with D zero outside `support` [K, M]; `inputs` [K, K] is positive definite.
 
-    Where the support is not everything, conjugate gradients take so many `iterations` at most.
+    Unless the support is full, conjugate gradients take at most `iterations` steps.
     """
 
     inputs: np.ndarray

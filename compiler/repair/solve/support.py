@@ -1,4 +1,4 @@
-"""Least squares in which every column of the result has entries of its own that may not be zero."""
+"""Least squares in which every column of the result has a support of its own: the entries that may be non-zero."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from onnx_compress.compiler.repair.solve.conjugate_gradients import Limit, conju
 from onnx_compress.compiler.repair.solve.threads import each
 
 ITERATIONS = 64
-"""Steps of conjugate gradients at most."""
+"""Most steps of conjugate gradients."""
 TOLERANCE = 1e-6
-"""Share of the residual's norm at which they end."""
+"""Share of the initial residual's norm at which they end."""
 QUICK = 1 << 32
-"""Multiplications that are not too many for a direct solution, unless fewer iterations would do."""
+"""Multiplications up to which elimination is used anyway, unless fewer iterations suffice."""
 INVERSE_BYTES = 1 << 28
-"""Inverses that are kept for further right-hand sides take at most so many bytes."""
+"""Most bytes of inverses to keep for further right-hand sides."""
 PART = 1 << 28
-"""Multiplications by the matrix from which on conjugate gradients for some of the columns get a thread."""
+"""Multiplications per thread and product when conjugate gradients split the columns."""
 COPIED_BYTES, SMALL_BYTES = 1 << 29, 1 << 20
-"""Parts of the matrix that threads hold at once take at most so many bytes; where all are small, one thread does."""
+"""Most bytes of the matrix's parts that threads copy at once; if all parts are below the second, one thread is used."""
 
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """The `columns` that share a support, which is `rows`."""
+    """The `columns` whose support is `rows`."""
 
     rows: np.ndarray
     columns: np.ndarray
 
     @property
     def block(self) -> tuple[np.ndarray, ...]:
-        """Index of this part of a right-hand side or result."""
+        """The index of this part in a right-hand side or result."""
         return np.ix_(self.rows, self.columns)
 
 
 def patterns(support: np.ndarray) -> Iterator[Support]:
-    """The different columns of `support` [K, M], those without any entry left out."""
+    """The distinct columns of `support` [K, M], without empty ones."""
     found, owners = np.unique(np.packbits(support, axis=0).T, axis=0, return_inverse=True)
     order = np.argsort(owners.reshape(-1), kind="stable")
     for columns in np.split(order, np.cumsum(np.bincount(owners.reshape(-1), minlength=len(found)))[:-1]):
@@ -51,9 +51,9 @@ def patterns(support: np.ndarray) -> Iterator[Support]:
 class OnSupport:
     """The equations matrix · D = right with D zero outside `support` [K, M], column by column.
 
-    They are solved directly, columns with the same support together, unless the matrices that this takes are so many
-    and so large that `iterations` of conjugate gradients for all columns are cheaper. `inverses` are those of the
-    patterns' matrices, where they are kept.
+    Columns with the same support are solved together by elimination, unless the supports are so many and so large
+    that `iterations` of conjugate gradients for all columns are cheaper. `inverses` holds the inverse for each
+    support, if they are kept.
     """
 
     matrix: np.ndarray
@@ -64,18 +64,18 @@ class OnSupport:
 
     @classmethod
     def of(cls, matrix: np.ndarray, support: np.ndarray, iterations: int = ITERATIONS) -> OnSupport:
-        """With a symmetric, positive definite `matrix` [K, K]."""
+        """The equations with a symmetric, positive definite `matrix` [K, K]."""
         return cls(matrix, support, tuple(patterns(support)), iterations)
 
     @property
     def is_direct(self) -> bool:
-        """Whether it is solved by elimination."""
+        """Whether elimination is used."""
         direct = sum(len(part.rows) ** 3 // 3 + len(part.rows) ** 2 * len(part.columns) for part in self.parts)
         gradients = ITERATIONS * len(self.matrix) ** 2 * int(self.support.shape[1])
         return direct * ITERATIONS <= max(QUICK, gradients) * self.iterations
 
     def repeated(self) -> OnSupport:
-        """The same, prepared for many right-hand sides as far as memory allows."""
+        """The same equations, prepared for many right-hand sides if memory allows."""
         size = sum(8 * len(part.rows) ** 2 for part in self.parts)
         if size > INVERSE_BYTES or not self.is_direct:
             return self
@@ -97,7 +97,7 @@ class OnSupport:
     def inverse_diagonal(self) -> np.ndarray:
         """For each column the diagonal of the inverse of the matrix on its support: [K, M], 1 outside.
 
-        Where elimination is too much, that of the inverse of the whole matrix, which is never smaller.
+        Where elimination is too expensive, the diagonal of the whole matrix's inverse, which is never smaller.
         """
         found = np.ones(self.support.shape)
         if not self.is_direct:
@@ -112,11 +112,11 @@ class OnSupport:
         return found
 
     def _within(self, part: Support) -> np.ndarray:
-        """The matrix on a pattern's support."""
+        """The matrix restricted to a support."""
         return np.asarray(self.matrix[np.ix_(part.rows, part.rows)])
 
     def _each(self, work: Callable[[Support], np.ndarray]) -> list[np.ndarray]:
-        """What `work` gives for each pattern, by several threads while their matrices fit into memory together."""
+        """The results of `work` for each support, by as many threads as their matrices fit into memory."""
         largest = max((8 * len(part.rows) ** 2 for part in self.parts), default=0)
         return each(work, self.parts, most=max(1, COPIED_BYTES // max(1, largest)) if largest > SMALL_BYTES else 1)
 
@@ -124,7 +124,7 @@ class OnSupport:
 def by_gradients(
     matrix: np.ndarray, right: np.ndarray, support: np.ndarray, iterations: int = ITERATIONS
 ) -> np.ndarray:
-    """Approximate solution of matrix · D = right [K, M] with D zero outside `support`, all columns at once."""
+    """An approximate solution of matrix · D = right [K, M] with D zero outside `support`, all columns at once."""
     inverse = 1 / np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)[:, None]
     width = max(1, PART // len(matrix) ** 2)
 

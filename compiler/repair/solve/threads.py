@@ -1,4 +1,4 @@
-"""Threads that leave results as they are: one sum is one thread's, parts that hang on nothing else have their own."""
+"""Threads that do not change results: a sum is never split between threads, only independent parts are."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ R = TypeVar("R")
 
 
 def unshared_sums() -> AbstractContextManager[Any]:
-    """While it lasts BLAS has one thread: sums that several share differ in the last bit with their number."""
+    """A context in which BLAS has one thread: split sums differ in the last bit with the number of threads."""
     return threadpool_limits(1, user_api="blas")
 
 
 def each(work: Callable[[T], R], parts: Sequence[T], most: int | None = None) -> list[R]:
-    """What `work` gives for each of the parts, in their order, `most` of them at a time.
+    """The results of `work` for each of the parts, in order, at most `most` at a time.
 
-    For what numpy computes without Python's lock, with `unshared_sums`: results do not depend on how many cores there
-    are.
+    For work that numpy does without Python's lock, within `unshared_sums`: results do not depend on the number of
+    cores.
     """
     workers = min(len(parts), _cores() if most is None else min(most, _cores()))
     if workers < 2:
@@ -33,5 +33,5 @@ def each(work: Callable[[T], R], parts: Sequence[T], most: int | None = None) ->
 
 
 def _cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,9 +1,9 @@
 """Weights that share vectors, or values within runs of outputs: the steps of `codebook`, a vector at a time.
 
-A vector w_R of d rows R of one column takes the entry c of its codebook that is best given all others, the one for
-which (c − a)ᵀ A_RR (c − a) is least, a = w_R + A_RR⁻¹ r_R with r the entries of B − A W. For the start, vectors are
-rounded one after another, those that follow making up for it; what a vector costs then is the inverse of its block of
-the inverse matrix: van Baalen et al., "GPTVQ", 2024 (arXiv:2402.15319).
+A vector w_R of d rows R of one column takes the best entry c of its codebook given all others: the one with the least
+(c − a)ᵀ A_RR (c − a), where a = w_R + A_RR⁻¹ r_R and r are the entries of B − A W. For the start, vectors are rounded
+one after another, and the following ones compensate; the metric of a vector is then the inverse of its block of the
+inverse matrix: van Baalen et al., "GPTVQ", 2024 (arXiv:2402.15319).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from onnx_compress.compiler.storage.cells import Cells
 class VectorCut:
     """How a layer's weights [groups, K, M] are cut into vectors.
 
-    `order` [K] are the rows in the order in which a file has them, where vectors lie together; the groups' outputs, one
-    after another, are the runs of `cells`.
+    `order` [K] gives the rows in the order of the file, in which vectors are contiguous. The runs of `cells` divide
+    the outputs of all groups, one after another.
     """
 
     cells: Cells
@@ -30,7 +30,7 @@ class VectorCut:
 
     @classmethod
     def of(cls, layer: LinearLayer) -> VectorCut | None:
-        """That of a layer; None where all its weights share single values."""
+        """The cut of a layer; None where all its weights share single values."""
         known = layer.known
         if known is None or known.cells is None or layer.weight is None:
             return None
@@ -39,7 +39,7 @@ class VectorCut:
         return cls(known.cells, np.argsort(np.abs(places[0, :, 0]), kind="stable"))
 
     def vectors(self, matrices: np.ndarray) -> np.ndarray:
-        """What stands at each [groups, K, M] as [books, n, dim], in the order of the file."""
+        """Values [groups, K, M] as vectors [books, n, dim], in the order of the file."""
         ordered = matrices[:, self.order].transpose(0, 2, 1)
         return ordered.reshape(self.cells.books, -1, self.cells.dim)
 
@@ -51,7 +51,7 @@ class VectorCut:
         return found
 
     def runs(self, groups: int, width: int) -> list[list[tuple[int, slice]]]:
-        """For each group of a layer the codebooks of its outputs, and which of its columns take each."""
+        """For each group of a layer, the codebooks of its outputs and the columns that use each."""
         books = np.arange(groups * width).reshape(groups, width) // (groups * width // self.cells.books)
         found = []
         for row in books:
@@ -62,7 +62,7 @@ class VectorCut:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Weights of `shape` [groups, K, M] as `places` [books, n] in `books` [books, k, dim], the first entries zero."""
+    """Weights of `shape` [groups, K, M] as `places` [books, n] in `books` [books, k, dim], with zero as first entry."""
 
     books: np.ndarray
     places: np.ndarray
@@ -79,7 +79,7 @@ class Vectors:
 
     @classmethod
     def compensated(cls, books: np.ndarray, cut: VectorCut, goal: Quadratic) -> Vectors:
-        """Vectors rounded one after another, each making up for those before it."""
+        """Vectors rounded one after another, each compensating for those before it."""
         groups, rows, width = goal.right.shape
         chosen = np.empty((groups, rows // cut.cells.dim, width), np.int64)
         best = goal.best()
@@ -97,7 +97,7 @@ class Vectors:
         return cls._placed(books, chosen, cut, goal.right.shape)
 
     def descended(self, goal: Quadratic) -> Vectors:
-        """One sweep in which every vector takes the entry that is best given all others."""
+        """One sweep in which every vector takes the best entry given all others."""
         groups, rows, width = self.shape
         dim, order = self.cut.cells.dim, self.cut.order
         chosen = np.empty((groups, rows // dim, width), np.int64)
@@ -114,7 +114,7 @@ class Vectors:
         return self._placed(self.books, chosen, self.cut, self.shape)
 
     def solved(self, goal: Quadratic) -> Vectors:
-        """Better entries at the same places, all but zero, which stays; those that no vector takes stay too."""
+        """Better entries at the same places; zero and entries that no vector takes stay."""
         count = self.books.shape[1]
         flat = (self.places + count * np.arange(len(self.places))[:, None]).reshape(-1)
 
@@ -129,16 +129,16 @@ class Vectors:
 
     @classmethod
     def _placed(cls, books: np.ndarray, chosen: np.ndarray, cut: VectorCut, shape: tuple[int, int, int]) -> Vectors:
-        """From the entry of each vector [groups, K / dim, M]."""
+        """Weights from the entry of each vector, `chosen` [groups, K / dim, M]."""
         return cls(books, chosen.transpose(0, 2, 1).reshape(len(books), -1), cut, shape)
 
 
 def _nearest(
     aim: np.ndarray, metric: np.ndarray, books: np.ndarray, runs: list[tuple[int, slice]], free: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The entries [dim, M] that are nearest to the columns of `aim`, and their places [M]; zero where nothing is free.
+    """The entries [dim, M] nearest to the columns of `aim`, and their places [M]; zero where nothing is free.
 
-    Near is what has the least (c − a)ᵀ · metric · (c − a).
+    The distance is (c − a)ᵀ · metric · (c − a).
     """
     root = np.linalg.cholesky(metric)
     entries, places = np.empty(aim.shape), np.empty(aim.shape[1], np.int64)

@@ -1,4 +1,4 @@
-"""Fits of layers behind a Relu or Clip: against brute force, and what counts as bounds."""
+"""Fits of layers behind a Relu or Clip: compared with brute force; which operators count as bounds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ RELU6 = Bounds(0.0, 6.0)
 
 
 def problem(bounds, seed=0, rows=400, unknowns=6, outputs=3):
-    """Rows whose targets, behind the bounds, some weights reach, but no weights reach everywhere."""
+    """Rows whose targets some weights reach behind the bounds, but no weights reach everywhere."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((1, rows, unknowns))
     truth = rng.standard_normal((1, unknowns, outputs))
     targets = x @ truth
-    # Beyond the bounds targets say nothing: there they may be anything that is beyond.
+    # Targets beyond the bounds carry no information: any value beyond is as good.
     beyond = rng.exponential(3.0, targets.shape)
     targets = np.where(targets <= bounds.low, bounds.low - beyond, targets)
     targets = np.where(targets >= bounds.high, bounds.high + beyond, targets)
@@ -30,7 +30,7 @@ def problem(bounds, seed=0, rows=400, unknowns=6, outputs=3):
 
 
 @pytest.mark.parametrize("bounds", [Bounds(0.0, np.inf), Bounds(-1.0, 1.0), Bounds(-np.inf, 0.5)])
-def test_what_lies_beyond_the_bounds_does_not_bend_the_fit(bounds):
+def test_values_beyond_the_bounds_do_not_affect_the_fit(bounds):
     x, truth, targets, equations, rectified = problem(bounds)
     start, shift = np.zeros_like(truth), np.zeros((1, 3))
     free = Free(1e-9)
@@ -39,7 +39,7 @@ def test_what_lies_beyond_the_bounds_does_not_bend_the_fit(bounds):
     found = rectified.refine(solver, *linear)
     expected = np.square(bounds.clip(x @ found[0] + found[1][:, None]) - bounds.clip(targets)).sum()
     assert rectified.error(*found) == pytest.approx(expected, rel=1e-4)
-    # Least squares alone is far off, because it believes what lies beyond the bounds.
+    # Plain least squares is far off, because it fits the values beyond the bounds.
     assert rectified.error(*found) < 0.03 * rectified.error(*linear)
     assert np.abs(found[0] - truth).max() < 0.3 * np.abs(linear[0] - truth).max()
 
@@ -57,11 +57,11 @@ def test_no_round_makes_it_worse():
     assert rectified.error(*(found or linear)) <= rectified.error(*linear)
 
 
-def test_what_is_added_before_the_bounds_moves_them():
+def test_an_addend_before_the_bounds_moves_them():
     rectified = Rectified(Bounds(0.0, np.inf), 1 << 30)
-    x, targets, beside = np.ones((1, 2, 1)), np.array([[[1.0], [-9.0]]]), np.array([[[2.0], [4.0]]])
-    rectified.add(x, targets, beside)
-    # Outputs z + beside: 3 aims at 3; -5 aims at anything below 0, which z = -4 just is.
+    x, targets, addend = np.ones((1, 2, 1)), np.array([[[1.0], [-9.0]]]), np.array([[[2.0], [4.0]]])
+    rectified.add(x, targets, addend)
+    # Outputs z + addend: the target 3 needs 3; the target -5 allows anything up to 0, which z = -4 just reaches.
     weights = np.array([[[-4.0]]])
     assert rectified.error(weights, np.zeros((1, 1))) == pytest.approx(3.0**2)
 
@@ -81,7 +81,7 @@ def test_what_is_added_before_the_bounds_moves_them():
         ("lo = ReduceMin <keepdims = 0> (x) y = Clip (c, lo)", None),
     ],
 )
-def test_bounds_are_what_all_readers_agree_on(behind, expected):
+def test_bounds_are_those_that_all_readers_share(behind, expected):
     layer, _, model = recognized(
         f"g (float[2,3,5,5] x) => (float[2,4,5,5] y) <float[4,3,1,1] w> {{ c = Conv (x, w) {behind} }}"
     )
@@ -103,7 +103,7 @@ def _view(model):
     return View(model, static_values(model), {})
 
 
-def test_rounds_stop_at_what_they_may_take():
+def test_rounds_stop_at_their_budget():
     _, _, _, equations, rectified = problem(Bounds(-1.0, 1.0))
     start, shift = np.zeros((1, 6, 3)), np.zeros((1, 3))
     solver = equations.solver(start, shift, Free(1e-9)).repeated()

@@ -1,4 +1,4 @@
-"""Two layers fitted together: rows, padding, and that it beats one after the other."""
+"""Two layers fitted together: rows, padding, and a lower error than one after the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx_compress.compiler.repair.original_activations import Reference
 from onnx_compress.compiler.repair.plan import FitStep, plan
 from onnx_compress.compiler.repair.windows import Windows
 from onnx_compress.compiler.storage.structure import Structure
-from tests.compiler.repair.test_refitting import data_for, distance, mended, parsed, set_weight, without_second_half
+from tests.compiler.repair.test_refitting import data_for, distance, parsed, repaired, set_weight, without_second_half
 
 RELU = Bounds(0.0, np.inf)
 CONVS = """
@@ -30,22 +30,22 @@ g (float[N,12] x) => (float[N,5] y) <float[16,12] a, float[16] ab, float[5,16] b
 def one_after_another(model, original, data, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(refitting._Fitter, "refine_first", lambda *rest: False)
-        return mended(model, original, data)
+        return repaired(model, original, data)
 
 
 @pytest.mark.parametrize(("text", "count"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
-def test_together_they_come_nearer(text, count, monkeypatch):
+def test_together_the_error_is_lower(text, count, monkeypatch):
     original = parsed(text)
     data = data_for(original, count)
     apart, together = without_second_half(original), without_second_half(original)
     one_after_another(apart, original, data, monkeypatch)
-    mended(together, original, data)
+    repaired(together, original, data)
     assert distance(original, together) < 0.95 * distance(original, apart)
 
 
 @pytest.mark.parametrize(("text", "count"), [(CONVS, 400), (PRODUCTS, 4000)], ids=["convs", "products"])
 @pytest.mark.parametrize("sparse", [("a",), ("a", "b")], ids=["first", "both"])
-def test_with_zeros_that_stay_they_come_nearer_too(text, count, sparse, monkeypatch):
+def test_with_zeros_that_stay_the_error_is_lower_too(text, count, sparse, monkeypatch):
     original = parsed(text)
     data = data_for(original, count)
     apart, together = original.clone(), original.clone()
@@ -53,7 +53,7 @@ def test_with_zeros_that_stay_they_come_nearer_too(text, count, sparse, monkeypa
         for name in sparse:
             set_weight(model, name, every_other)
     one_after_another(apart, original, data, monkeypatch)
-    mended(together, original, data)
+    repaired(together, original, data)
     assert distance(original, together) < 0.97 * distance(original, apart)
     for name in sparse:
         values = next(n for n in together.graph.nodes if n.name == name).inputs[1].values
@@ -68,7 +68,7 @@ def test_where_solving_for_steps_would_take_too_long_layers_stay_apart(monkeypat
         monkeypatch.setattr(samples, "SOLVER", most)
         models.append(original.clone())
         set_weight(models[-1], "a", every_other)
-        mended(models[-1], original, data)
+        repaired(models[-1], original, data)
     apart = original.clone()
     set_weight(apart, "a", every_other)
     one_after_another(apart, original, data, monkeypatch)
@@ -77,7 +77,7 @@ def test_where_solving_for_steps_would_take_too_long_layers_stay_apart(monkeypat
 
 
 def every_other(weights):
-    """Weights of which every second one is zero, the smaller of two neighbours."""
+    """The weights with the smaller of every two neighbours set to zero."""
     flat = np.resize(weights, (weights.size + weights.size % 2)).reshape(-1, 2)
     kept = np.abs(flat) == np.abs(flat).max(axis=1, keepdims=True)
     return (flat * kept).reshape(-1)[: weights.size].reshape(weights.shape)
@@ -113,7 +113,7 @@ def test_positions_are_those_that_gather_reads(stride, dilation, pad):
         (("float[N,5,5,5] y)", "float[N,5,5,5] y, float[N,12,9,9] h)"), False),
     ],
 )
-def test_a_pair_has_nothing_between_but_its_bounds(change, is_pair):
+def test_a_pair_has_only_its_bounds_in_between(change, is_pair):
     original = parsed(CONVS.replace(*change) if change[0] else CONVS)
     model = without_second_half(original) if is_pair or "Sigmoid" in change[1] else changed(original)
     steps = [s for s in plan(model, Reference(original, data_for(original))) if isinstance(s, FitStep)]
@@ -125,7 +125,7 @@ def test_zeros_of_the_first_layer_stay_zero():
     model = without_second_half(original)
     set_weight(model, "a", lambda w: np.where(np.arange(w.size).reshape(w.shape) % 3, w, 0))
     data = data_for(original, 200)
-    report = mended(model, original, data)
+    report = repaired(model, original, data)
     assert report.layers[-1].is_changed
     values = next(n for n in model.graph.nodes if n.name == "a").inputs[1].values
     assert not values[np.arange(values.size).reshape(values.shape) % 3 == 0].any()
@@ -139,7 +139,7 @@ def test_zeros_that_are_set_on_the_way_stay_zero():
         weights = layer.weights()
         return weights * (np.arange(weights.size).reshape(weights.shape) % 3 > 0), layer.shift()
 
-    mended(model, original, data_for(original, 400), change=change)
+    repaired(model, original, data_for(original, 400), change=change)
     for name in ("a", "b"):
         values = next(n for n in model.graph.nodes if n.name == name).inputs[1].values
         assert np.count_nonzero(values) <= values.size - values.size // 3
@@ -148,7 +148,7 @@ def test_zeros_that_are_set_on_the_way_stay_zero():
 def test_a_layer_is_changed_once_though_it_is_solved_for_twice():
     original = parsed(CONVS)
     names = []
-    mended(
+    repaired(
         without_second_half(original),
         original,
         data_for(original, 400),

@@ -1,4 +1,4 @@
-"""rows · weights + shift must be what onnxruntime's own operator gives, for every geometry."""
+"""rows · weights + shift must equal the output of onnxruntime's operator, for every geometry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 
 
 def values_of(model):
-    """All values of a model in one run of drawn inputs."""
+    """All values of a model in one run on random inputs."""
     rng = np.random.default_rng(0)
     feeds = {}
     for info in specs(model).inputs:
@@ -164,14 +164,14 @@ def test_what_is_stored_is_what_runs(text):
         ("g (float[N,7] x) => (float[N,5] y) <float[7,5] w, float[1,5] c> "
          "{ y = Gemm <beta = 0.0> (x, w, c) }", "alpha or beta is zero"),
         ("g (float[3,7] x) => (float[3,5] y) <float[7,5] w, float[3,1] c> { y = Gemm (x, w, c) }", "from row to row"),
-        ("g (float[7,N] x) => (float[5,N] y) <float[5,7] w> { y = Gemm (w, x) }", "stands on the left"),
+        ("g (float[7,N] x) => (float[5,N] y) <float[5,7] w> { y = Gemm (w, x) }", "the left operand"),
         ("g (float[N,2,7] x) => (float[N,2,5] y) <float[1,7,5] w> { y = MatMul (x, w) }", "not that of one matrix"),
         ("g (float[3,3] x) => (float[3,3] y) { y = MatMul (x, x) }", "no stored weight"),
         ("g (float[N,2,7] x, float[2,2,1] k) => (float[N,2,l] y) { y = Conv (x, k) }", "no stored weight"),
     ],
     ids=["beta", "rows", "left", "stack", "two", "weight"],
 )  # fmt: skip
-def test_what_can_not_be_refitted_is_refused_with_a_reason(text, reason):
+def test_layers_that_cannot_be_refitted_are_refused_with_a_reason(text, reason):
     found, _, _ = recognized(text)
     assert isinstance(found, str)
     assert reason in found

@@ -1,4 +1,4 @@
-"""What outputs are worth, against how far the model's outputs move when one of them is disturbed."""
+"""The importance of outputs, compared with how far the model's outputs move when one of them is disturbed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.repair.moments import recognized
-from onnx_compress.compiler.repair.output_importance import LEAST, worths
+from onnx_compress.compiler.repair.output_importance import LEAST, importances
 from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.specs import specs
@@ -37,7 +37,7 @@ def found(text):
     data = load({name: array.astype(np.float32) for name, array in feeds.items()}, info)
     nodes = [node for node in model.graph.nodes if node.is_op("Conv", "MatMul")]
     layers, _ = recognized(model, nodes, data)
-    values = worths(model, layers.values())
+    values = importances(model, layers.values())
     return (
         model,
         {name: array.astype(np.float32) for name, array in feeds.items()},
@@ -45,9 +45,9 @@ def found(text):
     )
 
 
-def test_worth_is_how_far_the_outputs_move():
-    """The same noise on one output after another of a layer moves the model's outputs in proportion to their worth."""
-    model, feeds, worth = found(CHAIN)
+def test_importance_is_how_far_the_outputs_move():
+    """The same noise on each output of a layer in turn moves the model's outputs in proportion to its importance."""
+    model, feeds, importance = found(CHAIN)
     before = create(model).run(feeds)["y"].astype(np.float64)
     noise = np.random.default_rng(1).standard_normal(16).astype(np.float32)
     moved = []
@@ -58,39 +58,39 @@ def test_worth_is_how_far_the_outputs_move():
         values[:, column] += noise
         edit.replace_values(trial, weight, values)
         moved.append(float(np.square(create(trial).run(feeds)["y"] - before).sum()))
-    assert worth["second"][0] == pytest.approx(np.array(moved) / np.mean(moved), rel=1e-3)
+    assert importance["second"][0] == pytest.approx(np.array(moved) / np.mean(moved), rel=1e-3)
 
 
 def test_positions_behind_a_flatten_belong_to_their_channel():
-    model, _, worth = found(CHAIN)
+    model, _, importance = found(CHAIN)
     second = next(c for c in model.constants() if c.shape == (16, 5)).values.astype(np.float64)
-    expected = (np.square(second) @ worth["second"][0]).reshape(4, 4).sum(axis=1)
-    assert worth["first"][0] == pytest.approx(expected / expected.mean(), rel=1e-6)
-    assert worth["third"][0].tolist() == [1.0, 1.0, 1.0]
+    expected = (np.square(second) @ importance["second"][0]).reshape(4, 4).sum(axis=1)
+    assert importance["first"][0] == pytest.approx(expected / expected.mean(), rel=1e-6)
+    assert importance["third"][0].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_what_several_layers_read_is_worth_their_sum():
-    model, _, worth = found(
+def test_an_output_of_several_readers_has_the_sum_of_their_importances():
+    model, _, importance = found(
         """
         g (float[N,4] x) => (float[N,3] y) <float[4,5] w, float[5,3] u, float[5,3] v>
         { [first] a = MatMul (x, w) r = Relu (a) b = MatMul (r, u) c = MatMul (r, v) y = Add (b, c) }
         """
     )
     expected = sum(np.square(c.values.astype(np.float64)).sum(axis=1) for c in model.constants() if c.shape == (5, 3))
-    assert worth["first"][0] == pytest.approx(expected / expected.mean(), rel=1e-6)
+    assert importance["first"][0] == pytest.approx(expected / expected.mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("between", ["r = Softmax (a)", "r = Exp (a)", "s = ReduceSum (a) r = Add (a, s)"])
-def test_where_something_else_computes_with_it_all_count_alike(between):
-    _, _, worth = found(
+def test_other_readers_count_all_outputs_alike(between):
+    _, _, importance = found(
         "g (float[N,4] x) => (float[N,3] y) <float[4,5] w, float[5,3] u> { [first] a = MatMul (x, w) "
         + between
         + " y = MatMul (r, u) }"
     )
-    assert worth["first"].tolist() == [[1.0] * 5]
+    assert importance["first"].tolist() == [[1.0] * 5]
 
 
-def test_an_output_that_nobody_reads_is_worth_little_but_not_nothing():
+def test_an_output_without_readers_keeps_the_least_importance():
     model = from_text(HEAD + CHAIN)
     for constant in list(model.constants()):
         values = np.ones(constant.shape, np.float32)
@@ -99,5 +99,5 @@ def test_an_output_that_nobody_reads_is_worth_little_but_not_nothing():
         edit.replace_values(model, constant, values)
     nodes = [node for node in model.graph.nodes if node.is_op("Conv", "MatMul")]
     layers, _ = recognized(model, nodes, load({"x": np.ones((2, 2, 6, 6), np.float32)}, specs(model).inputs))
-    worth = worths(model, layers.values())[nodes[1]]
-    assert worth.tolist() == [[1.25, 1.25, LEAST, 1.25, 1.25]]
+    importance = importances(model, layers.values())[nodes[1]]
+    assert importance.tolist() == [[1.25, 1.25, LEAST, 1.25, 1.25]]

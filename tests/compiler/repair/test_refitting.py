@@ -26,12 +26,12 @@ def data_for(model, samples=64, seed=0):
     return load({info.name: rng.standard_normal((samples, *info.shape[1:])).astype(np.float32)}, [info])
 
 
-def mended(model, original, data=None, **options):
+def repaired(model, original, data=None, **options):
     return refit(model, original, data or data_for(original), np.random.default_rng(0), **options)
 
 
 def distance(a, b, seed=1):
-    """How far outputs differ on samples that nothing was fitted to, as a share of their spread."""
+    """How far outputs differ on samples that were not fitted, as a share of their spread."""
     found = []
     for feeds in data_for(a, seed=seed).batches():
         x, y = (next(iter(create(model).run(feeds).values())) for model in (a, b))
@@ -44,7 +44,7 @@ def node(model, name):
 
 
 def set_weight(model, name, change, slot=1):
-    """Let a node read other values, which `change` makes of the old ones."""
+    """Give a node new weights, `change` of the old ones."""
     old = node(model, name).inputs[slot].values
     edit.set_weight(model, node(model, name), slot, np.asarray(change(old)).astype(old.dtype))
 
@@ -89,14 +89,14 @@ g (float[N,12] x) => (float[N,6] y) <float[8,12] a, float[8] ab, float[6,8] b, f
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_what_can_be_recovered_is_recovered(name):
-    """Half of the hidden channels are copies of the others, so without them nothing is lost."""
+def test_recoverable_layers_are_recovered(name):
+    """Half of the hidden channels are copies of the other half, so removing them loses nothing."""
     original = parsed(CHAINS[name])
     set_weight(original, "a", doubled())
     set_weight(original, "a", doubled(), slot=2)
     model = without_second_half(original)
     assert distance(original, model) > 0.1
-    report = mended(model, original)
+    report = repaired(model, original)
     assert distance(original, model) < 1e-5
     assert [(layer.name, layer.is_changed) for layer in report.layers] == [("a", False), ("b", True)]
 
@@ -110,7 +110,7 @@ g (float[N,5,12] x) => (float[N,5,6] y) <float[12,8] a, float[8] ab, float[8,6] 
     edit.set_weight(original, add, 1, doubled()(add.inputs[1].values))
     model = without_second_half(original)
     assert distance(original, model) > 0.1
-    mended(model, original)
+    repaired(model, original)
     assert distance(original, model) < 1e-5
 
 
@@ -120,7 +120,7 @@ def test_permuted_inputs_are_found_again():
     order = np.random.default_rng(0).permutation(8)
     set_weight(model, "a", lambda values: values[order])
     set_weight(model, "a", lambda values: values[order], slot=2)
-    mended(model, original, layers=lambda n: n.name == "b")
+    repaired(model, original, layers=lambda n: n.name == "b")
     assert distance(original, model) < 1e-5
 
 
@@ -136,12 +136,12 @@ g (float[N,6,4,4] x) => (float[N,6,4,4] y) <float[6,6,1,1] a, float[6,6,1,1] b>
 
 
 @pytest.mark.parametrize("text", [RESIDUAL, LATE_SHORTCUT], ids=["before", "behind"])
-def test_the_last_layer_of_a_branch_makes_up_for_the_shortcut(text):
-    """With x + noise on the shortcut the sum can still be exact, because the branch sees the same values."""
+def test_the_last_layer_of_a_branch_corrects_the_shortcut(text):
+    """With a changed shortcut the sum can still be exact, because the branch reads the same values."""
     original = parsed(text)
     model = original.clone()
     set_weight(model, "a", lambda values: values + 0.2 * np.roll(values, 1, 0))
-    mended(model, original, layers=lambda n: n.name == "b")
+    repaired(model, original, layers=lambda n: n.name == "b")
     assert distance(original, model) < 1e-5
 
 
@@ -149,10 +149,10 @@ def test_of_two_branches_the_last_takes_the_rest():
     original = parsed(TWO_BRANCHES)
     model = original.clone()
     set_weight(model, "b", np.flip)
-    report = mended(model, original, layers=lambda n: n.name == "c")
-    assert [layer.name for layer in report.layers] == []  # it has not changed, and nothing in front of it
+    report = repaired(model, original, layers=lambda n: n.name == "c")
+    assert [layer.name for layer in report.layers] == []  # neither it nor anything in front of it has changed
     set_weight(model, "c", lambda values: 0.5 * values)
-    mended(model, original, layers=lambda n: n.name == "c")
+    repaired(model, original, layers=lambda n: n.name == "c")
     assert distance(original, model) < 1e-5
 
 
@@ -163,25 +163,25 @@ g (float[N,6,4,4] x) => (float[N,6,4,4] z) <float[6,6,1,1] a, float[6,6,1,1] b, 
 
 
 @pytest.mark.parametrize("keep_name", [True, False])
-def test_the_layer_in_front_of_a_removed_branch_aims_at_what_its_sum_stands_for_now(keep_name):
-    """s = y = (I + C) s: the layer 'b' can give that, unless the sum goes on as what it was."""
+def test_the_layer_in_front_of_a_removed_branch_aims_at_the_present_meaning_of_its_sum(keep_name):
+    """s = y = (I + C) s: the layer 'b' can produce that, unless the sum keeps its old meaning."""
     original = parsed(BLOCKS)
     model = original.clone()
     added = next(n for n in model.graph.nodes if n.outputs[0].name == "y")
     added.inputs[1] = added.inputs[0]
     edit.sweep(model)
     assert edit.bypass(model, added, added.inputs[0], keep_name=keep_name)
-    report = mended(model, original)
+    report = repaired(model, original)
     assert [layer.name for layer in report.layers if layer.is_changed] == (["b"] if keep_name else ["d"])
     assert bool(distance(original, model) < 1e-5) == keep_name
 
 
-def test_a_product_whose_added_bias_was_changed_is_mended():
+def test_a_product_whose_added_bias_was_changed_is_repaired():
     original = parsed("""
 g (float[N,6] x) => (float[N,5] y) <float[6,5] w, float[5] b> { ["w"] h = MatMul (x, w) ["b"] y = Add (h, b) }""")
     model = original.clone()
     set_weight(model, "b", lambda values: values + 1)
-    mended(model, original)
+    repaired(model, original)
     assert distance(original, model) < 1e-5
 
 
@@ -189,18 +189,18 @@ def test_fewer_rows_take_fewer_positions():
     original = parsed(CHAINS["conv"])
     rows = {}
     for per_unknown in (4, 24):
-        report = mended(without_second_half(original), original, data_for(original, samples=4096), rows=per_unknown)
+        report = repaired(without_second_half(original), original, data_for(original, samples=4096), rows=per_unknown)
         rows[per_unknown] = report.layers[0].rows
     assert rows[4] < rows[24] / 4
 
 
-def test_a_sum_whose_other_term_hangs_on_the_layer_is_no_aim():
+def test_a_sum_whose_other_term_depends_on_the_layer_is_no_aim():
     original = parsed("""
 g (float[N,6,4,4] x) => (float[N,6,4,4] y) <float[6,6,1,1] a>
 { ["a"] h = Conv (x, a) r = Relu (h) y = Add (h, r) }""")
     model = original.clone()
     set_weight(model, "a", lambda values: 0.5 * values)
-    mended(model, original)
+    repaired(model, original)
     assert distance(original, model) < 1e-5
 
 
@@ -208,18 +208,18 @@ g (float[N,6,4,4] x) => (float[N,6,4,4] y) <float[6,6,1,1] a>
 def test_an_unchanged_model_stays(name):
     original = parsed(CHAINS[name])
     model = original.clone()
-    report = mended(model, original)
+    report = repaired(model, original)
     assert report.layers == ()
     assert model.proto() == original.proto()
 
 
-def test_zeros_stay_zeros_and_the_rest_makes_up_for_them():
+def test_zeros_stay_and_the_other_weights_compensate():
     original = parsed(CHAINS["conv"])
     model = original.clone()
     mask = np.random.default_rng(0).random((6, 8, 3, 3)) < 0.5
     set_weight(model, "b", lambda values: values * mask)
     before = distance(original, model)
-    (layer,) = mended(model, original).layers
+    (layer,) = repaired(model, original).layers
     assert distance(original, model) < 0.9 * before
     np.testing.assert_array_equal(node(model, "b").inputs[1].values != 0, mask)
     assert layer.after < layer.before
@@ -237,7 +237,7 @@ g (float[N,3,9,9] x) => (float[N,6,5,5] y) <float[8,3,3,3] a, float[8] ab, int8[
     rounded = np.floor(node(original, "b").inputs[1].values / step)
     edit.replace_values(model, constants["q"], rounded.astype(np.int8))
     before = distance(original, model)
-    (layer,) = mended(model, original).layers
+    (layer,) = repaired(model, original).layers
     assert (layer.free, layer.is_changed) == ("bias", True)
     assert distance(original, model) < 0.8 * before
 
@@ -247,7 +247,7 @@ def test_layers_that_compute_in_integers_are_refused():
     model = parsed("""
 g (float[N,4] x) => (float[N,3] y) <float[4,3] w, float s, uint8 z>
 { q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) ["m"] y = MatMul (d, w) }""")
-    (layer,) = mended(model, original).layers
+    (layer,) = repaired(model, original).layers
     assert layer.reason == "it computes in integers"
 
 
@@ -256,14 +256,14 @@ g (float[N,3,6,6] x) => (float[N,5,6,6] y) <float[5,3,1,1] a, float[5] g, float[
 { ["a"] h = Conv (x, a) ["bn"] n = BatchNormalization (h, g, b, m, v) y = Relu (n) }"""
 
 
-def test_statistics_are_estimated_anew():
+def test_statistics_are_estimated_again():
     original = parsed(BATCHNORM)
     model = original.clone()
     scale = np.array([0.5, 2, 3, 0.1, 1]).reshape(5, 1, 1, 1)
     set_weight(model, "a", lambda values: values * scale)
-    (layer,) = mended(model, original, layers=lambda n: n.name == "bn").layers
+    (layer,) = repaired(model, original, layers=lambda n: n.name == "bn").layers
     assert (layer.name, layer.free) == ("bn", "statistics")
-    # The variance that is stored lacks epsilon, so it can't be scaled quite exactly.
+    # The stored variance lacks epsilon, so it can't be scaled exactly.
     assert distance(original, model) < 1e-4
 
 
@@ -271,7 +271,7 @@ def test_statistics_that_fit_stay():
     original = parsed(BATCHNORM)
     model = original.clone()
     set_weight(model, "a", lambda values: values * 0.5)
-    report = mended(model, original)
+    report = repaired(model, original)
     assert [layer.is_changed for layer in report.layers] == [True, False]
     np.testing.assert_array_equal(node(model, "bn").inputs[3].values, node(original, "bn").inputs[3].values)
 
@@ -282,7 +282,7 @@ def test_half_precision_stays():
     model = without_second_half(original)
     (info,) = specs(original).inputs
     samples = np.random.default_rng(0).standard_normal((64, 3, 9, 9)).astype(np.float16)
-    report = mended(model, original, load({"x": samples}, [info]))
+    report = repaired(model, original, load({"x": samples}, [info]))
     weights = node(model, "b").inputs[1].values
     assert report.changed == 1
     assert weights.dtype == np.float16
@@ -295,7 +295,7 @@ g (float[N,40] x) => (float[N,6] y) <float[64,40] a, float[6,64] b>
 { ["a"] h = Gemm <transB = 1> (x, a) r = Relu (h) ["b"] y = Gemm <transB = 1> (r, b) }""")
     model = without_second_half(original)
     before = distance(original, model)
-    mended(model, original, data_for(original, samples=12))
+    repaired(model, original, data_for(original, samples=12))
     assert distance(original, model) < 1.02 * before
 
 
@@ -304,7 +304,7 @@ def test_a_fixed_batch_and_a_last_one_that_is_not_full():
     set_weight(original, "a", doubled())
     set_weight(original, "a", doubled(), slot=2)
     model = without_second_half(original)
-    mended(model, original, data_for(original, samples=30))
+    repaired(model, original, data_for(original, samples=30))
     feeds = next(iter(data_for(original, seed=1).batches(4)))
     a, b = (create(m).run(feeds)["y"] for m in (original, model))
     assert np.abs(a - b).max() < 1e-5 * np.abs(a).max()
@@ -314,7 +314,7 @@ def test_the_same_seed_gives_the_same_bytes():
     original = parsed(CHAINS["conv"])
     models = [without_second_half(original) for _ in range(2)]
     for model in models:
-        mended(model, original)
+        repaired(model, original)
     assert models[0].proto() == models[1].proto()
 
 
@@ -323,19 +323,19 @@ def test_several_candidates_share_one_reference():
     data = data_for(original)
     reference = Reference(original, data, int(np.random.default_rng(0).integers(1 << 62)))
     first, second = without_second_half(original), without_second_half(original)
-    mended(first, original, data, reference=reference)
+    repaired(first, original, data, reference=reference)
     recorded = reference._kept["y"].recording
-    mended(second, original, data, reference=reference)
+    repaired(second, original, data, reference=reference)
     assert reference._kept["y"].recording is recorded
     assert first.proto() == second.proto()
 
 
-def test_without_room_the_stretch_is_run_again(monkeypatch):
+def test_without_memory_the_nodes_since_the_cut_are_run_again(monkeypatch):
     original = parsed(CHAINS["conv"])
     models = [without_second_half(original) for _ in range(2)]
-    mended(models[0], original)
+    repaired(models[0], original)
     monkeypatch.setattr(present_activations, "CUT_BYTES", 0)
-    mended(models[1], original)
+    repaired(models[1], original)
     assert models[0].proto() == models[1].proto()
 
 
@@ -345,7 +345,7 @@ def test_a_value_that_the_original_does_not_have_is_no_aim():
 g (float[N,12] x) => (float[N,6] y) <float[2,12] u, float[8,2] a, float[8] ab, float[6,8] b, float[6] bb>
 { ["u"] m = Gemm <transB = 1> (x, u) ["a"] h = Gemm <transB = 1> (m, a, ab) r = Relu (h)
   ["b"] y = Gemm <transB = 1> (r, b, bb) }""")
-    report = mended(model, original)
+    report = repaired(model, original)
     assert report.layers[0].reason == "the original has no value that corresponds to 'm'"
     assert [layer.is_changed for layer in report.layers[:2]] == [False, True]
 
@@ -361,35 +361,35 @@ def test_progress_has_a_step_for_each_layer():
         yield lambda done=1, note="": seen.append(done)
 
     original = parsed(CHAINS["conv"])
-    mended(without_second_half(original), original, progress=bars)
+    repaired(without_second_half(original), original, progress=bars)
     assert seen == [("refit", 3), 1, 1, 1]
 
 
-def test_what_multiplies_two_computed_values_is_no_layer():
+def test_a_product_of_two_computed_values_is_no_layer():
     original = parsed("""
 g (float[N,4,6] x) => (float[N,4,4] y) <float[6,6] w, float[1] f>
 { ["m"] q = MatMul (x, w) t = Transpose <perm = [0,2,1]> (x) s = MatMul (q, t) y = Mul (s, f) }""")
     model = original.clone()
     set_weight(model, "m", lambda values: values * 0.5)
-    assert [layer.name for layer in mended(model, original).layers] == ["m"]
+    assert [layer.name for layer in repaired(model, original).layers] == ["m"]
     assert distance(original, model) < 1e-5
 
 
-def test_a_model_as_it_was_found_is_aimed_at_by_its_own_names():
-    """What made it differ from the original is not undone, channels that are gone do not matter."""
+def test_values_of_the_model_before_the_pass_correspond_by_name():
+    """Earlier differences from the original are not rolled back, and removed channels do not matter."""
     original = parsed(CHAINS["gemm"])
     found = without_half(original, 0)
     set_weight(found, "a", lambda w: w * 1.5)
     model = found.clone()
     set_weight(model, "a", lambda w: w * 1.3)
     assert distance(found, model) > 0.1
-    report = mended(model, found, data_for(original, 400), is_found=True)
+    report = repaired(model, found, data_for(original, 400), is_found=True)
     assert report.layers[0].is_changed
     assert distance(found, model) < 1e-5
     assert distance(original, model) > 0.1
 
 
-def test_nothing_differs_from_the_model_as_it_was_found():
+def test_nothing_differs_from_the_model_before_the_pass():
     original = parsed(CHAINS["conv"])
     model = without_second_half(original)
-    assert mended(model, model.clone(), is_found=True).layers == ()
+    assert repaired(model, model.clone(), is_found=True).layers == ()

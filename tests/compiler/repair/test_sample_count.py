@@ -1,4 +1,4 @@
-"""How many samples are taken: more where they are small."""
+"""How many samples are used: more where they are small."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def of(width, samples, least):
     return sample_count(model, load({"x": np.zeros((samples, 4), np.float32)}, specs(model).inputs), least)
 
 
-def test_of_small_samples_all_are_taken():
+def test_all_small_samples_are_used():
     assert of(8, 5000, 100) == 5000
 
 
-def test_of_large_samples_as_many_as_asked_for():
+def test_large_samples_are_used_as_requested():
     assert of(1 << 22, 100, 80) == 80
 
 
-def test_between_them_what_is_cheap():
-    """2^22 floats a sample, of a gigabyte."""
+def test_in_between_as_many_as_are_cheap():
+    """2^22 floats per sample, one gigabyte in all."""
     assert of(1 << 22, 100, 20) == 64
 
 
-def test_no_more_than_there_are():
+def test_never_more_than_the_data_hold():
     assert of(8, 10, 100) == 10

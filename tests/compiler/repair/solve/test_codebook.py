@@ -13,10 +13,10 @@ from onnx_compress.compiler.repair.solve.quadratic import Quadratic
 BOOK = np.array([-1.0, 0.0, 0.8])
 
 
-def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6, worth=None):
+def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6, importance=None):
     """Rows, targets, the quadratic form of both, and its constant term."""
     rng = np.random.default_rng(seed)
-    worth = np.ones((groups, outputs)) if worth is None else worth
+    importance = np.ones((groups, outputs)) if importance is None else importance
     mix = rng.standard_normal((groups, inputs, inputs))
     x = rng.standard_normal((groups, rows, inputs)) @ mix
     dense = rng.standard_normal((groups, inputs, outputs))
@@ -24,7 +24,7 @@ def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6, worth=N
     sums = Equations.zeros(groups, inputs, outputs)
     sums.add(x, y)
     solver = sums.solver(dense, np.zeros((groups, outputs)), Free(ridge))
-    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool), worth)
+    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool), importance)
     return x, y, dense, goal
 
 
@@ -49,7 +49,7 @@ def centred(values):
 
 
 def test_values_are_those_of_dense_least_squares():
-    """With a column per value that sums the inputs whose weights take it, over all outputs and rows at once."""
+    """One column per value sums the inputs whose weights take it, over all outputs and rows at once."""
     x, y, dense, goal = problem(ridge=0.0)
     shared = Shared.nearest(dense, BOOK, goal.free).solved(goal)
     places = Shared.nearest(dense, BOOK, goal.free).places
@@ -60,18 +60,18 @@ def test_values_are_those_of_dense_least_squares():
     assert np.array_equal(shared.places, places)
 
 
-def test_values_follow_the_outputs_that_count():
-    """Weighted least squares: rows of an output count by the square root of its worth."""
-    worth = np.array([[1.0, 0.01, 9.0], [2.0, 1.0, 0.5]])
-    x, y, dense, goal = problem(ridge=0.0, worth=worth)
+def test_values_follow_the_important_outputs():
+    """Weighted least squares: rows of an output are scaled by the square root of its importance."""
+    importance = np.array([[1.0, 0.01, 9.0], [2.0, 1.0, 0.5]])
+    x, y, dense, goal = problem(ridge=0.0, importance=importance)
     shared = Shared.nearest(dense, BOOK, goal.free).solved(goal)
-    roots = np.sqrt(worth)[:, None]
+    roots = np.sqrt(importance)[:, None]
     columns = [roots * (centred(x) @ (shared.places == place)) for place in (0, 2)]
     design = np.stack([column.reshape(-1) for column in columns], axis=1)
     expected = np.linalg.lstsq(design, (roots * centred(y)).reshape(-1), rcond=None)[0]
     assert shared.codebook == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-8)
     assert goal.gain(dense) == pytest.approx(
-        np.sum(worth * per_output(x, y, np.zeros_like(dense)) - worth * per_output(x, y, dense))
+        np.sum(importance * per_output(x, y, np.zeros_like(dense)) - importance * per_output(x, y, dense))
     )
 
 
@@ -80,14 +80,14 @@ def per_output(x, y, weights):
     return np.square(centred(y) - centred(x) @ weights).sum(axis=1)
 
 
-def test_the_gain_is_how_much_of_the_error_goes():
+def test_the_gain_is_the_error_that_is_removed():
     x, y, dense, goal = problem(ridge=0.0)
     errors = [np.sum(np.square(centred(y) - centred(x) @ weights)) for weights in (np.zeros_like(dense), dense)]
     assert goal.gain(dense) == pytest.approx(errors[0] - errors[1], rel=1e-9)
 
 
 def test_places_come_near_the_best_of_all():
-    """Of 3^6 choices for each output the alternation finds one that is as good or nearly so; rounding is far off."""
+    """Of 3^6 choices per output the alternation finds one that is best or nearly so; rounding is far off."""
     found, rounded, least = 0.0, 0.0, 0.0
     for seed in range(8):
         _, _, dense, goal = problem(seed, groups=1, outputs=1)
@@ -112,7 +112,7 @@ def test_no_step_makes_it_worse():
 def test_zeros_stay_and_zero_stays_a_value():
     _, _, dense, goal = problem(4, inputs=80)
     free = np.random.default_rng(0).random(dense.shape) < 0.3
-    goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
+    goal = Quadratic(goal.matrix, goal.right, free, goal.output_importance)
     shared = goal.improved(Shared.compensated(np.linspace(-2, 2, 9), goal))
     assert 0.0 in shared.codebook
     assert not shared.weights[~free].any()
@@ -120,7 +120,7 @@ def test_zeros_stay_and_zero_stays_a_value():
     assert (np.diff(shared.codebook) > 0).all()
 
 
-def test_a_value_that_nothing_takes_stays():
+def test_an_unused_value_stays():
     _, _, dense, goal = problem(5)
     book = np.array([-1.0, 0.0, 0.8, 50.0])
     shared = Shared.nearest(dense, book, goal.free).solved(goal)
@@ -147,10 +147,10 @@ def test_a_group_without_inputs_keeps_its_weights():
 
 
 def test_many_zeros_start_from_what_is_best_with_them():
-    """The best weights without the zeros say little of them: rounding those would be a start far behind."""
+    """The best weights without the zeros are far from the best with them: rounding them would be a bad start."""
     _, _, dense, goal = problem(6, inputs=60, outputs=8, rows=2000)
     free = np.random.default_rng(0).random(dense.shape) < 0.15
-    goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
+    goal = Quadratic(goal.matrix, goal.right, free, goal.output_importance)
     best = np.zeros(dense.shape)
     for group, column in product(range(2), range(8)):
         rows = np.flatnonzero(free[group, :, column])
@@ -158,7 +158,7 @@ def test_many_zeros_start_from_what_is_best_with_them():
             goal.matrix[group][np.ix_(rows, rows)], goal.right[group, rows, column]
         )
     book = np.sort(np.append(np.linspace(-4, 4, 30), 0.0))
-    start = Start(best, lambda _weights, _importance: book, goal.worth[:, 0])
+    start = Start(best, lambda _weights, _importance: book, goal.output_importance[:, 0])
     lost = [
         goal.gain(best) - goal.gain(shared.weights)
         for shared in (start.begun(goal), Shared.compensated(book, goal), goal.improved(start.begun(goal)))

@@ -79,7 +79,7 @@ def test_outside_the_support_weights_stay():
         np.testing.assert_allclose(got[group, free, output], expected, rtol=1e-8, atol=1e-9)
 
 
-def test_ridge_holds_the_present_weights_where_rows_say_nothing():
+def test_ridge_holds_the_weights_that_rows_do_not_determine():
     x, y, w, b = drawn(rows=3, unknowns=8)
     got, _ = summed(x, y).solve(w, b, Free(1e-6, True))
     rows = x - x.mean(1, keepdims=True)
@@ -99,7 +99,7 @@ def task(w, b, **options):
     return Task(w, b, True, None, np.dtype(np.float32), 100.0, **options)
 
 
-def test_rows_that_were_not_fitted_choose_the_ridge():
+def test_check_rows_choose_the_ridge():
     rng = np.random.default_rng(0)
     w, b = rng.standard_normal((1, 40, 2)), np.zeros((1, 2))
     true = w + 0.3 * rng.standard_normal(w.shape)
@@ -112,7 +112,7 @@ def test_rows_that_were_not_fitted_choose_the_ridge():
     assert few.ridge > many.ridge
 
 
-def test_where_a_solution_takes_long_the_search_for_a_ridge_ends_once_it_gets_worse(monkeypatch):
+def test_for_slow_layers_the_search_for_a_ridge_ends_once_it_gets_worse(monkeypatch):
     rng = np.random.default_rng(3)
     w = rng.standard_normal((1, 40, 1))
     x = rng.standard_normal((1, 60, 40))
@@ -132,7 +132,7 @@ def test_where_a_solution_takes_long_the_search_for_a_ridge_ends_once_it_gets_wo
     assert len(tried) < len(RIDGES)
 
 
-def test_what_is_no_better_on_other_rows_is_refused():
+def test_weights_that_are_no_better_on_check_rows_are_refused():
     rng = np.random.default_rng(0)
     w, b = rng.standard_normal((1, 40, 2)), np.zeros((1, 2))
 
@@ -143,11 +143,11 @@ def test_what_is_no_better_on_other_rows_is_refused():
     found = solve(task(w, b, ridge=1e-9), rows(45), rows(2000))
     assert found.weights is None
     assert found.after == found.before > 0.1
-    assert "no better on rows that were not fitted" in found.reason
+    assert "no better on the check rows" in found.reason
 
 
 @pytest.mark.parametrize("slow", [0, 1 << 40])
-def test_no_ridge_is_found_where_errors_are_no_numbers(monkeypatch, slow):
+def test_no_ridge_is_found_where_errors_are_nan(monkeypatch, slow):
     monkeypatch.setattr(fits, "SLOW", slow)
     monkeypatch.setattr(Equations, "error", lambda *_: np.inf)
     w, b = np.ones((1, 4, 1)), np.zeros((1, 1))

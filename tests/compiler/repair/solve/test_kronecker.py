@@ -1,4 +1,4 @@
-"""Equations that are a product over inputs and outputs, on a support."""
+"""Equations with a Kronecker product as matrix, on a support."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def positive(rng, size):
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
-def test_it_is_what_the_whole_matrix_gives(share):
+def test_the_solution_is_that_of_the_whole_matrix(share):
     rng = np.random.default_rng(0)
     inputs, outputs = positive(rng, 12), positive(rng, 7)
     support = rng.random((12, 7)) < share

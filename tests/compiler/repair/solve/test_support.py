@@ -55,7 +55,7 @@ def test_many_large_supports_are_solved_by_conjugate_gradients():
     assert OnSupport.of(np.eye(2000), np.ones((2000, 300), bool)).is_direct
 
 
-def test_equations_whose_targets_are_what_weights_give():
+def test_equations_whose_targets_are_the_outputs_of_weights():
     rng = np.random.default_rng(7)
     rows, weights, shift = rng.standard_normal((1, 50, 6)), rng.standard_normal((1, 6, 3)), rng.standard_normal((1, 3))
     targets = rows @ weights + shift[:, None]
@@ -83,7 +83,7 @@ def test_columns_by_several_threads_are_those_by_one(monkeypatch):
         np.testing.assert_allclose(shared, undivided, rtol=1e-4, atol=1e-4 * np.abs(undivided).max())
 
 
-def test_fewer_iterations_are_taken_where_that_is_asked_for():
+def test_fewer_iterations_are_taken_on_request():
     matrix, right, support = system()
     few, many = by_gradients(matrix, right, support, 2), by_gradients(matrix, right, support)
     exact = OnSupport.of(matrix, support).solve(right)

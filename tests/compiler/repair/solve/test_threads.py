@@ -1,4 +1,4 @@
-"""Work on independent parts by several threads."""
+"""Independent parts, worked on by several threads."""
 
 import threading
 
@@ -18,7 +18,7 @@ def test_results_come_in_the_order_of_the_parts(three):
     assert threads.each(lambda part: part, []) == []
 
 
-def test_parts_run_at_the_same_time_but_not_more_than_are_allowed(three):
+def test_parts_run_concurrently_up_to_the_limit(three):
     meeting = threading.Barrier(3, timeout=10)
     assert len(threads.each(lambda _: meeting.wait(), range(3))) == 3
     names = threads.each(lambda _: threading.current_thread().name, range(9), most=1)

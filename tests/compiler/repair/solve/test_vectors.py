@@ -1,4 +1,4 @@
-"""The refit of vectors: as good as that of single values where they are single, and no step makes it worse."""
+"""The refit of vectors: of length 1 it equals that of single values, and no step raises the error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(7)
 
 
 def cut_of(goal: Quadratic, books: int, dim: int) -> VectorCut:
-    """With rows in some other order than the file's."""
+    """A cut whose rows are not in the file's order."""
     return VectorCut(Cells(books, dim), np.random.default_rng(1).permutation(goal.right.shape[1]))
 
 
@@ -65,7 +65,7 @@ def test_no_step_makes_it_worse(books, dim):
 
 
 def test_places_come_near_the_best_of_all():
-    """Of 4^3 choices for each output the sweeps find one that is nearly as good; they begin below it."""
+    """Of 4^3 choices per output the sweeps find one that is nearly best, from a worse start."""
     found = least = begun = 0.0
     for seed in range(8):
         _, _, _, goal = problem(seed, groups=1, outputs=1)
@@ -85,14 +85,14 @@ def test_vectors_that_must_be_zero_stay_so_and_zero_stays_an_entry():
     _, _, dense, goal = problem(4, inputs=24, outputs=6)
     cut = cut_of(goal, 2, 4)
     free = cut.matrices(np.repeat(RNG.random((2, 36, 1)) < 0.5, 4, axis=2), dense.shape) != 0
-    goal = Quadratic(goal.matrix, goal.right, free, goal.worth)
+    goal = Quadratic(goal.matrix, goal.right, free, goal.output_importance)
     shared = goal.improved(Vectors.compensated(entries(2, 8, 4), cut, goal))
     assert not shared.books[:, 0].any()
     assert not shared.weights[~free].any()
     assert shared.weights[free].any()
 
 
-def test_an_entry_that_nothing_takes_stays():
+def test_an_unused_entry_stays():
     _, _, _, goal = problem(5)
     books = entries(1, 5, 2)
     books[0, 3] = 1000.0
