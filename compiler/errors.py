@@ -1,16 +1,16 @@
-"""Every error the compiler raises on purpose, and the exit status each one means.
+"""All errors that the compiler raises on purpose, with their exit statuses.
 
 ::
 
     CompressError               the root
-    ├── UserError               2   the user can mend it; one clear line, no traceback
+    ├── UserError               2   the user can fix it; one clear line, no traceback
     │   ├── UsageError              an unknown pass, option, layer pattern or recipe key
-    │   ├── ModelError              a file that is no valid or no loadable ONNX model
+    │   ├── ModelError              a file that is not a valid ONNX model, or does not load
     │   ├── DataError               data that does not fit the model's inputs
-    │   └── OutputError             the result can't be written where it was asked for
-    └── PassError               1   a pass failed: our own fault, with a reproducer
+    │   └── OutputError             the result can't be written to the given path
+    └── PassError               1   a pass failed: a bug of ours, with a reproducer
 
-A message is one line with four parts: where, which thing, what is wrong, what to do about it.
+A message is one line with four parts: where, which thing, what is wrong, and the remedy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CompressError(Exception):
 
 
 class UserError(CompressError):
-    """Bad usage or bad input: the message says what, where and the remedy."""
+    """Bad usage or bad input: the message states what is wrong, where, and the remedy."""
 
     exit_status = 2
 
@@ -33,7 +33,7 @@ class UsageError(UserError):
 
 
 class ModelError(UserError):
-    """A file that is no valid ONNX model, or that onnxruntime can't load."""
+    """A file that is not a valid ONNX model, or that onnxruntime can't load."""
 
 
 class DataError(UserError):
@@ -41,14 +41,14 @@ class DataError(UserError):
 
 
 class OutputError(UserError):
-    """The result can't be written: no permission, no space, or it would overwrite something."""
+    """The result can't be written: no permission, no space, or it would overwrite a file."""
 
 
 class PassError(CompressError):
     """A pass broke the model or crashed.
 
-    `pass_name` is the pass, `node` the node it worked on (may be empty), `passes_before` those that
-    had already run, `last_good` the model before it (an `ir.model.Model`), set by the pass manager.
+    `pass_name` is the pass, `node` the node it worked on (may be empty), `passes_before` the passes that had
+    already run, `last_good` the model before the pass (an `ir.model.Model`), set by the pass manager.
     """
 
     def __init__(self, message: str, *, pass_name: str, node: str = "", passes_before: tuple[str, ...] = ()) -> None:

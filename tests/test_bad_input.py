@@ -140,11 +140,11 @@ def test_a_bad_model(folder, refused, change, says):
 @pytest.mark.parametrize(
     ("name", "raw", "says"),
     [
-        ("cut.onnx", None, "cut.onnx: it is no ONNX model, or it is truncated"),
+        ("cut.onnx", None, "cut.onnx: not an ONNX model, or the file is truncated"),
         ("empty.onnx", b"", "empty.onnx: "),
-        ("notes.onnx", b"just some text, not a model at all\n", "notes.onnx: it is no ONNX model"),
-        ("model.json", b"{}", "model.json: it is no ONNX model"),
-        ("zip.onnx", b"PK\x03\x04" + bytes(100), "zip.onnx: it is no ONNX model"),
+        ("notes.onnx", b"just some text, not a model at all\n", "notes.onnx: not an ONNX model"),
+        ("model.json", b"{}", "model.json: not an ONNX model"),
+        ("zip.onnx", b"PK\x03\x04" + bytes(100), "zip.onnx: not an ONNX model"),
     ],
 )
 def test_a_file_that_is_no_model(folder, refused, name, raw, says):
@@ -153,7 +153,8 @@ def test_a_file_that_is_no_model(folder, refused, name, raw, says):
 
 
 @pytest.mark.parametrize(
-    ("model", "says"), [("gone.onnx", "there is no such file"), (".", "it is a folder"), ("pipe", "no regular file")]
+    ("model", "says"),
+    [("gone.onnx", "there is no such file"), (".", "a folder, not an ONNX model"), ("pipe", "not a regular file")],
 )
 def test_a_place_without_a_model(folder, refused, model, says):
     os.mkfifo(folder / "pipe")

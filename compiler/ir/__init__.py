@@ -1,1 +1,1 @@
-"""The intermediate representation: models, graphs, and the one door for changing them."""
+"""The intermediate representation: models, graphs, and the only functions that change them (`edit`)."""

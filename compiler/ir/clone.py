@@ -1,4 +1,4 @@
-"""Copying a graph without copying its weights."""
+"""Copy a graph without copying its weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Twins = dict[Tensor, Tensor]
 
 
 def clone_graph(graph: Graph, twins: Twins | None = None, parent: Node | None = None) -> Graph:
-    """A copy of `graph` and its bodies. Arrays and protobuf parts are shared: both are never changed in place."""
+    """A copy of `graph` and its bodies. Arrays and protobuf messages are shared, because neither changes in place."""
     twins = {} if twins is None else twins
     copied = Graph(graph.name)
     copied.parent = parent

@@ -1,8 +1,8 @@
-"""The one door for changing a model.
+"""The only place that changes a model.
 
-Everything here keeps the graph whole: producers and consumers agree, nodes stay in an order in which each
-reads only what exists, graph inputs and outputs keep their names, and `model.version` counts what happened.
-New names derive from old ones, so that the same input gives the same file.
+Every function keeps the graph consistent: producers and consumers agree, nodes stay in topological order,
+graph inputs and outputs keep their names, and `model.version` counts the edits. New names derive from old
+ones, so the same input gives the same file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from onnx_compress.compiler.storage.structure import Structure
 
 
 def touch(model: Model) -> None:
-    """Note that the model changed, so that cached analyses are dropped."""
+    """Record that the model changed, so that cached analyses are dropped."""
     model.version += 1
 
 
@@ -34,7 +34,7 @@ def add_constant(
     origin: Origin | None = None,
     structure: Structure | None = None,
 ) -> Constant:
-    """A new initializer named `base.suffix` in `graph` (default: the main one), with what is known of its values."""
+    """Add an initializer named `base.suffix` to `graph` (default: the main one); `structure` as in `replace_values`."""
     constant = Constant(fresh_name(model, base, suffix), _plain(values))
     constant.structure = structure
     if origin is not None:
@@ -57,14 +57,14 @@ def add_node(
     outputs: Sequence[Variable] | None = None,
     domain: str | None = None,
 ) -> Node:
-    """A new node named `base.suffix`, directly before or after another one, in that one's graph.
+    """Add a node named `base.suffix` directly before or after another node, in that node's graph.
 
-    Without `outputs` it gets one new value of the same name; its type and shape are left undeclared. An array among
-    `attrs` becomes a tensor, a list a tuple.
+    Without `outputs` it gets one new value of the same name, with undeclared type and shape. An array in `attrs`
+    becomes a tensor, a list a tuple.
     """
     anchor = before or after
     if anchor is None or anchor.graph is None:
-        raise ValueError("add_node needs a node of the graph to stand before or after")
+        raise ValueError("add_node needs `before` or `after`")
     name = fresh_name(model, base, suffix)
     made = list(outputs) if outputs is not None else [Variable(name)]
     taken_names(model).update(out.name for out in made)
@@ -81,7 +81,7 @@ def add_node(
 def position(node: Node) -> int:
     """Index of `node` in its graph."""
     assert node.graph is not None
-    return node.graph.nodes.index(node)  # a node equals itself alone
+    return node.graph.nodes.index(node)  # a node equals only itself
 
 
 def set_weight(
@@ -93,12 +93,11 @@ def set_weight(
     tied: bool = False,
     structure: Structure | None = None,
 ) -> Constant:
-    """Let `node` read `values` at input `slot`, whatever it read before.
+    """Make `node` read `values` at input `slot` instead of its present constant.
 
-    A constant that other nodes read too is copied for this one, unless `tied`: then all see the new values.
-    One that hides behind Identity or a Constant node becomes an initializer. Type and shape may change; where
-    the file lists its weights among the inputs, as old ones do, the declaration there follows. For `structure` see
-    `replace_values`.
+    A constant that other nodes also read is copied for this node, unless `tied`: then all readers see the new values.
+    A constant behind Identity or a Constant node becomes an initializer. Type and shape may change; if the file also
+    lists the weight as an input, as old files do, that declaration is updated. For `structure` see `replace_values`.
     """
     old = input_constant(node, slot)
     if old is None:
@@ -122,10 +121,10 @@ def set_weight(
 
 
 def replace_values(model: Model, constant: Constant, values: np.ndarray, structure: Structure | None = None) -> None:
-    """Give a constant other values, for all its readers; its declaration in the file follows.
+    """Replace a constant's values for all its readers; its declaration in the file is updated.
 
-    `structure` is what the caller promises of the new values (default: what was known of the old ones); a promise that
-    they break is dropped.
+    `structure` is what the caller promises about the new values (default: the structure of the old ones); a promise
+    that the values break is dropped.
     """
     known = constant.structure if structure is None else structure
     constant.values_set(_plain(values))
@@ -134,16 +133,16 @@ def replace_values(model: Model, constant: Constant, values: np.ndarray, structu
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
-    """The array as it is written to files: contiguous (scalars keep rank 0), in the byte order of the machine."""
+    """The array as written to files: contiguous (scalars keep rank 0), in native byte order."""
     array = np.asarray(values)
     native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     return native.reshape(array.shape)
 
 
 def freeze(model: Model, variable: Variable, values: Stored) -> Constant:
-    """Let `variable`, which is no output of a graph, be a constant of its graph from now on, under its own name.
+    """Turn `variable`, which must not be a graph output, into a constant of its graph with the same name.
 
-    The node that computed it is left without that output; `sweep` removes it when nothing else is needed of it.
+    The node that computed it loses that output; `sweep` removes the node if its other outputs are unused.
     """
     producer = variable.inputs[0]
     assert producer.graph is not None
@@ -151,14 +150,14 @@ def freeze(model: Model, variable: Variable, values: Stored) -> Constant:
     constant.info, constant.origin = variable.info, variable.origin
     producer.graph.initializers.append(constant)
     replace_uses(model, variable, constant)
-    # A name for what nobody reads: onnxruntime crashes when Split, among others, leaves an output out.
+    # The output keeps a name although it is unused: onnxruntime crashes if Split, among others, omits an output.
     unused = Variable(fresh_name(model, variable.name, "unused"))
     producer.outputs[_slot(producer, variable)] = unused
     return constant
 
 
 def retype(model: Model, node: Node, op: str, inputs: Sequence[Tensor], attrs: Mapping[str, Any] | None = None) -> None:
-    """Let ONNX's operator `op` compute the outputs of `node`, which keeps its name and place."""
+    """Turn `node` into the standard operator `op`; it keeps its name, place and outputs."""
     _release_bodies(model, node)
     node.op, node.domain, node.attrs = op, None, {key: _attribute(value) for key, value in (attrs or {}).items()}
     node.known.clear()
@@ -168,9 +167,9 @@ def retype(model: Model, node: Node, op: str, inputs: Sequence[Tensor], attrs: M
 
 
 def absorb(model: Model, node: Node, reader: Node) -> None:
-    """Let `node` compute what `reader`, the only one that reads its output, computes; `reader` is removed.
+    """Make `node` compute the output of `reader`, the only reader of its own output; `reader` is removed.
 
-    The output keeps the name it had as `reader`'s, because it has that value now; `node`'s own ceases to exist.
+    The output keeps `reader`'s name, because it now has that value; `node`'s former output is removed.
     """
     result = reader.outputs[0]
     reader.outputs.clear()
@@ -179,7 +178,7 @@ def absorb(model: Model, node: Node, reader: Node) -> None:
 
 
 def set_input(model: Model, node: Node, slot: int, tensor: Tensor) -> None:
-    """Let `node` read `tensor` at input `slot`; slots between are filled with omitted inputs."""
+    """Make `node` read `tensor` at input `slot`; missing slots before it become omitted inputs."""
     while len(node.inputs) <= slot:
         node.inputs.append(Variable(""))
     node.inputs[slot] = tensor
@@ -187,7 +186,7 @@ def set_input(model: Model, node: Node, slot: int, tensor: Tensor) -> None:
 
 
 def set_attr(model: Model, node: Node, name: str, value: Any) -> None:
-    """Set an attribute; lists become tuples, arrays tensors, None removes it."""
+    """Set an attribute; a list becomes a tuple, an array a tensor; None removes the attribute."""
     _forget_graphs(model, node)
     if value is None:
         node.attrs.pop(name, None)
@@ -204,7 +203,7 @@ def _attribute(value: Any) -> Any:
 
 
 def set_shape(model: Model, variable: Variable, shape: Sequence[Dim] | None) -> None:
-    """Declare the shape of a value; None where it is no longer known (its type stays declared)."""
+    """Declare the shape of a value; None if it is no longer known (the type stays declared)."""
     if variable.shape != shape:
         variable.shape = None if shape is None else tuple(shape)
         touch(model)
@@ -231,9 +230,9 @@ def stand_in(constant: Constant) -> Variable:
 
 
 def divert(model: Model, variable: Variable, suffix: str) -> Variable:
-    """Let the producer of `variable` compute a new value `variable.suffix` instead, and return that one.
+    """Make the producer of `variable` compute a new value `variable.suffix` instead, and return the new value.
 
-    The readers stay with `variable`, which nothing computes any more: the caller gives it a new producer.
+    The readers still read `variable`, which then has no producer: the caller must add one.
     """
     producer = variable.inputs[0]
     slot = next(i for i, out in enumerate(producer.outputs) if out is variable)
@@ -244,7 +243,7 @@ def divert(model: Model, variable: Variable, suffix: str) -> Variable:
 
 
 def uses(model: Model, tensor: Tensor) -> list[tuple[Node, int]]:
-    """(node, input slot) of every reader of `tensor`, those in bodies included; graph outputs are not listed."""
+    """(node, input slot) of every reader of `tensor`, including those in bodies; graph outputs are not listed."""
     found = []
     seen: set[int] = set()
     for node in tensor.outputs:
@@ -260,24 +259,23 @@ def is_output(model: Model, tensor: Tensor) -> bool:
 
 
 def is_used(model: Model, tensor: Tensor) -> bool:
-    """Whether anything reads `tensor` or it is an output."""
+    """Whether `tensor` has a reader or is a graph output."""
     return bool(tensor.outputs) or is_output(model, tensor)
 
 
 def replace_uses(model: Model, old: Tensor, new: Tensor) -> None:
-    """Let every reader of `old` read `new` instead. Outputs of graphs keep what they name: see `bypass`."""
+    """Make every reader of `old` read `new` instead. Graph outputs are not changed: see `bypass`."""
     for node, slot in uses(model, old):
         node.inputs[slot] = new
     touch(model)
 
 
 def bypass(model: Model, node: Node, source: Tensor | None = None, *, keep_name: bool = False) -> bool:
-    """Remove `node`, its readers reading `source` (default: its first input) instead.
+    """Remove `node`; its readers read `source` (default: its first input) instead. Returns whether it was removed.
 
-    An output of a graph keeps its name, and with `keep_name` any value: then the producer of `source` takes over the
-    name and origin, for the readers of `source` too, or, where that can't be (`source` is an input, a constant, an
-    output too, or comes from outside the body), the node stays and False is returned; so too when another of its
-    outputs is in use.
+    If the result is a graph output, or with `keep_name`, its name must survive: the producer of `source` takes over
+    name and origin, and the readers of `source` read the renamed value. If that is impossible (`source` is an input, a
+    constant, itself an output, or comes from outside the body), or if another output of `node` is used, the node stays.
     """
     source = node.inputs[0] if source is None else source
     result = node.outputs[0]
@@ -299,7 +297,7 @@ def _can_rename(model: Model, node: Node, source: Tensor) -> bool:
 
 
 def _take_over(model: Model, source: Tensor, result: Tensor) -> None:
-    """Let the producer of `source` compute `result`, which all readers of both read then."""
+    """Make the producer of `source` compute `result`, and all readers of `source` read `result`."""
     producer = source.inputs[0]
     slot = _slot(producer, source)
     replace_uses(model, source, result)
@@ -313,7 +311,7 @@ def _slot(producer: Node, output: Tensor) -> int:
 
 
 def erase(model: Model, node: Node) -> None:
-    """Remove a node whose outputs nothing uses. Raises ValueError while something does."""
+    """Remove a node with unused outputs. Raises ValueError if an output is used."""
     for out in node.outputs:
         if out.inputs == [node] and is_used(model, out):
             raise ValueError(f"{node.label()} can't be erased: '{out.name}' is still used")
@@ -324,10 +322,10 @@ def erase(model: Model, node: Node) -> None:
 
 
 def sweep(model: Model) -> int:
-    """Remove nodes whose outputs nothing uses, and initializers that nothing reads; returns how many of both.
+    """Remove nodes with unused outputs, and unread initializers; returns the number of both together.
 
-    An initializer that is the default of an input stays, because a caller may give that input; before IR version
-    4 callers can't, and all initializers are listed as inputs.
+    An initializer that is the default of a graph input stays, because callers may set that input. Before IR version
+    4 all initializers are listed as inputs and callers can't set them, so there they are removed.
     """
     removed = 0
     while found := sum(_sweep_graph(model, graph) for graph in reversed(model.graphs())):
@@ -355,7 +353,7 @@ def _sweep_graph(model: Model, graph: Graph) -> int:
 
 
 def _detach(model: Model, node: Node) -> None:
-    """Take a dead node out of its inputs' readers, and so with everything in its bodies."""
+    """Remove a dead node, and the nodes in its bodies, from the readers of their inputs."""
     _release_bodies(model, node)
     node.inputs.clear()
     node.outputs.clear()

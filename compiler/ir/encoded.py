@@ -1,4 +1,4 @@
-"""Weights that are stored as a program: see `compiler/storage`. To everybody else they are arrays."""
+"""Weights that are stored as a program, see `compiler/storage`. All other code sees them as arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx_compress.compiler.storage.program import Program
 
 
 class Encoding:
-    """A program and what is made of it once: `constants` are its parts as the exporter writes them."""
+    """A program shared by the tensors it computes; `constants` are its parts, made by the exporter on first use."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -24,19 +24,19 @@ class Encoding:
         self._sizes: dict[str, int] = {}
 
     def tensors(self) -> dict[str, tuple[EncodedTensor, np.ndarray]]:
-        """A tensor for each output, and what it is now. Raises `interpret.Undecodable`: never again after this."""
+        """Each output as a tensor, and its decoded array. Raises `interpret.Undecodable`; later decoding never does."""
         made = interpret.run(self.program)
         counted = np.count_nonzero if self.program.form == "gaps" else np.size
         self._sizes = {name: int(counted(array)) for name, array in made.items()}
         return {name: (EncodedTensor(self, name, array.shape, array.dtype), array) for name, array in made.items()}
 
     def share(self, output: str) -> float:
-        """The part of the program's bytes that stands for one output: as many as it has of what is written."""
+        """The share of the program's bytes attributed to one output: its share of the written elements."""
         return self._sizes[output] / max(1, sum(self._sizes.values()))
 
 
 class EncodedTensor(LazyValues):
-    """One output of a program; decoded when it is read, and again when nobody holds the array any more."""
+    """One output of a program; decoded on access, and again once the array has been freed."""
 
     def __init__(self, encoding: Encoding, output: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.encoding = encoding
@@ -48,17 +48,17 @@ class EncodedTensor(LazyValues):
 
     @property
     def form(self) -> str:
-        """How it is stored."""
+        """Name of the form in which it is stored."""
         return self.encoding.program.form
 
     @property
     def cells(self) -> Cells | None:
-        """How it is cut into vectors with codebooks, where it is stored so."""
+        """How it is cut into vectors, if it is stored as vectors; otherwise None."""
         return cells_of(self.encoding.program)
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the file that stand for it alone, constants and nodes; what programs share is not among them."""
+        """Bytes of its own constants and nodes in the file, without those that programs share."""
         program = self.encoding.program
         return round(program.nbytes(frozenset(program.shared())) * self.encoding.share(self.output))
 

@@ -1,4 +1,4 @@
-"""A part of a model as a model of its own: from some inner values to others, or what depends on constants only."""
+"""Extract a part of a model as a separate model: from some inner values to others, or a part of constants only."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Declared = tuple[ElementType, int]
 def extract(model: Model, inputs: Mapping[Variable, Declared], outputs: Iterable[Variable]) -> Model:
     """The nodes of the main graph that lead from `inputs` to `outputs`, as an independent model.
 
-    Each input is declared by element type (ONNX's number) and rank, its sizes left free. What an output needs
-    beside the inputs must be constant. Raises ValueError where it needs another input of the model.
+    Each input is declared by element type (ONNX's number) and rank, with free sizes. Apart from `inputs`, an output
+    may depend only on constants. Raises ValueError if it depends on another input of the model.
     """
     outputs = list(outputs)
     needed = ancestors(model.graph, outputs, stop=inputs)
@@ -31,14 +31,14 @@ def extract(model: Model, inputs: Mapping[Variable, Declared], outputs: Iterable
     read = {tensor for node in part.nodes for tensor in reads(node)}
     missing = next((t for t in model.graph.inputs if t in read and t not in inputs and isinstance(t, Variable)), None)
     if missing is not None:
-        raise ValueError(f"'{missing.name}' is needed too")
+        raise ValueError(f"the outputs also need '{missing.name}'")
     part.initializers = [constant for constant in model.graph.initializers if constant in read]
     copied = clone_graph(part)
     for tensor, (element, rank) in zip(copied.inputs, inputs.values()):
-        # Declared sizes inside a graph may be those of another run, so none is promised here.
+        # Declared sizes of inner values may come from a run with other inputs, so they are not declared here.
         tensor.info, tensor.dtype, tensor.shape = None, element, (None,) * rank
         for node in list(tensor.inputs):
-            # It has other outputs, which are needed. This one gets another name: without one Split crashes onnxruntime.
+            # Its other outputs are needed. This one is renamed, not omitted: onnxruntime crashes on a Split without it.
             node.outputs = [Variable(f"{out.name}.unused") if out is tensor else out for out in node.outputs]
     for tensor in copied.outputs:
         tensor.info, tensor.dtype, tensor.shape = None, None, None
@@ -48,9 +48,9 @@ def extract(model: Model, inputs: Mapping[Variable, Declared], outputs: Iterable
 
 
 def constant_part(model: Model, nodes: Iterable[Node], outputs: Iterable[Variable]) -> Model:
-    """`nodes`, which depend on constants and each other only and have no bodies, as a model without inputs.
+    """`nodes`, which depend only on constants and each other and have no bodies, as a model without inputs.
 
-    Its outputs are copies of `outputs`, in order. All values have new names, because bodies may use one name for
+    Its outputs are copies of `outputs`, in order. All values get new names, because bodies may use one name for
     different values.
     """
     part = Graph("constants")
@@ -64,7 +64,7 @@ def constant_part(model: Model, nodes: Iterable[Node], outputs: Iterable[Variabl
 
 
 def node_part(model: Model, node: Node, values: Sequence[np.ndarray | None]) -> Model:
-    """`node` as a model without inputs and with one output: it reads `values`, None where an input is left out."""
+    """`node` as a model with one output and without inputs: it reads `values`, None for an omitted input."""
     part = Graph("node")
     inputs = [Variable("") if array is None else Constant(f"x{i}", array) for i, array in enumerate(values)]
     part.initializers = [tensor for tensor in inputs if isinstance(tensor, Constant)]
@@ -93,7 +93,7 @@ def _renamed(tensor: Tensor, twins: dict[Tensor, Tensor], part: Graph) -> Tensor
 
 
 def ancestors(graph: Graph, outputs: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> set[Node]:
-    """The nodes of `graph` that `outputs` need, those left out that only values in `stop` need."""
+    """The nodes of `graph` on which `outputs` depend, without those needed only for values in `stop`."""
     producers = {out: node for node in graph.nodes for out in node.outputs}
     seen: set[Tensor] = set(stop)
     found: set[Node] = set()
@@ -111,7 +111,7 @@ def ancestors(graph: Graph, outputs: Iterable[Tensor], stop: Iterable[Tensor] = 
 
 
 def reads(node: Node) -> Iterator[Tensor]:
-    """Everything a node reads: its inputs, and what is read in its bodies (their own values among it)."""
+    """Every tensor a node reads: its inputs, and everything read in its bodies, including the bodies' own values."""
     yield from node.inputs
     for body in node.bodies():
         yield from body.outputs

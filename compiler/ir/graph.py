@@ -1,9 +1,9 @@
-"""The graph that passes see: onnx-graphsurgeon's nodes and tensors, made faithful.
+"""The graph that passes see: onnx-graphsurgeon's nodes and tensors, without loss of information.
 
-graphsurgeon compares nodes and tensors by their names and attributes, which makes removal from a list
-slow and wrong when names repeat across subgraphs, and it forgets documentation strings, metadata, the
-full types of values and the order of initializers. The subclasses here compare by identity and carry
-what would be lost, so that loading and saving is the identity.
+graphsurgeon compares nodes and tensors by their names and attributes, which makes removal from a list slow, and wrong
+when names repeat across subgraphs. It also drops documentation strings, metadata, the full types of values and the
+order of initializers. The subclasses here compare by identity and keep that information, so that loading and saving
+changes nothing.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from onnx_compress.compiler.storage.structure import Structure, inferred
 Dim: TypeAlias = int | str | None
 Shape: TypeAlias = tuple[Dim, ...]
 _UNREAD = "unread"
-"""In place of a structure: the values come from a file, and nobody has looked at them."""
+"""Placeholder for the structure of values that come from a file and have not been analysed."""
 Stored: TypeAlias = np.ndarray | LazyTensor | EncodedTensor
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a tensor comes from in the model as loaded.
+    """Where a tensor comes from in the loaded model.
 
-    `name` is its name there. `kept` maps an axis to the indices of the original that are still present,
-    in order (int64, rank 1); an axis that is not in it is whole.
+    `name` is its name there. `kept` maps an axis to the original indices that are still present, in order
+    (int64, rank 1); an axis without an entry is complete.
     """
 
     name: str
     kept: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def keep(self, axis: int, indices: np.ndarray) -> Origin:
-        """The origin after only `indices` (positions on the present axis) are kept."""
+        """The origin after keeping only `indices` (positions on the present axis)."""
         before = self.kept.get(axis)
         now = np.asarray(indices, np.int64) if before is None else before[indices]
         return Origin(self.name, {**self.kept, axis: now})
@@ -49,7 +49,7 @@ class Origin:
 class Variable(gs.Variable):
     """A value computed at run time; `dtype` is ONNX's number of the element type.
 
-    `info` is its declaration in the file, kept for what type and shape don't say; `imported` what both were then.
+    `info` is its declaration in the file, with what type and shape don't express; `imported` is type and shape at load.
     """
 
     name: str
@@ -69,9 +69,9 @@ class Variable(gs.Variable):
 
 
 class Constant(gs.Constant):
-    """A weight or another constant; `stored` is its array, or the tensor in the file, read when needed.
+    """A weight or another constant; `stored` is its array, or a tensor in the file that is read on demand.
 
-    `dtype` is NumPy's; `info` and `imported` are those of a Variable.
+    `dtype` is NumPy's; `info` and `imported` are as in Variable.
     """
 
     name: str
@@ -86,17 +86,17 @@ class Constant(gs.Constant):
         self._structure: Structure | str | None = None if isinstance(stored, np.ndarray) else _UNREAD
 
     def share_structure(self, other: Constant) -> None:
-        """Know what is known of the values of `other`, which are the same."""
+        """Take over the structure of `other`, which has the same values."""
         self._structure = other._structure
 
     @property
     def stored(self) -> Stored:
-        """The array, the lazy or the encoded tensor as it is, without reading it."""
+        """The array, or the lazy or encoded tensor, without reading it."""
         return self._values
 
     @property
     def values(self) -> np.ndarray:
-        """The array, read-only; a lazy tensor is read but not kept, so memory stays bounded."""
+        """The array, read-only; a lazy tensor is read on each access and not kept, so memory stays bounded."""
         if isinstance(self._values, (LazyTensor, EncodedTensor)):
             return self._values.load()
         view = self._values.view()
@@ -113,12 +113,12 @@ class Constant(gs.Constant):
 
     @property
     def promised(self) -> Structure | None:
-        """What a pass said of the values, without looking for more."""
+        """The structure that a pass promised; nothing is inferred."""
         return None if isinstance(self._structure, str) else self._structure
 
     @property
     def structure(self) -> Structure | None:
-        """What is known of the values; of those of a file, what their repetition tells, found when first asked for."""
+        """The known structure of the values; for values from a file it is inferred on first access."""
         if isinstance(self._structure, str):
             cells = self._values.cells if isinstance(self._values, EncodedTensor) else None
             self._structure = inferred(self.values) if cells is None else Structure(cells=cells)
@@ -126,17 +126,17 @@ class Constant(gs.Constant):
 
     @structure.setter
     def structure(self, known: Structure | None) -> None:
-        # A promise is checked against the values at once: a broken one would bend every later pass.
+        # A promise is checked against the values at once: a false one would corrupt every later pass.
         self._structure = None if known is None else known.true_for(self.values)
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the file that stand for it in the form in which it is stored."""
+        """Bytes it takes in the file, in the form in which it is stored."""
         return self._values.stored_bytes if isinstance(self._values, EncodedTensor) else self.nbytes
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values as a plain initializer stores them (4-bit types packed)."""
+        """Bytes of the values as a plain initializer (4-bit types packed)."""
         return size_in_bytes(self._values.shape, self._values.dtype)
 
     __eq__ = object.__eq__
@@ -147,13 +147,12 @@ Tensor: TypeAlias = Variable | Constant
 
 
 class Node(gs.Node):
-    """An operator. `graph` is the body it stands in; `header` what its file says beyond the operator.
+    """An operator. `graph` is the graph or body it belongs to; `header` is the rest of its NodeProto.
 
-    `alias` is what a node without a name is called: its first output's name when it was loaded, whatever later
-    becomes of that output.
-    `attrs` are plain values: numbers, text, tuples of them, a Constant for a tensor, a Graph or a tuple of them
-    for bodies, AttributeProto for the kinds that no operator of ONNX's own has. `known` holds beside each what
-    the file said and the value it belongs to, so that an attribute which nothing changed is written as it came.
+    `alias` is the name of an unnamed node: its first output's name at load, whatever becomes of that output.
+    `attrs` are plain values: numbers, text, tuples of them, a Constant for a tensor, a Graph or a tuple of Graphs
+    for bodies, AttributeProto for kinds that standard operators don't have. `known` maps an attribute to its message in
+    the file and the value it had, so that an unchanged attribute is written unchanged.
     """
 
     op: str
@@ -180,11 +179,11 @@ class Node(gs.Node):
 
     @property
     def is_standard(self) -> bool:
-        """Whether the operator is ONNX's own and not of another domain."""
+        """Whether the operator is in ONNX's own domain."""
         return self.domain in (None, "", "ai.onnx")
 
     def is_op(self, *ops: str) -> bool:
-        """Whether this is one of the named operators of ONNX's own domain."""
+        """Whether the node is one of the named operators of ONNX's own domain."""
         return self.op in ops and self.is_standard
 
     def bodies(self) -> Iterator[Graph]:
@@ -196,15 +195,15 @@ class Node(gs.Node):
                 yield from value
 
     def layer_name(self) -> str:
-        """What people call the node, in reports and in globs: its name, or its first output's where it has none."""
+        """The node's name in reports and globs: its own, or its first output's if it has none."""
         return self.name or self.alias or next((out.name for out in self.outputs if out.name), "?")
 
     def matches(self, glob: str) -> bool:
-        """Whether a glob of layer names means this node; a name that is typed as it is printed always does."""
+        """Whether a glob of layer names matches this node; its printed name always does, even with wildcards in it."""
         return glob == self.layer_name() or fnmatchcase(self.layer_name(), glob)
 
     def label(self) -> str:
-        """How messages call the node: its operator and its layer name."""
+        """The node in messages: its operator and its layer name."""
         return f"{self.op} '{self.layer_name()}'"
 
     __eq__ = object.__eq__
@@ -214,9 +213,9 @@ class Node(gs.Node):
 class Graph(gs.Graph):
     """A graph or the body of a control-flow node.
 
-    `initializers` are its constants in the order of the file; `parent` is the node that holds the body.
-    `header` holds what the file says beyond nodes and values; `declared` its declarations of inner values,
-    `loose` the names among them that belong to no value; `output_infos` how it declares its outputs.
+    `initializers` are its constants in file order; `parent` is the node that holds the body. `header` is the
+    GraphProto without nodes and values; `declared` are the file's declarations of inner values, `loose` the declared
+    names that belong to no value; `output_infos` are its output declarations.
     """
 
     nodes: list[Node]
@@ -233,11 +232,11 @@ class Graph(gs.Graph):
         self.output_infos: dict[str, onnx.ValueInfoProto] = {}
 
     def __getattr__(self, name: str) -> Any:
-        # graphsurgeon's own takes any unknown name for a function that draws a layer, and logs an error.
+        # graphsurgeon's method treats any unknown name as a registered layer function, and logs an error.
         raise AttributeError(f"a graph has no attribute '{name}'")
 
     def walk(self) -> Iterator[Node]:
-        """Every node of this graph and of the bodies in it, a node before what is inside it."""
+        """Every node of this graph and of its bodies; a node comes before the nodes in its bodies."""
         for node in list(self.nodes):
             yield node
             for body in node.bodies():

@@ -1,4 +1,4 @@
-"""Taking things out of a body into the graph around it."""
+"""Move nodes and constants from a body to the graph around it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from onnx_compress.compiler.ir.names import fresh_name
 
 
 def hoist(model: Model, node: Node, body: Graph) -> None:
-    """Put the nodes of `body`, a branch of the If `node`, in the place of `node`, which is removed.
+    """Replace the If `node` by the nodes of `body`, one of its branches.
 
-    Its outputs keep their names: an Identity gives each the branch's value. A value of the branch keeps its name
-    unless another graph has one of that name, because around that graph it would be taken for it.
+    The outputs of `node` keep their names: an Identity copies the branch's value to each. A value of the branch keeps
+    its name unless another graph uses that name, because the hoisted value could be visible there.
     """
     outer = node.graph
     assert outer is not None
@@ -38,7 +38,7 @@ def hoist(model: Model, node: Node, body: Graph) -> None:
 
 
 def _discard(body: Graph) -> None:
-    """Let no value around `body` count its nodes among the readers any more."""
+    """Remove the nodes of `body` from the readers of the values around it."""
     for node in body.walk():
         node.inputs.clear()
         node.graph = None
@@ -59,7 +59,7 @@ def _around(graph: Graph) -> list[Graph]:
 
 
 def lift(model: Model, constant: Constant, graph: Graph) -> None:
-    """Let `graph`, which is around the initializer's own, hold it; under another name where that one is taken."""
+    """Move an initializer to `graph`, which encloses its own graph; it is renamed if its name is taken there."""
     home = next(body for body in model.graphs() if any(other is constant for other in body.initializers))
     if home is graph:
         return

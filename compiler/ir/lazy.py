@@ -1,4 +1,4 @@
-"""Weights that stay in the file until somebody reads them."""
+"""Weights that stay in the file until they are read."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from onnx_compress.compiler.ir.files.external import ExternalData
 
 MAX_ELEMENTS = 1 << 40
 MAX_DENSE_BYTES = 1 << 32
-"""Bytes that a sparse weight may have when written out: a few bytes of file could declare any number."""
+"""Maximum size in bytes of a sparse weight as a dense array: a few bytes of file could declare any size."""
 
 
 class LazyTensor(LazyValues):
     """A tensor of the file: dense, sparse, or external; read on demand and never written.
 
-    `tensor` holds the data (of a sparse one: its non-zero values), `sparse` is the whole when it is sparse, and
-    `external` says where the bytes lie when they are not in the message. `shape` are whole numbers, `dtype` is
-    NumPy's (ml_dtypes for bfloat16, float8, int4).
+    `tensor` holds the data (for a sparse tensor: the non-zero values), `sparse` is the whole sparse tensor, and
+    `external` is the location of data outside the message. `shape` are integers, `dtype` is NumPy's (ml_dtypes for
+    bfloat16, float8, int4).
 
-    Raises ModelError when the data do not fill the shape: it would be a giant allocation, or a crash later.
+    Raises ModelError if the data do not match the shape, which would be a giant allocation, or a crash later.
     """
 
     def __init__(self, tensor: onnx.TensorProto | onnx.SparseTensorProto, external: ExternalData | None = None) -> None:
-        # graphsurgeon's own constructor warns about types it does not know and knows no 4-bit sizes.
+        # graphsurgeon's constructor warns about types it does not know, and has no sizes for 4-bit types.
         self.sparse = tensor if isinstance(tensor, onnx.SparseTensorProto) else None
         self.tensor: onnx.TensorProto = tensor.values if isinstance(tensor, onnx.SparseTensorProto) else tensor
         self.external = external
@@ -44,7 +44,7 @@ class LazyTensor(LazyValues):
 
     @property
     def is_sparse(self) -> bool:
-        """Whether the file stores only the elements that are not zero."""
+        """Whether the file stores only the non-zeros."""
         return self.sparse is not None
 
     def load(self) -> np.ndarray:
@@ -65,7 +65,7 @@ def numpy_dtype(tensor: onnx.TensorProto) -> np.dtype:
 
 
 def size_in_bytes(shape: Sequence[int], dtype: np.dtype) -> int:
-    """Bytes of a tensor as ONNX stores it raw: 4-bit and 2-bit types packed, a string counted as one byte."""
+    """Bytes of a tensor as ONNX raw data: 4-bit and 2-bit types packed, a string counted as one byte."""
     return (math.prod(shape) * _bits(np.dtype(dtype)) + 7) // 8
 
 
@@ -89,7 +89,7 @@ def _check_length(tensor: onnx.TensorProto) -> None:
     if tensor.HasField("raw_data"):
         held, needed, unit = len(tensor.raw_data), size_in_bytes(shape, dtype), "bytes"
         if dtype.kind == "O":
-            raise ModelError(f"initializer '{tensor.name}' holds strings as raw bytes, which ONNX does not have")
+            raise ModelError(f"initializer '{tensor.name}' holds strings as raw bytes, which ONNX does not allow")
     else:
         held, needed, unit = _typed_count(tensor), _typed_need(dtype, shape), "values"
     if held != needed:
@@ -104,7 +104,7 @@ def _typed_count(tensor: onnx.TensorProto) -> int:
 
 
 def _typed_need(dtype: np.dtype, shape: Sequence[int]) -> int:
-    """Entries of the typed field: complex numbers take two, narrow types share a byte."""
+    """Number of entries of the typed field: a complex number takes two, narrow types share a byte."""
     count = math.prod(shape)
     if dtype.kind == "c":
         return 2 * count
@@ -116,7 +116,7 @@ def _check_sparse(sparse: onnx.SparseTensorProto, nbytes: int) -> None:
     if onnx.TensorProto.EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
         raise ModelError(f"sparse initializer '{name}' has external data, which onnxruntime can't read either")
     if nbytes > MAX_DENSE_BYTES:
-        raise ModelError(f"sparse initializer '{name}' of shape {shape} is too large to be written out")
+        raise ModelError(f"sparse initializer '{name}' of shape {shape} is too large as a dense array")
     if sparse.indices.data_type != onnx.TensorProto.INT64:
         raise ModelError(f"sparse initializer '{name}': its indices must be int64")
     for part in (sparse.values, sparse.indices):

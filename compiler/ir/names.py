@@ -1,4 +1,4 @@
-"""Names of values and nodes: those in use, and new ones that derive from them."""
+"""Names of values and nodes: names in use, and new names derived from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from onnx_compress.compiler.ir.model import Model
 
 
 def fresh_name(model: Model, base: str, suffix: str) -> str:
-    """`base.suffix`, with the suffix repeated while that name is taken in any graph of the model."""
+    """`base.suffix`, with the suffix repeated until the name is unused in all graphs of the model."""
     taken = taken_names(model)
     name = f"{base}.{suffix}" if base else suffix
     while name in taken:
@@ -17,14 +17,14 @@ def fresh_name(model: Model, base: str, suffix: str) -> str:
 
 
 def taken_names(model: Model) -> set[str]:
-    """The names that `fresh_name` never gives: those in use, and those it gave before."""
+    """The names that `fresh_name` never returns: those in use, and those it returned before."""
     if model.taken is None:
         model.taken = names_of(model)
     return model.taken
 
 
 def names_of(model: Model) -> set[str]:
-    """Every name of a value or node in the model, those of bodies included."""
+    """Every name of a value or node in the model, including those in bodies."""
     found: set[str] = set()
     for graph in model.graph.graphs():
         found.update(tensor.name for tensor in (*graph.inputs, *graph.outputs, *graph.initializers))

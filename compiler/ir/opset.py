@@ -1,4 +1,4 @@
-"""Moving a model to a newer version of ONNX's operators, only when something needs it."""
+"""Convert a model to a newer opset, only when something needs it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, PLACEHOLDER_LI
 from onnx_compress.compiler.ir.replace import replace_content
 
 LEAST_IR = {8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
-"""The IR version that came with each opset."""
+"""The IR version released with each opset."""
 
 
 def raise_opset(model: Model, version: int) -> str | None:
-    """Rewrite `model` in place for at least opset `version`, with onnx's version converter.
+    """Convert `model` in place to at least opset `version`, with onnx's version converter.
 
-    Returns None when that is so, and otherwise why it can't be, in one line; the model is then unchanged.
-    Large weights never pass through the converter, so that it works at any size. Whether the numbers stay
-    is for the caller to measure.
+    Returns None on success; otherwise the reason in one line, and the model is unchanged. Large weights are kept out
+    of the converter, so any size works. The caller must measure whether the numerics stay the same.
     """
     if model.opset >= version:
         return None
@@ -34,7 +33,7 @@ def raise_opset(model: Model, version: int) -> str | None:
     _give_weights_back(model, result)
     replace_content(model, result)
     if model.header.ir_version < LEAST_IR_OF_DEFAULTS:
-        # Listed because they had to be; from now on that would make them defaults, which nothing may fold.
+        # Old IR versions list initializers as inputs. In newer ones that makes them defaults, which can't be folded.
         model.graph.inputs = list(model.inputs())
     model.header.ir_version = max(model.header.ir_version, LEAST_IR.get(version, LEAST_IR[21]))
     return None
@@ -45,10 +44,10 @@ def _is_heavy(constant: Constant) -> bool:
 
 
 def _light(model: Model) -> onnx.ModelProto:
-    """The model whose large initializers of the main graph are inputs without data."""
+    """The model with the main graph's large initializers replaced by inputs."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.header)
-    # Below 4 the converter knows only initializers that are inputs too, and those that passes add are not.
+    # Below IR version 4 the converter sees only initializers that are also inputs; those added by passes are not.
     proto.ir_version = max(proto.ir_version, 4)
     graph = export_graph(model.graph, lambda c: placeholder(c, PLACEHOLDER_LIMIT), is_dense=True)
     declared = {info.name for info in graph.input}
@@ -64,7 +63,7 @@ def _light(model: Model) -> onnx.ModelProto:
 
 
 def _give_weights_back(model: Model, result: Model) -> None:
-    """Let the readers of the stand-ins in `result` read the weights of `model` again."""
+    """Replace the placeholder inputs in `result` by the weights of `model`."""
     stand_ins = {tensor.name: tensor for tensor in result.graph.inputs}
     for constant in model.graph.initializers:
         stand_in = stand_ins.get(constant.name)

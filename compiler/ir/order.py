@@ -1,4 +1,4 @@
-"""The order of nodes: a node stands after everything it reads."""
+"""Topological order of nodes: a node comes after everything it reads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from onnx_compress.compiler.errors import ModelError
 
 
 def sorted_nodes(proto: onnx.GraphProto, known: set[str]) -> Sequence[onnx.NodeProto]:
-    """The nodes in an order in which each reads only what exists; the file's own order where that is one.
+    """The nodes in topological order; the file's order if it is already topological.
 
-    `known` are names defined outside (inputs, initializers, the surroundings of a body). Raises ModelError
-    for a cycle. Names that nothing defines are left for the importer to report.
+    `known` are names defined outside (inputs, initializers, the graphs around a body). Raises ModelError
+    for a cycle. Undefined names are left for the importer to report.
     """
     if _is_sorted(proto, known):
         return proto.node
@@ -54,7 +54,7 @@ def _is_sorted(proto: onnx.GraphProto, known: set[str]) -> bool:
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that a node reads: its inputs, and what its bodies take from around them."""
+    """Names that a node reads: its inputs, and the outer values that its bodies read."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:

@@ -1,7 +1,7 @@
-"""Graphs whose weights are plain initializers, for packed files.
+"""Graphs with plain initializers as weights, for packed files.
 
-Plain weights pack smallest: entropy coding finds indices, gaps and masks by itself, and sees the neighbours in every
-direction. In an encoded file several of them share a byte, and the nodes that decode come on top.
+Plain weights pack smallest: the entropy coder finds indices and zeros itself, and predicts them from neighbours in
+every direction. In an encoded file several indices share a byte, and decoding nodes are added.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from onnx_compress.compiler.ir.lazy import LazyTensor
 
 
 def plain_graph(graph: Graph) -> Graph:
-    """A copy of `graph` and its bodies with dense weights; arrays are shared with it, and not copied.
+    """A copy of `graph` and its bodies with dense weights; arrays are shared, not copied.
 
-    Only weights that are cut into vectors with codebooks keep their form.
+    Only weights stored as vectors keep their form.
     """
     copied = clone_graph(graph)
     for body in copied.graphs():
@@ -30,5 +30,5 @@ def plain_graph(graph: Graph) -> Graph:
 def _is_encoded(constant: Constant) -> bool:
     stored = constant.stored
     if isinstance(stored, EncodedTensor):
-        return stored.cells is None  # of which entropy coding sees single values only
+        return stored.cells is None  # entropy coding sees only single values, not vectors
     return isinstance(stored, LazyTensor) and stored.is_sparse

@@ -1,4 +1,4 @@
-"""Putting one model in the place of another: a clone that worked out, or what a tool that forgets things gave back."""
+"""Replace a model's content by another model's: an edited clone, or the output of a tool that drops information."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from onnx_compress.compiler.ir.model import Model
 
 
 def replace_content(model: Model, other: Model) -> None:
-    """Let `model` hold what `other` does.
+    """Replace the content of `model` by that of `other`, the output of a tool.
 
-    Kept from `model` are its header (only the opsets are `other`'s), the documentation and metadata of the
-    graph, of nodes and of constants of the same name, the declarations of inputs and outputs, and the
-    origins of tensors. Declarations that the tool added to inner values are dropped. `other` must have the
-    same inputs and outputs by name, and must not be used afterwards.
+    Kept from `model` are its header (only the opsets are taken from `other`), the documentation and metadata of
+    the graph, and of nodes and constants of the same name, the declarations of inputs and outputs, and the origins
+    of tensors. Declarations of inner values that the tool added are dropped. `other` must have inputs and outputs
+    of the same names, and must not be used afterwards.
     """
     for old, new in zip((*model.graph.inputs, *model.graph.outputs), (*other.graph.inputs, *other.graph.outputs)):
         if old.name != new.name:
-            raise ValueError(f"the inputs and outputs must stay: '{old.name}' became '{new.name}'")
+            raise ValueError(f"inputs and outputs must keep their names: '{old.name}' became '{new.name}'")
     known = {tensor.name: tensor for graph in model.graph.graphs() for tensor in _tensors(graph)}
     makers = {out.name: node for node in model.nodes() for out in node.outputs if out.name}
     for graph in other.graph.graphs():
@@ -38,7 +38,7 @@ def replace_content(model: Model, other: Model) -> None:
 
 
 def adopt(model: Model, other: Model) -> None:
-    """Let `model` be what `other`, an edited clone of it, has become; `other` must not be used afterwards."""
+    """Make `model` equal to `other`, an edited clone of it; `other` must not be used afterwards."""
     model.graph, model.header = other.graph, other.header
     model.taken = other.taken
     edit.touch(model)

@@ -1,4 +1,4 @@
-"""Changing how weights are stored, and nothing else: their values stay."""
+"""Change how weights are stored, without changing their values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from onnx_compress.compiler.storage.structure import equal_bits, positive_zero
 
 
 def store_as(model: Model, weights: Mapping[str, Constant], program: Program) -> None:
-    """Let the weights, by the output of `program` that each is, be stored as that program.
+    """Store the weights as `program`; `weights` maps each of its outputs to the weight it computes.
 
-    Raises ValueError where it does not make their values, bit by bit but for the sign of zeros.
+    Raises ValueError if the program's values differ from a weight's, compared bitwise except for the sign of zeros.
     """
     tensors = Encoding(program).tensors()
     for output, (_, values) in tensors.items():
@@ -30,7 +30,7 @@ def store_as(model: Model, weights: Mapping[str, Constant], program: Program) ->
 
 
 def store_sparse(model: Model, constant: Constant, sparse: onnx.SparseTensorProto) -> None:
-    """Let a weight be stored as a sparse initializer. Raises ValueError where that has other values."""
+    """Store a weight as a sparse initializer. Raises ValueError if that has other values."""
     lazy = LazyTensor(sparse)
     _check(constant, lazy.load(), "sparse")
     constant.store_as(lazy)
@@ -38,7 +38,7 @@ def store_sparse(model: Model, constant: Constant, sparse: onnx.SparseTensorProt
 
 
 def store_dense(model: Model, constant: Constant) -> None:
-    """Let a weight be a plain initializer."""
+    """Store a weight as a plain initializer."""
     constant.store_as(np.array(constant.values))
     edit.touch(model)
 

@@ -1,13 +1,13 @@
 """Models as text: ONNX's own syntax, with weights as shapes, for tests and messages.
 
-`to_text` is canonical: two models with the same structure give the same text. Weights stand as `float[3,4] w`
-without values; only whole numbers and truth values of at most eight elements (shapes, axes, pads) are
-written out, because computed floats differ between machines in the last digit. What the syntax can't
-say is left out (documentation, metadata, quantization annotations); a sparse weight stands like a
-dense one, with a comment line at the end.
+`to_text` is canonical: models with the same structure give the same text. A weight is written as `float[3,4] w`,
+without values; only integer and boolean tensors of at most eight elements (shapes, axes, pads) are written out,
+because the last digits of computed floats differ between machines. Whatever the syntax can't express is left out
+(documentation, metadata, quantization annotations); a sparse weight is written like a dense one, with a comment
+line at the end.
 
-`from_text` reads the same form: a name that is declared between `<` and `>` and that no node computes is a
-weight, and is filled from a seed made of its name.
+`from_text` reads the same syntax: a name that is declared between `<` and `>` and not computed by a node is a
+weight, and is filled from a seed derived from its name.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from onnx_compress.compiler.ir.lazy import numpy_dtype
 from onnx_compress.compiler.ir.model import Model
 
 SHOWN = 8
-"""Elements up to which whole numbers are written out."""
+"""Maximum number of elements of a tensor that is written out."""
 _SHOWN_TYPES = (onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL)
 _UNPRINTABLE = re.compile(r"\b(u?int[24]|float4e2m1)(\[[\d,]*\])?\.\.\.")
-"""How the printer writes tensors of narrow types in attributes, which its own parser does not read."""
+"""Tensors of narrow types in attributes, as printed by onnx's printer; onnx's parser does not read them."""
 _RANGES = {"int8": (-128, 128), "uint8": (0, 256), "int4": (-8, 8), "uint4": (0, 16)}
-"""Where whole numbers are quantized values they fill their range; otherwise they are 0 or 1, valid as indices."""
+"""Integers of quantized types fill their range; all other integers are 0 or 1, which are valid indices."""
 _POSITIVE = {"BatchNormalization": 4, "DequantizeLinear": 1, "QuantizeLinear": 1}
-"""Inputs that must be positive for the operator to mean anything: variances and scales."""
+"""The input of each operator that must be positive: variances and scales."""
 
 
 def to_text(model: Model) -> str:
-    """The canonical text of `model`, ending in a line break. Raises ModelError for names that are no text."""
+    """The canonical text of `model`, ending in a line break. Raises ModelError for names that are not UTF-8."""
     source = model.skeleton(limit=SHOWN * 8)
     proto = onnx.ModelProto(ir_version=source.ir_version)
     proto.opset_import.extend(sorted(source.opset_import, key=lambda opset: opset.domain))
@@ -45,13 +45,13 @@ def to_text(model: Model) -> str:
     try:
         text = _UNPRINTABLE.sub(r"\1\2 {}", onnx.printer.to_text(proto))
     except UnicodeDecodeError:
-        raise ModelError("a name in the model is no UTF-8 text: it can't be printed") from None
+        raise ModelError("a name in the model is not UTF-8: the model can't be printed") from None
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return "\n".join([*lines, *sparse]) + "\n"
 
 
 def _normalize(source: onnx.GraphProto, target: onnx.GraphProto, sparse: list[str]) -> None:
-    """Fill `target` with what the text shows of `source`: weights as declarations, attributes by name."""
+    """Fill `target` with the parts of `source` that the text shows: weights as declarations, attributes by name."""
     target.name = source.name or "g"
     target.input.extend(source.input)
     target.output.extend(source.output)
@@ -86,7 +86,7 @@ def _normalize_attribute(source: onnx.AttributeProto, target: onnx.AttributeProt
         target.t.CopyFrom(_plain(source.t) if shown else onnx.TensorProto(dims=source.t.dims))
         target.t.data_type = source.t.data_type
     elif source.type == onnx.AttributeProto.SPARSE_TENSOR:
-        # The printer writes these as nothing at all; a word in their place keeps the text readable by the parser.
+        # The printer writes nothing for these; a string in their place keeps the text parseable.
         target.type = onnx.AttributeProto.STRING
         target.s = f"sparse tensor {list(source.sparse_tensor.dims)}".encode()
     else:
@@ -97,7 +97,7 @@ def _normalize_attribute(source: onnx.AttributeProto, target: onnx.AttributeProt
 
 
 def _printable(text: bytes) -> bytes:
-    """Bytes that are no UTF-8 as escapes: the printer reads everything as text."""
+    """The bytes with non-UTF-8 sequences escaped, because the printer treats everything as text."""
     return text.decode(errors="backslashreplace").encode()
 
 
@@ -121,14 +121,14 @@ def _declaration(name: str, element: int, shape: Iterable[int]) -> onnx.ValueInf
 
 
 def from_text(text: str) -> Model:
-    """The model that `text` describes, its weights filled from seeds made of their names. Raises ModelError."""
+    """The model that `text` describes, with weights filled from seeds of their names. Raises ModelError."""
     try:
         proto = onnx.parser.parse_model(text)
     except onnx.parser.ParseError as error:
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-        raise ModelError(f"the text is no model: {' '.join(reason.split())}") from None
+        raise ModelError(f"the text is not a model: {' '.join(reason.split())}") from None
     for node in _walk(proto.graph):
-        if not node.domain:  # the parser writes an empty one, which a file from elsewhere does not have
+        if not node.domain:  # the parser sets an empty domain, which files from elsewhere leave unset
             node.ClearField("domain")
     positive = {name for node in _walk(proto.graph) for name in _positive_inputs(node)}
     for graph in _graphs(proto.graph):
@@ -155,7 +155,7 @@ def _walk(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _fill(graph: onnx.GraphProto, positive: set[str]) -> None:
-    """Turn declarations that no node computes into initializers, and fill constants that have no data."""
+    """Turn declarations that no node computes into initializers, and fill constants without data."""
     computed = {name for node in graph.node for name in node.output}
     declared = list(graph.value_info)
     del graph.value_info[:]
@@ -177,7 +177,7 @@ def _is_hollow(tensor: onnx.TensorProto) -> bool:
 
 
 def _drawn(info: onnx.ValueInfoProto, *, is_positive: bool) -> onnx.TensorProto:
-    """A tensor of the declared type and shape whose values depend on its name alone."""
+    """A tensor of the declared type and shape whose values depend only on its name."""
     shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
     element = info.type.tensor_type.elem_type
     if element == onnx.TensorProto.STRING:

@@ -1,4 +1,4 @@
-"""Reading weights wherever a framework put them: initializers, Constant nodes, and both behind Identity."""
+"""Read weights wherever a framework put them: initializers, Constant nodes, and both behind Identity."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def constant_of(tensor: Tensor) -> Constant | None:
 
 
 def value_of(tensor: Tensor) -> np.ndarray | None:
-    """The array that `tensor` always equals (read-only), or None when it is computed."""
+    """The array that `tensor` always equals (read-only); None if it is computed."""
     constant = constant_of(tensor)
     return None if constant is None else constant.values
 
 
 def input_constant(node: Node, slot: int) -> Constant | None:
-    """The constant that `node` reads at input `slot`; None when the slot is absent, empty or computed."""
+    """The constant that `node` reads at input `slot`; None if the slot is absent, empty or computed."""
     if slot >= len(node.inputs) or not node.inputs[slot].name:
         return None
     return constant_of(node.inputs[slot])
 
 
 def input_value(node: Node, slot: int) -> np.ndarray | None:
-    """The array that `node` reads at input `slot`; None when the slot is absent, empty or computed."""
+    """The array that `node` reads at input `slot`; None if the slot is absent, empty or computed."""
     constant = input_constant(node, slot)
     return None if constant is None else constant.values
 

@@ -1,1 +1,1 @@
-"""Files of models: from the protobuf to the graph and back, external data, and packed files."""
+"""Model files: from protobuf to graph and back, external data, and packed files."""

@@ -1,4 +1,4 @@
-"""Taking stored weights back when a file is read, so that nobody sees the nodes that decode them."""
+"""Recognize stored weights when a file is read, so that no other code sees the nodes that decode them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from onnx_compress.compiler.storage import recognition
 from onnx_compress.compiler.storage.interpret import MAX_BYTES, Undecodable
 
 MOST_TIMES = 1024
-"""Bytes of decoded weights for each byte of constants, beyond the limit of a single one: no real model has more."""
+"""Maximum bytes of decoded weights per byte of constants, on top of `MAX_BYTES`: no real model exceeds it."""
 
 
 @dataclass
 class Decoded:
-    """What a graph's stored weights are and what they consist of.
+    """A graph's stored weights.
 
-    `tensors` by the constant in whose place they stand; `constants` and `outputs` are the names of what is theirs.
+    `tensors` maps a constant of the file to the weights that replace it; `constants` and `outputs` are the names of all
+    constants and values that belong to stored weights.
     """
 
     tensors: dict[str, list[tuple[str, EncodedTensor]]] = field(default_factory=dict)
@@ -30,7 +31,7 @@ class Decoded:
 
 
 def decoded(graph: onnx.GraphProto, folder: DataFolder) -> Decoded:
-    """The stored weights of `graph`. What can't be decoded, or exceeds the limits, stays the nodes it is."""
+    """The stored weights of `graph`; none of them if one can't be decoded or the limits are exceeded."""
     weights = Decoded()
     if not any(recognition.is_candidate(node) for node in graph.node):
         return weights
@@ -65,7 +66,7 @@ def _lazy(tensor: onnx.TensorProto, folder: DataFolder) -> LazyTensor:
 
 
 def _read_elsewhere(graph: onnx.GraphProto) -> set[str]:
-    """Names that are used by more than the inputs of nodes: bodies, outputs, declarations and annotations."""
+    """Names used by anything other than node inputs: bodies, outputs, declarations and annotations."""
     names = {info.name for info in (*graph.output, *graph.value_info)}
     for annotation in graph.quantization_annotation:
         names.add(annotation.tensor_name)

@@ -1,7 +1,7 @@
-"""From the graph back to the protobuf, starting from what the file said.
+"""From the graph back to protobuf, starting from the messages of the input file.
 
-A part that nothing changed is written as it came. `store` decides how a weight is written, so that the same
-walk serves embedded weights, external data, and skeletons without weights.
+An unchanged part is written unchanged. `store` decides how a weight is written, so the same walk serves
+embedded weights, external data, and skeletons without weights.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Store: TypeAlias = Callable[[Constant], onnx.TensorProto]
 def export_graph(
     graph: Graph, store: Store, into: onnx.GraphProto | None = None, *, is_dense: bool = False
 ) -> onnx.GraphProto:
-    """The GraphProto of `graph`: nodes, initializers and declarations in the order of the file, new ones behind.
+    """The GraphProto of `graph`: nodes, initializers and declarations in file order, new ones at the end.
 
-    Weights that are stored in another form are written in it, unless `is_dense`.
-    `into` is an empty message to fill, for a graph inside a larger one: weights are then copied only once.
+    A weight is written in the form in which it is stored, or with `is_dense` as a plain initializer.
+    `into` is an empty message to fill, for a graph inside a larger message: weights are then copied only once.
     """
     proto = onnx.GraphProto() if into is None else into
     proto.CopyFrom(graph.header)
@@ -54,7 +54,7 @@ def _rename_into(target: onnx.SparseTensorProto, source: onnx.SparseTensorProto,
 
 
 def embedded(constant: Constant) -> onnx.TensorProto:
-    """The tensor with its data in it: the file's own where nothing changed it."""
+    """The tensor with its data; the file's own message if unchanged."""
     stored = constant.stored
     if isinstance(constant, PartConstant):
         return tensor(constant.name, constant.values)
@@ -71,7 +71,7 @@ def embedded(constant: Constant) -> onnx.TensorProto:
 
 
 def _keep_notes(stored: Stored, proto: onnx.TensorProto) -> None:
-    """What a tensor says beside its data (documentation, metadata) goes with it into another form."""
+    """Copy a tensor's documentation and metadata to its new form."""
     if isinstance(stored, LazyTensor):
         if stored.tensor.HasField("doc_string"):
             proto.doc_string = stored.tensor.doc_string
@@ -79,7 +79,7 @@ def _keep_notes(stored: Stored, proto: onnx.TensorProto) -> None:
 
 
 def placeholder(constant: Constant, limit: int) -> onnx.TensorProto:
-    """The tensor without its data where that is over `limit` bytes: for tools that need only types and shapes."""
+    """The tensor, without its data if that exceeds `limit` bytes: for tools that need only types and shapes."""
     if constant.nbytes <= limit:
         return embedded(constant)
     proto = onnx.TensorProto(name=constant.name, dims=constant.stored.shape)
@@ -90,7 +90,7 @@ def placeholder(constant: Constant, limit: int) -> onnx.TensorProto:
 
 
 def external_entry(constant: Constant, location: str, offset: int) -> onnx.TensorProto:
-    """The tensor whose data lies in the file `location` at `offset`."""
+    """The tensor with its data in the file `location` at `offset`."""
     proto = onnx.TensorProto(name=constant.name, dims=constant.stored.shape)
     proto.data_type = element_type(constant.stored.dtype)
     proto.data_location = onnx.TensorProto.EXTERNAL
@@ -101,14 +101,14 @@ def external_entry(constant: Constant, location: str, offset: int) -> onnx.Tenso
 
 
 def element_type(dtype: Any) -> int:
-    """ONNX's number for an element type, given as that or as a NumPy type."""
+    """ONNX's number for an element type, given as that number or as a NumPy type."""
     return dtype if isinstance(dtype, int) else int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def export_info(tensor: Tensor, info: onnx.ValueInfoProto | None = None) -> onnx.ValueInfoProto:
-    """The declaration of a value: `info` (default: the file's own) where type and shape are as they came.
+    """The declaration of a value: `info` (default: the file's own) if type and shape are unchanged.
 
-    Otherwise it is brought up to date and keeps what it says beside them.
+    Otherwise type and shape are updated, and everything else in the declaration is kept.
     """
     info = tensor.info if info is None else info
     dtype, shape = tensor.dtype, tensor.shape
@@ -150,14 +150,14 @@ def _is_not_tensor(info: onnx.ValueInfoProto) -> bool:
 
 
 def _export_declarations(graph: Graph, proto: onnx.GraphProto) -> None:
-    """Declarations of inner values that the file had, and of those that a pass declared."""
+    """Write the declarations of inner values, from the file or from a pass."""
     made = [out for node in graph.nodes for out in node.outputs if out.name]
     present = {tensor.name: tensor for tensor in (*graph.initializers, *graph.inputs, *made)}
     for info in graph.declared:
         tensor = present.get(info.name)
         if tensor is None and info.name in graph.loose:
             proto.value_info.append(info)
-        elif tensor is not None and _is_worth_declaring(tensor, info):
+        elif tensor is not None and _is_declared(tensor, info):
             proto.value_info.append(export_info(tensor, info))
     known = {info.name for info in (*graph.declared, *proto.input, *proto.output)}
     proto.value_info.extend(
@@ -165,8 +165,8 @@ def _export_declarations(graph: Graph, proto: onnx.GraphProto) -> None:
     )
 
 
-def _is_worth_declaring(tensor: Tensor, info: onnx.ValueInfoProto) -> bool:
-    """False once a pass that could not tell the new type took it away: then the declaration goes too."""
+def _is_declared(tensor: Tensor, info: onnx.ValueInfoProto) -> bool:
+    """Whether the declaration is still written: not after a pass removed a type that it could not determine."""
     return tensor.dtype is not None or _is_not_tensor(info) or tensor.imported == (None, tensor.shape)
 
 
@@ -191,7 +191,7 @@ def _export_attribute(node: Node, name: str, value: Any, store: Store, is_dense:
     is_known = file is not None and before is token(value)
     if isinstance(value, Constant) and (store is not embedded or not is_known or _has_external_data(value)):
         proto = onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=store(value))
-        # Inside the compiler it is called after the node's output; in the file it keeps its own name, mostly none.
+        # In the compiler the tensor is named after the node's output; in the file it keeps its own name, often empty.
         proto.t.ClearField("name")
         if file is not None and file.t.HasField("name"):
             proto.t.name = file.t.name
@@ -224,7 +224,7 @@ def _has_external_data(value: Any) -> bool:
 
 
 def _kind_of_empty(file: onnx.AttributeProto | None, value: Any) -> int | None:
-    """An empty list has no type of its own: it keeps the attribute's, or is a list of whole numbers."""
+    """The type of an empty list, which it does not have itself: the attribute's in the file, or integers."""
     if value not in ((), []):
         return None
     return file.type if file is not None else onnx.AttributeProto.INTS

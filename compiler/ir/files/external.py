@@ -1,7 +1,7 @@
-"""External data: where it may lie, how it is read without loading it, how it is written again.
+"""External data: where it may be, how it is read without loading it, and how it is written.
 
-A model file is untrusted. A location may only name a file in the model's own folder or below it; a
-symbolic link that leaves the folder counts as leaving it.
+A model file is untrusted. A location must name a file in the model's own folder or below it; a symbolic
+link that leaves the folder is refused.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import onnx
 from onnx_compress.compiler.errors import ModelError
 
 ALIGNMENT = 4096
-"""Offsets of large tensors in a data file: a memory page, so that a runtime can map them."""
+"""Alignment of large tensors in a data file: a memory page, so that a runtime can map them."""
 INLINE_LIMIT = 1024
-"""Bytes up to which a tensor stays in the model file even when the others are external."""
+"""Maximum size in bytes of a tensor that stays in the model file when the others are external."""
 CHUNK = 1 << 24
 
 
 class DataFile:
-    """An open data file: it stays readable when another file takes its name, as when a model is saved over itself."""
+    """An open data file; it stays readable when another file replaces it, as when a model is saved over itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,25 +35,25 @@ class DataFile:
         weakref.finalize(self, os.close, self.descriptor)
 
     def mapped(self, offset: int, length: int) -> np.ndarray:
-        """`length` ≥ 1 bytes at `offset`, read-only; unmapped with the last view of them, which bounds memory."""
+        """`length` ≥ 1 bytes at `offset`, read-only; unmapped when the last view is freed, which bounds memory."""
         start = offset - offset % mmap.ALLOCATIONGRANULARITY
         try:
             pages = mmap.mmap(self.descriptor, offset - start + length, access=mmap.ACCESS_READ, offset=start)
         except (ValueError, OSError):
-            raise ModelError(f"{self.path}: the file has become shorter since the model was loaded") from None
+            raise ModelError(f"{self.path}: the file was truncated after the model was loaded: load it again") from None
         return np.frombuffer(pages, np.uint8, length, offset - start)
 
 
 @dataclass(frozen=True)
 class ExternalData:
-    """A stretch of a data file."""
+    """A range of bytes in a data file."""
 
     file: DataFile
     offset: int
     length: int
 
     def array(self, dtype: np.dtype, shape: tuple[int, ...], data_type: int) -> np.ndarray:
-        """The stretch as an array of `shape`, mapped and read-only; types of fewer than 8 bits are unpacked."""
+        """The bytes as an array of `shape`, mapped and read-only; types of fewer than 8 bits are unpacked."""
         if self.length == 0:
             return np.zeros(shape, dtype)
         mapped = self.file.mapped(self.offset, self.length)
@@ -63,7 +63,7 @@ class ExternalData:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
 
     def copy_to(self, out: BinaryIO) -> None:
-        """Append the stretch to `out`, by the kernel where it can, so that it never passes through memory."""
+        """Append the bytes to `out`, in the kernel if possible, so that they never pass through memory."""
         done = _copy_by_kernel(self.file.descriptor, self.offset, out, self.length)
         while done < self.length:
             count = min(CHUNK, self.length - done)
@@ -72,7 +72,7 @@ class ExternalData:
 
 
 def _copy_by_kernel(source: int, offset: int, out: BinaryIO, length: int) -> int:
-    """Copy as many of `length` bytes as the kernel does by itself, and return how many."""
+    """Copy up to `length` bytes in the kernel, and return the number of copied bytes."""
     if not hasattr(os, "copy_file_range"):
         return 0
     out.flush()
@@ -81,7 +81,7 @@ def _copy_by_kernel(source: int, offset: int, out: BinaryIO, length: int) -> int
         try:
             count = os.copy_file_range(source, out.fileno(), min(length - done, 1 << 30), offset + done, out.tell())
         except OSError:
-            return done  # another file system or no support: the caller reads and writes
+            return done  # another file system or no support: the caller copies the rest
         if count == 0:
             return done
         done += count
@@ -91,13 +91,13 @@ def _copy_by_kernel(source: int, offset: int, out: BinaryIO, length: int) -> int
 
 @dataclass(frozen=True)
 class DataFolder:
-    """The folder of a model file, beyond which no data may lie (None: the model is in no file), and its open files."""
+    """The folder of a model file, which must contain all its data (None: the model has no file), and the open files."""
 
     path: Path | None
     _open: dict[Path, DataFile] = field(default_factory=dict)
 
     def locate(self, tensor: onnx.TensorProto, nbytes: int) -> ExternalData:
-        """Resolve and check a tensor's external data: in the folder, present, and as long as its shape needs."""
+        """A tensor's external data, checked to be in the folder, present, and as long as its shape needs."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         file = self.file(tensor.name, entries.get("location", ""))
         offset = _whole_number(tensor.name, entries.get("offset", "0"))
@@ -115,14 +115,14 @@ class DataFolder:
         return ExternalData(file, offset, length)
 
     def file(self, name: str, location: str) -> DataFile:
-        """The data file that tensor `name` says to lie at `location`, opened. Raises ModelError."""
+        """The opened data file at `location`, for the tensor `name`. Raises ModelError."""
         if self.path is None:
             raise ModelError(f"initializer '{name}' has external data, but the model was not loaded from a file")
         try:
             path = _resolved(name, location, self.path)
             if path not in self._open:
                 self._open[path] = DataFile(path)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        except (OSError, RuntimeError) as error:  # RuntimeError: a cycle of links
             raise ModelError(f"initializer '{name}': external data '{location[:200]}' can't be read: {error}") from None
         return self._open[path]
 

@@ -1,7 +1,7 @@
-"""From the protobuf to the graph, losing nothing.
+"""From protobuf to the graph, without loss.
 
-Whatever the graph has no place for stays beside it as protobuf (`header`, `info`, `known`), and the
-exporter starts from there. Nothing is computed or read: a weight stays in the file.
+Whatever the graph can't represent is kept as protobuf (`header`, `info`, `known`), and the exporter starts
+from there. Nothing is computed, and weights are not read: they stay in the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnx_compress.compiler.ir.lazy import LazyTensor, numpy_dtype, size_in_byte
 from onnx_compress.compiler.ir.order import sorted_nodes
 
 MAX_DEPTH = 64
-"""Bodies nested deeper than this are refused: no exporter makes them, and Python's own stack is finite."""
+"""Maximum nesting of bodies: no exporter produces more, and Python's stack is limited."""
 
 Scope = ChainMap[str, Tensor]
 
@@ -35,8 +35,8 @@ def import_graph(
 ) -> Graph:
     """Turn a GraphProto into a Graph whose tensors know their producers and consumers.
 
-    `folder` is where external data may lie, `outer` the names a body sees from around it. Raises
-    ModelError for names that nothing defines, cycles, and tensors whose data does not fit their shape.
+    `folder` is the folder of external data, `outer` the outer names that a body can read. Raises ModelError
+    for undefined names, cycles, and tensors whose data does not fit their shape.
     """
     if depth > MAX_DEPTH:
         raise ModelError(f"subgraphs are nested deeper than {MAX_DEPTH}")
@@ -85,10 +85,10 @@ def _import_initializers(
 
 
 def check_text(*names: str | bytes) -> None:
-    """Raise ModelError for names that are no UTF-8: they come as bytes, and could never be written again."""
+    """Raise ModelError for names that are not UTF-8: protobuf returns them as bytes and can't write them again."""
     wrong = next((name for name in names if isinstance(name, bytes)), None)
     if wrong is not None:
-        raise ModelError(f"the name {wrong!r} in it is no UTF-8 text: the file is damaged")
+        raise ModelError(f"the name {wrong!r} is not UTF-8: the file is damaged")
 
 
 def _constant(name: str, stored: LazyTensor | EncodedTensor) -> Constant:
@@ -98,7 +98,7 @@ def _constant(name: str, stored: LazyTensor | EncodedTensor) -> Constant:
 
 
 def lazy_tensor(tensor: onnx.TensorProto, folder: DataFolder) -> LazyTensor:
-    """A tensor of the file as it will be read later; external data is located and checked now."""
+    """A tensor of the file, to be read later; external data is located and checked now."""
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return LazyTensor(tensor)
     return LazyTensor(tensor, folder.locate(tensor, size_in_bytes(tensor.dims, numpy_dtype(tensor))))
@@ -135,7 +135,7 @@ def _import_node(
     node.alias = "" if node.name else node.layer_name()
     for attribute in proto.attribute:
         if attribute.name in node.attrs:
-            raise ModelError(f"{node.label()} has the attribute '{attribute.name}' twice")
+            raise ModelError(f"{node.label()} has two attributes '{attribute.name}': the file is damaged")
         value = _attribute(attribute, node, scope, folder, depth)
         node.attrs[attribute.name] = value
         node.known[attribute.name] = (token(value), attribute)
@@ -143,7 +143,7 @@ def _import_node(
 
 
 def token(value: Any) -> Any:
-    """What stays the same object as long as an attribute's value is unchanged."""
+    """An object whose identity stays the same as long as the attribute's value is unchanged."""
     return value.stored if isinstance(value, Constant) else value
 
 
@@ -163,7 +163,7 @@ def _look_up(proto: onnx.NodeProto, name: str, scope: Scope) -> Tensor:
     if name in scope:
         return scope[name]
     raise ModelError(
-        f"node {proto.op_type} '{proto.name}' reads '{name}', which nothing in the model defines: the file is damaged"
+        f"node {proto.op_type} '{proto.name}' reads '{name}', which the model does not define: the file is damaged"
     )
 
 
@@ -182,7 +182,7 @@ def _define(proto: onnx.NodeProto, name: str, scope: Scope, declared: dict[str, 
 def _import_outputs(graph: Graph, proto: onnx.GraphProto, scope: Scope) -> None:
     for info in proto.output:
         if info.name not in scope:
-            raise ModelError(f"graph output '{info.name}' is computed by no node: the file is damaged")
+            raise ModelError(f"graph output '{info.name}' is not computed by any node: the file is damaged")
         tensor = scope[info.name]
         if tensor.info is None and info.name in scope.maps[0]:
             _declare(tensor, info)
@@ -206,7 +206,7 @@ def _declare(tensor: Tensor, info: onnx.ValueInfoProto) -> None:
 
 
 def declared_type(info: onnx.ValueInfoProto) -> tuple[int | None, tuple[Dim, ...] | None]:
-    """Element type (onnx.TensorProto's number) and shape that a declaration gives; None where it says nothing."""
+    """Element type (onnx.TensorProto's number) and shape of a declaration; None for what it leaves open."""
     kind = info.type.WhichOneof("value")
     if kind not in ("tensor_type", "sparse_tensor_type"):
         return None, None
@@ -223,7 +223,7 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
 
 
 def _attribute(attribute: onnx.AttributeProto, node: Node, scope: Scope, folder: DataFolder, depth: int) -> Any:
-    """A Python value, immutable where it is a list; kinds without one stay AttributeProto."""
+    """The attribute as a Python value, lists as tuples; kinds without a Python equivalent stay AttributeProto."""
     kind = attribute.type
     if kind == onnx.AttributeProto.GRAPH:
         return import_graph(attribute.g, folder, scope, node, depth + 1)
@@ -249,7 +249,7 @@ _PLAIN: dict[int, Callable[[onnx.AttributeProto], Any]] = {
 
 
 def _refuse_external(attribute: onnx.AttributeProto, node: Node) -> None:
-    """Tensors inside an attribute that stays as it is would point nowhere once the model is saved elsewhere."""
+    """Refuse external data in an attribute kept as protobuf: its location would be wrong after saving elsewhere."""
     sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
     parts = [*attribute.tensors, *(s.values for s in sparse), *(s.indices for s in sparse)]
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in parts):

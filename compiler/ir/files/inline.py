@@ -1,4 +1,4 @@
-"""Model-local functions are inlined on load, so that passes see operators only."""
+"""Inline model-local functions on load, so that passes see only operators."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from onnx_compress.compiler.errors import ModelError
 
 
 def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without local functions; the same object when it has none. Raises ModelError if onnx can't."""
+    """The model without local functions; the same object if it has none. Raises ModelError if onnx fails."""
     if not proto.functions:
         return proto
     try:
         result = onnx.inliner.inline_local_functions(proto, convert_version=True)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise ModelError(f"its local functions can't be inlined: {reason}") from None
+        raise ModelError(f"the model's local functions can't be inlined: {reason}") from None
     del result.functions[:]
     return result

@@ -1,4 +1,4 @@
-"""From the weights of a graph to what its file holds: constants, and the nodes that decode the stored ones."""
+"""From the weights of a graph to the constants of its file, and the nodes that decode stored weights."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from onnx_compress.compiler.storage.program import Program
 
 
 class PartConstant(Constant):
-    """A constant that only decoding reads, so that it has no readers in the graph."""
+    """A constant read only by decoding nodes, so it has no readers in the graph."""
 
 
 @dataclass
 class Lowered:
-    """The initializers of one graph as they are written, in order, and the nodes that stand before its own."""
+    """The initializers of one graph as written, in order, and the decoding nodes that precede the graph's own."""
 
     constants: list[Constant] = field(default_factory=list)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
 
 
 def lowered(graph: Graph) -> Lowered:
-    """What is written for the constants of `graph`, bodies not among them.
+    """What is written for the constants of `graph`, without its bodies.
 
-    A weight whose program makes others too is written dense when one of those changed: the program is no longer
-    true. What several programs share is written once.
+    If a weight of a stack changed, the others are written dense, because the program no longer holds. Whatever
+    several programs share is written once.
     """
     made = Lowered()
     whole = _whole(graph)
@@ -46,7 +46,7 @@ def lowered(graph: Graph) -> Lowered:
 
 
 def stored_tensors(graph: Graph) -> Iterator[tuple[Constant, EncodedTensor]]:
-    """The constants of `graph` that are written as programs, bodies not among them."""
+    """The constants of `graph`, without its bodies, that are written as programs."""
     for members in _whole(graph).values():
         for constant in members:
             if isinstance(constant.stored, EncodedTensor):
@@ -54,14 +54,14 @@ def stored_tensors(graph: Graph) -> Iterator[tuple[Constant, EncodedTensor]]:
 
 
 def program_names(program: Program) -> Iterator[str]:
-    """Every name that a program brings into its graph."""
+    """Every name that a program adds to its graph."""
     yield from (part.name for part in program.parts)
     for step in program.steps:
         yield from step.outputs
 
 
 def _whole(graph: Graph) -> dict[Encoding, list[Constant]]:
-    """The programs all of whose outputs the graph still has, each once, with the constants that they make."""
+    """The programs whose outputs are all still in the graph, once each, with the constants they compute."""
     inputs = {id(tensor) for tensor in graph.inputs}
     members: dict[Encoding, list[Constant]] = {}
     for constant in graph.initializers:

@@ -1,7 +1,7 @@
-"""Storing equal initializers once.
+"""Store equal initializers once.
 
-Inside the compiler every layer has a weight of its own, so that one can change without the others; only when
-a model is about to be saved are equal ones merged.
+In the compiler every layer has its own weight, which can change without the others; equal weights are merged
+only when a model is saved.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ BLOCK = 1 << 24
 
 
 def merge_equal(model: Model) -> int:
-    """Let readers of initializers that are equal bit by bit, in type and in shape read one of them.
+    """Replace initializers that are equal in bits, type and shape by the first of them.
 
-    Of equal ones the first stays. A body may read one of the graphs around it. Inputs, outputs and what a
-    quantization annotation names are left alone. Returns how many initializers went.
+    A body may read an initializer of the graphs around it. Inputs, outputs and tensors named in quantization
+    annotations are left alone. Returns the number of removed initializers.
     """
     kinds = Counter(_kind(constant) for constant in model.constants())
     merged = _merge_graph(model, model.graph, {}, kinds)
@@ -71,7 +71,7 @@ def _digest(constant: Constant) -> bytes:
 
 
 def _blocks(values: np.ndarray) -> Iterator[bytes]:
-    """The bytes of an array, a block at a time, so that a mapped one never has a copy of its size."""
+    """The bytes of an array in blocks, so that a mapped array is never copied whole."""
     if values.dtype == np.dtype(object):
         yield repr(values.tolist()).encode()
         return

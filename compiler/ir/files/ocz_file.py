@@ -1,4 +1,4 @@
-"""Packed models: from `.onnx` to `.ocz` and back, with the files of external data, byte for byte."""
+"""Packed models: from `.onnx` to `.ocz` and back byte for byte, with external data files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from onnx_compress.compiler.storage.container.sections import MAGIC
 from onnx_compress.compiler.storage.container.wire import Piece
 
 SUFFIX = ".ocz"
-"""How the name of a packed file ends."""
+"""Suffix of packed files."""
 Write: TypeAlias = Callable[[Path], None]
 """Writes a model file with its data files."""
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file begins as a packed model; False for what can't be read."""
+    """Whether a file starts like a packed model; False if it can't be read."""
     try:
         if not path.is_file():
             return False
@@ -38,12 +38,12 @@ def is_packed(path: Path) -> bool:
 
 
 def pack(path: Path, out: Path, *, force: bool) -> Packed:
-    """Write the model file `path`, a valid one, and its data files to `out`, and make sure that it unpacks to them.
+    """Pack the valid model file `path` and its data files to `out`, and verify that `out` unpacks to them.
 
-    Raises ModelError when it is packed already, and OutputError.
+    Raises ModelError if `path` is already packed, and OutputError.
     """
     if is_packed(path):
-        raise ModelError(f"{path} is packed already")
+        raise ModelError(f"{path} is already packed")
     check_writable(out, force=force)
     with replacing(out) as file:
         sizes = measured(path, file)
@@ -55,7 +55,7 @@ def pack(path: Path, out: Path, *, force: bool) -> Packed:
 
 
 def measured(path: Path, out: BinaryIO) -> Packed:
-    """Write the packed model to a file object, and say what it takes. The model is valid."""
+    """Write the packed model, which must be valid, to a file object, and return the sizes."""
     folder = DataFolder(path.parent)
 
     def read_data(location: str) -> memoryview:
@@ -66,7 +66,7 @@ def measured(path: Path, out: BinaryIO) -> Packed:
 
 
 def packed_bytes(path: Path) -> int:
-    """Bytes that the model file would have when packed, or has. The model is valid."""
+    """The packed size in bytes of a valid model file, which may be packed already."""
     if is_packed(path):
         return path.stat().st_size
     with tempfile.TemporaryFile() as out:
@@ -82,7 +82,7 @@ def _consume(opened: Archive) -> None:
 
 
 def unpack(path: Path, out: Path, *, force: bool) -> list[Path]:
-    """Write the model file and its data files, all or none; returns their paths. Raises ModelError and OutputError."""
+    """Write the model file and its data files, all or none, and return their paths. Raises ModelError, OutputError."""
     check_writable(out, force=force)
     with _archive(path) as packed, ExitStack() as written:
         paths = [out, *(_beside(out, file.location) for file in packed.files)]
@@ -102,13 +102,13 @@ def _write_all(out: BinaryIO, pieces: Iterable[Piece]) -> None:
 
 
 def _beside(out: Path, location: str) -> Path:
-    """Where a data file goes. Raises ModelError when that is not in or below the folder of the model."""
+    """The path of a data file. Raises ModelError if it is not in or below the model's folder."""
     home = out.parent.resolve()
     path = (home / location).resolve() if "\0" not in location else home
     if Path(location).is_absolute() or PureWindowsPath(location).drive or not path.is_relative_to(home) or path == home:
-        raise ModelError(f"its external data '{location[:200]}' would leave the model's folder: refused")
+        raise ModelError(f"external data '{location[:200]}' leaves the model's folder: refused")
     if path == out.resolve():
-        raise OutputError(f"{out} is the name of the model's data file: choose another one")
+        raise OutputError(f"{out} is the name of the model's data file: choose another name")
     return path
 
 
@@ -120,21 +120,21 @@ def _archive(path: Path) -> Iterator[Archive]:
     except FileNotFoundError:
         raise ModelError("there is no such file") from None
     except OSError as error:
-        raise ModelError(f"it can't be read: {error.strerror}") from None
+        raise ModelError(f"can't be read: {error.strerror}") from None
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[onnx.ModelProto, Path | None]]:
-    """A packed model as a message, and the folder that holds its external data as long as the block lasts.
+    """A packed model as a message, and the folder of its external data, which exists during the block.
 
-    Data files stay readable for those who opened them. Raises ModelError.
+    Data files that were opened stay readable afterwards. Raises ModelError.
     """
     with _archive(path) as packed, ExitStack() as kept:
         proto = onnx.ModelProto()
         try:
             proto.ParseFromString(b"".join(packed.model()))
         except (DecodeError, ValueError):
-            raise ModelError("what it holds is no ONNX model") from None
+            raise ModelError("the content is not an ONNX model") from None
         if not packed.files:
             yield proto, path.parent
             return
@@ -148,21 +148,21 @@ def opened(path: Path) -> Iterator[tuple[onnx.ModelProto, Path | None]]:
 
 
 def save(write: Write, out: Path, *, force: bool) -> Packed:
-    """Pack the model that `write` puts into a file; data files keep the name of `out`. Raises OutputError."""
+    """Pack the model that `write` writes to a file; data files are named after `out`. Raises OutputError."""
     check_writable(out, force=force)
     with _written(write, out.stem) as path:
         return pack(path, out, force=force)
 
 
 def size(write: Write) -> int:
-    """The bytes that `save` would write."""
+    """Number of bytes that `save` would write."""
     with _written(write, "model") as path:
         return packed_bytes(path)
 
 
 @contextmanager
 def _written(write: Write, stem: str) -> Iterator[Path]:
-    """The model's file, for a while."""
+    """A temporary file of the model."""
     with tempfile.TemporaryDirectory(prefix="onnx-compress-") as folder:
         path = Path(folder) / f"{stem}.onnx"
         write(path)

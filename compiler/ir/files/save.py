@@ -1,4 +1,4 @@
-"""Writing a model: whole or not at all, and the same bytes every time."""
+"""Write a model: atomically, and with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from onnx_compress.compiler.ir.lazy import LazyTensor
 
 
 def write(graph: Graph, export: Export, path: Path, *, force: bool, apart: bool) -> None:
-    """Write the model that `export` gives to `path`; with `apart` its large weights go to `path` + `.data`.
+    """Write the model that `export` returns to `path`; with `apart` its large weights to `path` + `.data`.
 
-    Both are written beside their places and renamed only when complete. Raises OutputError.
+    Both are written to temporary files and renamed only when complete. Raises OutputError.
     """
     data_path = path.with_name(path.name + ".data")
     for target in (path, data_path) if apart else (path,):
@@ -42,11 +42,11 @@ def _location(data_path: Path) -> str:
     try:
         return data_path.name.encode().decode()
     except UnicodeEncodeError:
-        raise OutputError(f"{data_path!r}: a model with external data needs a name that is UTF-8 text") from None
+        raise OutputError(f"{data_path!r}: the name of a model with external data must be UTF-8") from None
 
 
 def check_writable(path: Path, *, force: bool) -> None:
-    """Raise OutputError when `path` exists (unless `force`), is no file, or its folder can't be written to."""
+    """Raise OutputError if `path` exists (unless `force`) or is not a file, or if its folder is not writable."""
     try:
         exists = stat.S_IFMT(path.stat().st_mode)
     except FileNotFoundError:
@@ -67,7 +67,7 @@ def check_writable(path: Path, *, force: bool) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well, and vanishes when it does not."""
+    """A temporary file that replaces `path` if the block succeeds, and is deleted otherwise."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
@@ -93,7 +93,7 @@ def _umask() -> int:
 
 
 def _write_data(graph: Graph, out: BinaryIO, location: str) -> dict[Constant, onnx.TensorProto]:
-    """Write every large weight, and return what the model file says of each instead of its data."""
+    """Write every large weight, and return the tensor that the model file has for each: a reference to its data."""
     places: dict[Constant, onnx.TensorProto] = {}
     for constant in _weights(graph):
         if constant.nbytes <= external.INLINE_LIMIT or constant.dtype.kind == "O" or _is_sparse(constant):
@@ -105,7 +105,7 @@ def _write_data(graph: Graph, out: BinaryIO, location: str) -> dict[Constant, on
 
 
 def _weights(graph: Graph) -> Iterator[Constant]:
-    """Every initializer and every tensor that stands in an attribute, bodies included."""
+    """Every initializer and every tensor in an attribute, including those in bodies."""
     for body in graph.graphs():
         yield from lowered(body).constants
         for node in body.nodes:

@@ -1,8 +1,8 @@
-"""Serializing a model without ever holding its weights a second time.
+"""Serialize a model without a second copy of its weights in memory.
 
-`SerializeToString` needs the graph with all weights copied into it, and gives all its bytes at once: three
-times the weights beside those of the model. Here they come one by one, in the place and form that protobuf
-gives them, so that the bytes are the same.
+`SerializeToString` needs a message with all weights copied into it, and returns all bytes at once: three times
+the weights in addition to the model's own. Here weights are written one by one, at the place and in the form
+that protobuf gives them, so the bytes are the same.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
 
 MESSAGE_LIMIT = (1 << 31) - 1
-"""Bytes that one protobuf message can have."""
+"""Maximum size of a protobuf message in bytes."""
 _GRAPH = onnx.ModelProto.GRAPH_FIELD_NUMBER
 _INITIALIZER = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
 _HAS_LENGTH = 2
-"""Protobuf's mark of a field whose length stands before its content."""
+"""Protobuf's wire type of a length-prefixed field."""
 
 Export = Callable[[Store], onnx.ModelProto]
 
 
 def serialized(graph: Graph, export: Export, store: Store) -> Iterator[bytes]:
-    """The bytes of the model that `export` makes, its weights as `store` gives them, in pieces of at most one weight.
+    """The bytes of the model that `export` returns, with weights as `store` writes them, at most one weight per piece.
 
-    Raises OutputError before the first piece when they exceed 2 GiB.
+    Raises OutputError before the first piece if they exceed 2 GiB.
     """
     dense = [constant for constant in lowered(graph).constants if not _is_sparse(constant)]
     streamed = set(dense)
@@ -42,7 +42,7 @@ def serialized(graph: Graph, export: Export, store: Store) -> Iterator[bytes]:
     length = len(before) + len(after) + sum(map(len, _weights(dense, store)))
     first, last = _fields(model, lambda number: number < _GRAPH), _fields(model, lambda number: number > _GRAPH)
     if len(first) + len(_head(_GRAPH, length)) + length + len(last) > MESSAGE_LIMIT:
-        raise OutputError("the model exceeds the 2 GiB of an ONNX file even with its weights apart")
+        raise OutputError("the model exceeds 2 GiB, the limit of an ONNX file, even with external weights")
     yield first + _head(_GRAPH, length) + before
     yield from _weights(dense, store)
     yield after + last
@@ -59,7 +59,7 @@ def _weights(constants: list[Constant], store: Store) -> Iterator[bytes]:
 
 
 def _fields(message: Message, is_wanted: Callable[[int], bool]) -> bytes:
-    """The bytes of some fields of a message, by number."""
+    """The bytes of a message's fields with the wanted numbers."""
     part = type(message)()
     part.CopyFrom(message)
     for field, _ in message.ListFields():
@@ -73,7 +73,7 @@ def _head(number: int, length: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    """The number in seven bits per byte, the lowest first; the eighth bit marks that more bytes follow."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

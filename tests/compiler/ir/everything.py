@@ -1,4 +1,4 @@
-"""A model in which every field of ONNX's messages is set at least once, and a proof that it is so."""
+"""A model that sets every field of ONNX's messages at least once, and a check of that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs to edit, and what must hold of them afterwards."""
+"""Graphs to edit, and the invariants that must hold afterwards."""
 
 from __future__ import annotations
 

@@ -43,13 +43,13 @@ def test_load_clone_edit_save_in_little_memory(tmp_path):
     (tmp_path / "out.onnx.data").unlink()  # pytest would keep it
 
 
-def test_it_is_no_single_message(tmp_path):
+def test_it_is_not_a_single_message(tmp_path):
     model = Model.load(big.write(tmp_path / "big.onnx"))
     with pytest.raises(ModelError, match="exceed 2 GiB"):
         model.proto()
 
 
-def test_a_file_that_no_protobuf_can_be_is_refused_without_reading_it(tmp_path):
+def test_a_file_too_large_for_protobuf_is_refused_without_reading_it(tmp_path):
     path = tmp_path / "huge.onnx"
     with path.open("wb") as file:
         file.truncate(1 << 31)

@@ -1,4 +1,4 @@
-"""The one door for changing a model: after every edit producers, consumers, order and names agree."""
+"""Edits of a model: after each, producers, consumers, order and names agree."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class TestOldFilesListWeightsAsInputs:
         assert [info.name for info in model.inputs()] == ["x"]
         onnx.checker.check_model(model.proto(), full_check=True)
 
-    def test_a_dead_weight_goes_with_its_declaration(self):
+    def test_a_dead_weight_is_removed_with_its_declaration(self):
         model = load(self.TEXT, self.HEAD)
         assert edit.sweep(model) == 1
         assert [info.name for info in model.proto().graph.input] == ["x", "w"]
@@ -162,7 +162,7 @@ class TestBypass:
             "g (float[4] x) => (float[4] z, bool[4] n) { y, m = Dropout (x) z = Relu (y) n = Not (m) }",
         ],
     )
-    def test_what_can_not_go_stays_as_it_was(self, text):
+    def test_a_node_that_can_not_be_removed_stays_unchanged(self, text):
         model = load(text)
         before = model.proto()
         found = next(n for n in model.nodes() if n.op in ("Identity", "Dropout"))
@@ -184,7 +184,7 @@ class TestEraseAndSweep:
         with pytest.raises(ValueError, match="'y' is still used"):
             edit.erase(model, node(model, "last"))
 
-    def test_a_node_with_bodies_takes_their_reading_along(self):
+    def test_a_removed_node_stops_the_reading_of_its_bodies(self):
         model = load(BRANCHES)
         choose = node(model, "choose")
         edit.replace_uses(model, choose.outputs[0], node(model, "copy").outputs[0])
@@ -194,14 +194,14 @@ class TestEraseAndSweep:
         assert [n.name for n in model.nodes()] == ["copy", "last"]
         assert is_whole(model)
 
-    def test_everything_dead_goes_in_bodies_too(self):
+    def test_dead_nodes_are_removed_in_bodies_too(self):
         model = load(BRANCHES)
         assert edit.sweep(model) == 3  # dead, idle, spare
         assert {n.name for n in model.nodes()} == {"copy", "choose", "in", "out", "last"}
         assert edit.sweep(model) == 0
         assert is_whole(model)
 
-    def test_a_dead_chain_goes_whole(self):
+    def test_a_dead_chain_is_removed_whole(self):
         model = load("g (float[4] x) => (float[4] y) <float[4] w> { a = Add (x, w) b = Neg (a) y = Relu (x) }")
         assert edit.sweep(model) == 3
         assert not model.graph.initializers
@@ -273,7 +273,7 @@ class TestAddNode:
         assert is_whole(model)
 
     def test_without_a_place_it_is_refused(self):
-        with pytest.raises(ValueError, match="stand before or after"):
+        with pytest.raises(ValueError, match="needs `before` or `after`"):
             edit.add_node(load(CHAIN), "Relu", [], base="a", suffix="b")
 
 
@@ -307,7 +307,7 @@ class TestSmallEdits:
         dims = model.proto().graph.value_info[0].type.tensor_type.shape.dim
         assert [(d.dim_value, d.dim_param) for d in dims] == [(3, ""), (0, "M"), (0, "")]
 
-    def test_values_are_kept_in_the_machines_order(self):
+    def test_values_are_kept_in_native_byte_order(self):
         model = load(CHAIN)
         edit.replace_values(model, model.graph.initializers[0], np.arange(16, dtype=">f4").reshape(4, 4).T)
         proto = model.proto().graph.initializer[0]

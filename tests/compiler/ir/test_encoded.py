@@ -1,4 +1,4 @@
-"""Stored weights in models: files in two parts, clones, limits of what a file may make us decode."""
+"""Stored weights in models: external data, clones, and limits on decoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ g (float[N,96] x) => (float[N,96] y) <float[96,96] a, float[96,96] b> { h = MatM
 
 
 def stored(form: str = "packed") -> Model:
-    """A model both of whose weights are stored in a form."""
+    """A model with both weights stored in the given form."""
     model = from_text(TEXT)
     rng = np.random.default_rng(0)
     kind = next(one for one in FORMS if one.name == form)
@@ -39,7 +39,7 @@ def outputs(model) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", ["packed", "gaps", "codebook", "bitmask"])
-def test_a_file_with_its_data_apart(form, tmp_path, monkeypatch):
+def test_a_file_with_external_data(form, tmp_path, monkeypatch):
     model = stored(form)
     monkeypatch.setattr(model_module, "PROTO_LIMIT", 1000)
     model.save(tmp_path / "big.onnx")
@@ -63,7 +63,7 @@ def test_a_changed_clone_leaves_the_original_alone():
     assert {tensor.name for tensor in twin.proto().graph.initializer} == {"a", "b"}
 
 
-def test_what_programs_share_is_written_once():
+def test_shared_parts_of_programs_are_written_once():
     names = [tensor.name for tensor in stored().proto().graph.initializer]
     assert len(names) == len(set(names))
     assert model_of_one().file_bytes() * 2 > stored().file_bytes() + 200
@@ -76,12 +76,12 @@ def model_of_one() -> Model:
     return model
 
 
-def test_the_checker_and_shape_inference_take_it():
+def test_the_checker_and_shape_inference_accept_it():
     for form in ("packed", "gaps", "bitmask"):
         onnx.checker.check_model(stored(form).proto(), full_check=True)
 
 
-def test_a_small_file_can_not_make_us_decode_without_end(monkeypatch):
+def test_a_small_file_can_not_force_unlimited_decoding(monkeypatch):
     proto = stored().proto()
     monkeypatch.setattr(decode, "MAX_BYTES", 1 << 12)
     monkeypatch.setattr(decode, "MOST_TIMES", 1)

@@ -27,7 +27,7 @@ def values(model):
     return {out.name: out for node in model.graph.nodes for out in node.outputs} | {t.name: t for t in model.inputs()}
 
 
-def test_a_part_computes_what_the_whole_computes():
+def test_a_part_computes_the_same_values_as_the_whole():
     model = from_text(MODEL)
     named = values(model)
     rng = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def test_a_node_with_another_output_is_cut_in_two():
     np.testing.assert_array_equal(got["c"], np.concatenate([h[:, 2:], -h[:, :2]], 1))
 
 
-def test_the_model_stays_as_it_was():
+def test_the_model_stays_unchanged():
     model = from_text(MODEL)
     before, named = model.proto(), values(model)
     part = extract(model, {named["x"]: (FLOAT, 2)}, [named["c"]])
@@ -58,10 +58,10 @@ def test_the_model_stays_as_it_was():
     assert model.proto() == before
 
 
-def test_an_input_that_is_needed_and_not_given_is_an_error():
+def test_a_missing_input_is_an_error():
     model = from_text(MODEL)
     named = values(model)
-    with pytest.raises(ValueError, match="'flag' is needed too"):
+    with pytest.raises(ValueError, match="the outputs also need 'flag'"):
         extract(model, {named["h"]: (FLOAT, 2)}, [named["i"]])
 
 

@@ -1,4 +1,4 @@
-"""What layers are called."""
+"""Names of layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def names(model: Model) -> list[str]:
     return [found.layer_name() for found in model.nodes()]
 
 
-def test_a_node_without_a_name_is_called_after_its_first_output():
+def test_a_node_without_a_name_has_the_name_of_its_first_output():
     model = load(UNNAMED)
     assert names(model) == ["a", "scale", "y"]
     assert [found.label() for found in model.nodes()] == ["MatMul 'a'", "Mul 'scale'", "Relu 'y'"]
@@ -34,7 +34,7 @@ def test_the_name_stays_when_a_rewrite_gives_the_node_another_output():
     assert names(model) == ["a", "y"]
 
 
-def test_a_name_as_it_is_printed_is_a_glob_for_it():
+def test_a_printed_name_is_a_glob_for_its_node():
     found = Node("Conv", "block[0]/conv?")
     assert found.matches("block[0]/conv?")
     assert found.matches("block*")
@@ -42,5 +42,5 @@ def test_a_name_as_it_is_printed_is_a_glob_for_it():
 
 
 @pytest.mark.parametrize(("glob", "expected"), [("a", ["a"]), ("*", ["a", "scale", "y"]), ("s*", ["scale"]), ("z", [])])
-def test_globs_are_about_layer_names(glob, expected):
+def test_globs_match_layer_names(glob, expected):
     assert [found.layer_name() for found in load(UNNAMED, HEAD).nodes() if found.matches(glob)] == expected

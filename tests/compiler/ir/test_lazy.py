@@ -1,4 +1,4 @@
-"""Tensors of a file: read when asked for, refused on load when their data do not fill their shape."""
+"""Tensors of a file: read on demand, refused on load if their data do not match their shape."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_damaged_tensor_is_refused(tensor, message):
 
 
 @pytest.mark.parametrize("indices", [[2, 11], [[0, 2], [2, 3]]])
-def test_a_sparse_tensor_is_written_out(indices):
+def test_a_sparse_tensor_is_read_as_a_dense_array(indices):
     expected = np.zeros((3, 4), np.float32)
     expected[0, 2], expected[2, 3] = 1, 2
     lazy = LazyTensor(sparse("w", [3, 4], [1.0, 2.0], indices))
@@ -87,7 +87,7 @@ def _other_index_type(tensor: onnx.SparseTensorProto) -> onnx.SparseTensorProto:
         (sparse("w", [3, 4], [1.0, 2.0], [[0, 2], [3, 3]]), "indices do not fit"),
         (sparse("w", [3, 4], [1.0, 2.0], [[0], [1]]), "indices do not fit"),
         (sparse("w", [3, 4], [1.0, 2.0], [1]), "indices do not fit"),
-        (sparse("w", [1 << 20, 1 << 16], [1.0], [0]), "too large to be written out"),
+        (sparse("w", [1 << 20, 1 << 16], [1.0], [0]), "too large as a dense array"),
         (sparse("w", [1 << 40, 1 << 40], [1.0], [0]), "impossible shape"),
         (_other_index_type(sparse("w", [3, 4], [1.0, 2.0], [2, 11])), "must be int64"),
     ],

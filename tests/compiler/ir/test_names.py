@@ -1,4 +1,4 @@
-"""New names derive from old ones and meet none."""
+"""New names derive from old ones and are unique."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def test_the_same_edits_give_the_same_names():
     assert models[0].proto() == models[1].proto()
 
 
-def test_those_of_values_nodes_and_bodies_are_found():
+def test_names_of_values_nodes_and_bodies_are_found():
     assert names_of(load(CHAIN)) == {"x", "w", "a", "b", "c", "y", "first", "copy", "second", "last", "v"}
     assert {"choose", "t", "inner", "in"} <= names_of(load(BRANCHES))

@@ -1,4 +1,4 @@
-"""Raising the opset of a file below IR version 4, where each initializer is an input as well."""
+"""Raising the opset of a file below IR version 4, where each initializer is also an input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def old_file():
     return Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=3))
 
 
-def test_what_passes_shrank_and_added_comes_through():
+def test_weights_that_passes_shrank_or_added_survive():
     model = old_file()
     first, second = model.nodes()
     edit.set_weight(model, first, 1, first.inputs[1].values[:, :3])

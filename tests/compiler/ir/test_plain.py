@@ -1,4 +1,4 @@
-"""Weights stored in any form are plain initializers in a copy."""
+"""Weights stored in any form become plain initializers in a copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_sparse(stored: object) -> bool:
 
 @pytest.fixture
 def encoded(request: pytest.FixtureRequest, tmp_path) -> Model:
-    """A model whose weights are stored in the form asked for; from a file, for sparse ones are seen there alone."""
+    """A model whose weights are stored in the given form, from a file, because only there sparse weights are seen."""
     result = compress(small_model("residual"), f"sparsify:sparsity=0.9,cluster:bits=2,encode:form={request.param}")
     result.save(tmp_path / "in.onnx")
     model = load(tmp_path / "in.onnx")

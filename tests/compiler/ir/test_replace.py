@@ -1,4 +1,4 @@
-"""Raising the opset and putting the result in the place of a model: nothing that the file says is lost."""
+"""Raising the opset and replacing a model by the result loses nothing of the file."""
 
 import numpy as np
 import onnx
@@ -28,7 +28,7 @@ def old():
     return Model.from_proto(proto)
 
 
-def test_the_opset_is_raised_and_the_numbers_stay():
+def test_the_opset_is_raised_and_the_numerics_stay():
     model = old()
     feeds = {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)}
     before = session.create(model).run(feeds)["y"]
@@ -38,7 +38,7 @@ def test_the_opset_is_raised_and_the_numbers_stay():
     np.testing.assert_array_equal(session.create(model).run(feeds)["y"], before)
 
 
-def test_what_the_converter_forgets_is_restored():
+def test_information_that_the_converter_drops_is_restored():
     model = old()
     before = model.proto()
     raise_opset(model, 13)
@@ -60,7 +60,7 @@ def test_a_newer_model_is_left_alone():
     assert model.proto() == before
 
 
-def test_what_the_converter_can_not_do_is_said_and_nothing_changes(monkeypatch):
+def test_a_failed_conversion_is_reported_and_changes_nothing(monkeypatch):
     def fail(proto, version):
         raise RuntimeError("no adapter\n  for Mystery")
 

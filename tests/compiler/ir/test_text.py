@@ -1,4 +1,4 @@
-"""Models as text: canonical, complete enough to run, and read back as what they were."""
+"""Models as text: canonical, complete enough to run, and unchanged when read back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_values_depend_on_the_name_alone():
     assert 0.1 < np.abs(a.values).mean() < 3
 
 
-def test_whole_numbers_are_written_out_up_to_eight():
+def test_up_to_eight_integers_are_written_out():
     model = from_text(
         f"""{HEAD} g (float[2] x) => (float[2] y) <int64[2] few = {{1,-1}}, bool[1] flag = {{1}}, int32 one = {{7}},
         int64[9] many = {{1,2,3,4,5,6,7,8,9}}, int8[1] small = {{3}}, float[1] f = {{0.5}}>
@@ -81,12 +81,12 @@ def test_tensors_in_attributes_are_shapes_too():
     assert weights.value_of(from_text(printed).graph.nodes[1].outputs[0]).shape == (4,)
 
 
-def test_attributes_stand_by_name_and_types_stay():
+def test_attributes_are_sorted_by_name_and_keep_their_types():
     printed = to_text(from_text(f"{HEAD} g (float x) => (float y) {{ y = Any <b = 1, c = 2.0, a = [3]> (x) }}"))
     assert "Any <a: ints = [3], b: int = 1, c: float = 2>" in printed
 
 
-def test_a_declared_inner_value_is_no_weight():
+def test_a_declared_inner_value_is_not_a_weight():
     model = from_text(f"{HEAD} g (float[2] x) => (float[2] y) <float[2] h> {{ h = Neg (x) y = Neg (h) }}")
     assert not list(model.constants())
     assert "<float[2] h>" in to_text(model)
@@ -105,7 +105,7 @@ def test_variances_and_scales_are_positive():
     assert (values["mean"] < 0).any()
 
 
-def test_sparse_weights_are_told_in_a_comment():
+def test_sparse_weights_are_named_in_a_comment():
     proto = helper.make_model(
         helper.make_graph(
             [helper.make_node("Any", ["w"], ["y"])],
@@ -121,7 +121,7 @@ def test_sparse_weights_are_told_in_a_comment():
     assert from_text(text).graph.initializers[0].shape == (3, 4)
 
 
-def test_what_the_text_can_not_say_is_left_out():
+def test_information_outside_the_syntax_is_left_out():
     plain = from_text(f"{HEAD} g (float[2] x) => (float[2] y) {{ y = Neg (x) }}")
     proto = plain.proto()
     proto.doc_string = proto.graph.doc_string = proto.graph.node[0].doc_string = "notes"
@@ -142,6 +142,6 @@ def test_computed_floats_never_appear():
     assert len(texts) == 1
 
 
-def test_a_text_that_is_no_model_says_where():
-    with pytest.raises(ModelError, match=r"the text is no model: .*line: 1 column: "):
+def test_a_text_that_is_not_a_model_is_an_error_with_its_place():
+    with pytest.raises(ModelError, match=r"the text is not a model: .*line: 1 column: "):
         from_text("<ir_version: 10> nonsense")

@@ -48,7 +48,7 @@ def test_a_constant_is_seen(body, expected):
         "y = Add (x)",
     ],
 )
-def test_what_is_computed_left_out_or_foreign_is_none(body):
+def test_a_computed_omitted_or_foreign_input_is_none(body):
     _, node = reader(body)
     assert weights.input_constant(node, 1) is None
     assert weights.input_value(node, 1) is None
@@ -69,7 +69,7 @@ def test_types_of_constant_nodes():
     assert [weights.input_value(node, slot).dtype for slot in (0, 1)] == [np.float32, np.int64]
 
 
-def test_looking_changes_nothing():
+def test_reading_changes_nothing():
     model, node = reader("v = Constant <value = float[2] {3,4}> () y = Add (x, v)")
     before = model.proto()
     constant = weights.input_constant(node, 1)
@@ -78,7 +78,7 @@ def test_looking_changes_nothing():
     assert model.version == 0
 
 
-def test_it_can_not_be_written_to():
+def test_the_array_is_read_only():
     _, node = reader("y = Add (x, w)")
     with pytest.raises(ValueError, match="read-only"):
         weights.input_value(node, 1)[0] = 5

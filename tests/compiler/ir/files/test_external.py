@@ -20,7 +20,7 @@ W = np.arange(2000, dtype=np.float32).reshape(1000, 2)
 
 
 def write_model(folder: Path, dtype: int = TensorProto.FLOAT, **entries: str) -> Path:
-    """A model whose weight `w` lies in w.bin, 8 bytes in; `entries` override what the model says of it."""
+    """A model whose weight `w` is in w.bin at offset 8; `entries` override the model's entries for it."""
     (folder / "w.bin").write_bytes(b"\0" * 8 + W.tobytes())
     tensor = TensorProto(name="w", dims=W.shape, data_type=dtype, data_location=TensorProto.EXTERNAL)
     said = {"location": "w.bin", "offset": "8", "length": str(W.nbytes), **entries}
@@ -34,7 +34,7 @@ def write_model(folder: Path, dtype: int = TensorProto.FLOAT, **entries: str) ->
     return path
 
 
-def test_it_is_read_only_when_asked_for(tmp_path):
+def test_it_is_read_on_demand(tmp_path):
     constant = next(Model.load(write_model(tmp_path)).constants())
     assert constant.stored.external.file.path == tmp_path / "w.bin"
     assert np.array_equal(constant.values, W)
@@ -79,7 +79,7 @@ def test_a_4_bit_weight_is_unpacked(tmp_path):
         ({"length": "9" * 30}, "invalid external offset or length"),
     ],
 )
-def test_what_does_not_fit_is_refused_on_load(tmp_path, entries, message):
+def test_external_data_that_does_not_fit_is_refused_on_load(tmp_path, entries, message):
     (tmp_path / "in").mkdir()
     (tmp_path / "w.bin").write_bytes(W.tobytes())
     path = write_model(tmp_path / "in", **entries)
@@ -103,7 +103,7 @@ def test_a_link_that_leaves_the_folder_is_refused(tmp_path):
         Model.load(path)
 
 
-def test_links_in_a_circle_are_refused(tmp_path):
+def test_a_cycle_of_links_is_refused(tmp_path):
     path = write_model(tmp_path, location="a")
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
@@ -124,10 +124,10 @@ def test_a_message_without_a_file_has_no_folder(tmp_path):
         Model.from_proto(proto)
 
 
-def test_a_file_that_shrinks_later_is_an_error_and_no_crash(tmp_path):
+def test_a_file_that_shrinks_later_is_an_error_not_a_crash(tmp_path):
     constant = next(Model.load(write_model(tmp_path)).constants())
     os.truncate(tmp_path / "w.bin", 100)
-    with pytest.raises(ModelError, match="has become shorter"):
+    with pytest.raises(ModelError, match="was truncated after the model was loaded"):
         _ = constant.values
 
 
@@ -151,7 +151,7 @@ def _always_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_always_apart")
 class TestApart:
-    def test_large_weights_go_into_a_file_of_their_own(self, tmp_path):
+    def test_large_weights_are_written_to_a_separate_file(self, tmp_path):
         Model.load(write_model(tmp_path)).save(tmp_path / "out.onnx")
         assert (tmp_path / "out.onnx").stat().st_size < 1000
         tensor = onnx.load(tmp_path / "out.onnx", load_external_data=False).graph.initializer[0]
@@ -190,7 +190,7 @@ class TestApart:
         for name in ("big.onnx", "again.onnx"):
             assert np.array_equal(list(Model.load(tmp_path / name).constants())[1].values, W)
 
-    def test_weights_in_constant_nodes_go_there_too(self, tmp_path):
+    def test_weights_in_constant_nodes_are_written_there_too(self, tmp_path):
         proto = onnx.load(write_model(tmp_path))
         node = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(W))
         del proto.graph.initializer[:]
@@ -201,7 +201,7 @@ class TestApart:
         tensor = weights.input_constant(Model.load(tmp_path / "out.onnx").graph.nodes[1], 1)
         assert np.array_equal(tensor.values, W)
 
-    def test_a_weight_is_copied_although_the_kernel_does_not_help(self, tmp_path, monkeypatch):
+    def test_a_weight_is_copied_without_the_kernel(self, tmp_path, monkeypatch):
         monkeypatch.delattr(os, "copy_file_range", raising=False)
         Model.load(write_model(tmp_path)).save(tmp_path / "out.onnx")
         assert (tmp_path / "out.onnx.data").read_bytes() == W.tobytes()

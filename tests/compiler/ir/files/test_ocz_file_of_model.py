@@ -11,7 +11,7 @@ from onnx_compress.compiler.ir.encoded import EncodedTensor
 from tests.small_models import small_model
 
 
-def test_saving_by_the_name_of_a_packed_file_packs(tmp_path):
+def test_saving_to_an_ocz_name_packs(tmp_path):
     encoded = compress(small_model("residual"), "sparsify:sparsity=0.9,cluster:bits=2").model
     assert any(isinstance(constant.stored, EncodedTensor) for constant in encoded.constants())
     encoded.save(tmp_path / "out.ocz")

@@ -1,4 +1,4 @@
-"""Writing a model: whole or not at all."""
+"""A model is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_existing_file_is_kept(model, tmp_path):
         ("x" * 300, "can't be written: File name too long"),
     ],
 )
-def test_a_place_that_can_not_be_written_to(model, tmp_path, target, message):
+def test_a_path_that_can_not_be_written_to(model, tmp_path, target, message):
     (tmp_path / "file").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match=message):
@@ -54,7 +54,7 @@ def test_a_place_that_can_not_be_written_to(model, tmp_path, target, message):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError(28, "No space left on device")])
-def test_nothing_is_left_when_writing_breaks_off(model, tmp_path, monkeypatch, error):
+def test_nothing_is_left_after_a_failed_write(model, tmp_path, monkeypatch, error):
     (tmp_path / "a.onnx").write_bytes(b"mine")
 
     def broken(descriptor: int) -> None:
@@ -85,7 +85,7 @@ def test_a_new_file_has_the_usual_permissions(model, tmp_path):
     assert stat.S_IMODE((tmp_path / "a.onnx").stat().st_mode) == 0o640
 
 
-def test_what_is_saved_is_valid(model, tmp_path):
+def test_a_saved_model_is_valid(model, tmp_path):
     model.save(tmp_path / "a.onnx")
     onnx.checker.check_model(tmp_path / "a.onnx", full_check=True)
 

@@ -1,4 +1,4 @@
-"""Serializing piece by piece gives protobuf's own bytes, in less memory."""
+"""Serializing in pieces gives the same bytes as protobuf, in less memory."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_the_bytes_are_those_of_protobuf(name, tmp_path):
     assert (tmp_path / "a.onnx").read_bytes() == serialized(model)
 
 
-def test_of_every_field_too(tmp_path):
+def test_the_bytes_of_every_field_are_those_of_protobuf(tmp_path):
     Model.from_proto(everything()).save(tmp_path / "a.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == everything().SerializeToString(deterministic=True)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 200, 16383, 16384, 40000, 2_100_000])
-def test_of_every_length_of_a_length(size, tmp_path):
+def test_every_length_of_a_varint(size, tmp_path):
     model = small_model("tied")
     edit.add_constant(model, "big", "weight", np.zeros(size, np.uint8))
     model.save(tmp_path / "a.onnx")
@@ -59,7 +59,7 @@ def test_too_much_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "MESSAGE_LIMIT", len(serialized(model)))
     model.save(tmp_path / "a.onnx")
     monkeypatch.setattr(stream, "MESSAGE_LIMIT", len(serialized(model)) - 1)
-    with pytest.raises(OutputError, match="exceeds the 2 GiB"):
+    with pytest.raises(OutputError, match="exceeds 2 GiB"):
         model.save(tmp_path / "b.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
