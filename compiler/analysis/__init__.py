@@ -1,1 +1,1 @@
-"""What is computed about a graph without running it."""
+"""Analyses of a graph, without running or changing it."""

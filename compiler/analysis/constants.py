@@ -1,7 +1,7 @@
-"""Channels that have one value whatever the input: where it comes from, and how far it carries.
+"""Channels that are constant for every input: where the constants arise, and how far they propagate.
 
-A filter of zeros gives its bias, a normalization with a factor of 0 its shift; activations, pools and layout pass
-such a value on.
+A filter of zeros outputs its bias, a normalization with a factor of 0 its shift; activations, pools and layout
+operators propagate such a value.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from onnx_compress.compiler.runtime.pointwise import Operand, computed, vector_o
 
 
 class Constants:
-    """What is known of the elements of values along the axes that `groups` tracks.
+    """Known constants along the axes that `groups` tracks.
 
-    A vector v [size of the axis] says of a value X and an axis: X[…, i, …] = v[i] everywhere, for every input, where
-    v[i] is not NaN. Values are taken as finite: 0 · x is 0.
+    A vector v [size of the axis] of a value X and an axis means: X[…, i, …] = v[i] everywhere, for every input, where
+    v[i] is not NaN. Values are assumed finite: 0 · x is 0.
     """
 
     def __init__(self, model: Model, groups: ChannelGroups, layers: Sequence[Contraction]) -> None:
@@ -38,31 +38,31 @@ class Constants:
                 rule(self, node)
 
     def along(self, tensor: Tensor, axis: int) -> np.ndarray | None:
-        """float64 [size of the axis] with NaN where nothing is known; None where nothing is of the whole axis."""
+        """float64 [size of the axis], NaN where unknown; None if the whole axis is unknown."""
         constant = constant_of(tensor)
         if constant is None:
             return self._known.get(tensor, {}).get(axis)
         return vector_of(constant.values, axis).masked() if _is_float_constant(tensor) else None
 
     def layer(self, node: Node) -> Contraction | None:
-        """The layer with a constant weight that `node` is, if it is one."""
+        """`node` as a layer with a constant weight; None if it is not one."""
         return self._layers.get(node.outputs[0])
 
     def knows(self, node: Node) -> bool:
-        """Whether anything is known of what `node` reads and another node computes."""
+        """Whether anything is known about a computed input of `node`."""
         return any(tensor in self._known for tensor in node.inputs)
 
     def write(self, tensor: Tensor, axis: int, values: np.ndarray) -> None:
-        """Note what is known of an axis."""
+        """Record the constants along an axis; nothing if all are NaN or infinite."""
         values = np.where(np.isfinite(values), values, np.nan)
         if not np.isnan(values).all():
             self._known.setdefault(tensor, {})[axis] = values
 
     def carried(self, node: Node, *, whole: bool = False) -> list[tuple[Tensor, int, np.ndarray]]:
-        """What the results of a node that only moves elements, or repeats and drops them, have from its inputs.
+        """The constants of the outputs of a node that only moves, repeats or drops elements: (output, axis, values).
 
-        Positions are followed by their atoms; by the sets of these (`whole`) where the node takes axes apart. Where
-        different values meet in one, nothing is known. Only one input may hold elements.
+        Positions are matched by their atoms, or with `whole`, for nodes that split axes, by the atoms' sets. A position
+        where different values meet is unknown. Only one input may hold elements.
         """
         if not self.knows(node) and not any(_is_float_constant(tensor) for tensor in node.inputs):
             return []
@@ -94,7 +94,7 @@ def _is_float_constant(tensor: Tensor) -> bool:
 
 
 class _Lookup:
-    """One value per key: the one that all entries with that key have, else NaN."""
+    """One value per key: the common value of all entries with that key, NaN if they differ."""
 
     def __init__(self, keys: np.ndarray, values: np.ndarray) -> None:
         self.keys, index = np.unique(keys, return_inverse=True)
@@ -119,7 +119,7 @@ def _move(known: Constants, node: Node) -> None:
 
 
 def _concat(known: Constants, node: Node) -> None:
-    """End to end along one axis; along the others all parts have to agree."""
+    """Concatenate along one axis; along the others all parts have to agree."""
     result = node.outputs[0]
     at = node.attrs.get("axis", 0) % (known.axes.rank(result) or 1)
     for axis in known.axes.of(result):
@@ -132,7 +132,7 @@ def _concat(known: Constants, node: Node) -> None:
 
 
 def _part(known: Constants, node: Node, slot: int, axis: int) -> np.ndarray:
-    """What is known of an input along an axis of the result, float64 [length of the axis]."""
+    """The constants of an input along an axis of the result, float64 [length of the axis]."""
     tensor = node.inputs[slot]
     atoms, size = known.axes.read(node, slot).get(axis), known.groups.walk.size(tensor, axis)
     values = known.along(tensor, axis)
@@ -147,7 +147,7 @@ def _take_apart(known: Constants, node: Node) -> None:
 
 
 def _only_zeros(known: Constants, node: Node) -> None:
-    """Sums, norms and products of zeros; of other constants they depend on how many there are."""
+    """Sums, norms and products of zeros; for other constants they depend on the number of elements."""
     for out, axis, values in known.carried(node):
         known.write(out, axis, np.where(values == 0, 0.0, np.nan))
 
@@ -158,13 +158,13 @@ def _average_pool(known: Constants, node: Node) -> None:
 
 
 def _resize(known: Constants, node: Node) -> None:
-    """Interpolating between equal values gives them again, unless places outside have a value of their own."""
+    """Interpolation between equal values keeps them, unless positions outside the input have a value of their own."""
     if node.attrs.get("coordinate_transformation_mode") != "tf_crop_and_resize":
         _move(known, node)
 
 
 def _pad(known: Constants, node: Node) -> None:
-    """New positions have the value that is padded; a channel stays constant where that is its own."""
+    """New positions have the padding value; a channel stays constant if that equals its own value."""
     given = known.groups.walk.integers.list_of(node, 1, "pads")
     if given is None or len(node.inputs) > 3 or node.attrs.get("mode", "constant") != "constant":
         return
@@ -179,7 +179,7 @@ def _pad(known: Constants, node: Node) -> None:
 
 
 def _pointwise(known: Constants, node: Node) -> None:
-    """Each element of the result is computed from the elements at its place."""
+    """Each element of the result depends only on the elements at the same position."""
     if not known.knows(node) and not _has_zero_factor(node):
         return
     result = node.outputs[0]
@@ -195,7 +195,7 @@ def _has_zero_factor(node: Node) -> bool:
 
 
 def _operand(known: Constants, tensor: Tensor, axis: int, rank: int) -> Operand | None:
-    """What an input gives along `axis` of a result of `rank`; None where it is absent."""
+    """An input's values along `axis` of a result of `rank`; None if the input is absent."""
     if not tensor.name:
         return None
     constant = constant_of(tensor)
@@ -210,7 +210,7 @@ def _operand(known: Constants, tensor: Tensor, axis: int, rank: int) -> Operand 
 
 
 def _linear(known: Constants, node: Node) -> None:
-    """A result is constant when each of its weights is zero or multiplies a constant."""
+    """A result is constant if each of its weights is zero or multiplies a constant."""
     layer = known.layer(node)
     if layer is None:
         _zero_product(known, node)
@@ -229,7 +229,7 @@ def _linear(known: Constants, node: Node) -> None:
 
 
 def _bias(known: Constants, layer: Contraction) -> np.ndarray:
-    """What is added to each row, NaN where that is computed or differs within the row."""
+    """The bias of each row, NaN where it is computed or differs within the row."""
     node, (size, _) = layer.node, layer.size
     if node.op == "MatMul" or len(node.inputs) < 3 or not node.inputs[2].name:
         return np.zeros(size)
@@ -242,7 +242,7 @@ def _bias(known: Constants, layer: Contraction) -> np.ndarray:
 
 
 def _zero_product(known: Constants, node: Node) -> None:
-    """A product of two computed matrices is zero where a row of the left or a column of the right one is."""
+    """A product of two computed matrices is zero where a row of the left or a column of the right one is zero."""
     if node.op != "MatMul" or not known.knows(node):
         return
     result = node.outputs[0]
@@ -274,7 +274,7 @@ def _normalized(known: Constants, node: Node) -> None:
 
 
 def _normalized_by_itself(known: Constants, node: Node) -> None:
-    """InstanceNormalization takes the mean away: what is zero, or is multiplied by zero, gives the shift."""
+    """InstanceNormalization subtracts the mean: a channel that is zero, or has a scale of 0, becomes its shift."""
     gamma, beta = input_value(node, 1), input_value(node, 2)
     if gamma is None or beta is None:
         return
@@ -284,15 +284,15 @@ def _normalized_by_itself(known: Constants, node: Node) -> None:
 
 
 def _dropout(known: Constants, node: Node) -> None:
-    """Nothing at inference; with a third input it may be training."""
+    """The identity at inference; with a third input it may be in training mode."""
     if len(node.inputs) < 3:
         _move(known, node)
 
 
 def _recurrent(known: Constants, node: Node) -> None:
-    """A unit that starts at 0 stays there when its candidate, tanh(w·x + r·h + b), has neither weights nor bias.
+    """A unit that starts at 0 stays there if its candidate, tanh(w·x + r·h + b), has no weights and no bias.
 
-    The candidate's gate is the last one in W, R and B, for LSTM, GRU and RNN alike.
+    The candidate is the last gate in W, R and B, for LSTM, GRU and RNN alike.
     """
     starts_at_zero = not any(tensor.name for tensor in node.inputs[5:7])
     is_usual = starts_at_zero and not any(name in node.attrs for name in ("activations", "clip"))

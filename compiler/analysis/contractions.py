@@ -1,4 +1,4 @@
-"""Layers that sum over channels with a constant weight: which channels each result is made of."""
+"""Layers that sum over channels with a constant weight, and the channels that each result depends on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ RECURRENT = ("LSTM", "GRU", "RNN")
 
 @dataclass(frozen=True, eq=False)
 class Contraction:
-    """y[r] = Σ_c W[r, c] ∗ x[c] within each of `groups`, W being the constant that `node` reads at `slot`.
+    """y[r] = Σ_c W[r, c] ∗ x[c] within each of `groups`; W is the constant that `node` reads at `slot`.
 
-    c counts the positions of `source` along `axis`, r those of `result` along `result_axis` (None: the results are
-    no tensor of their own, as with the gates of an LSTM). `out_axis` and `in_axis` are W's; without `out_axis` W is a
-    vector. `rows` and `columns` are the atoms of r and c, None where that axis is fixed as a whole.
+    c indexes `source` along `axis`, r indexes `result` along `result_axis` (`result` is None if the results are not a
+    tensor, like the gates of an LSTM). `out_axis` and `in_axis` are axes of W; without `out_axis` W is a vector.
+    `rows` and `columns` are the atoms of r and c, None if the whole axis is fixed.
     """
 
     node: Node
@@ -42,7 +42,7 @@ class Contraction:
         """W as [groups, rows of a group, columns of a group, taps]."""
         values = input_value(self.node, self.slot)
         assert values is not None
-        if values.dtype.kind == "V":  # bfloat16 and its like, which NumPy can't sum
+        if values.dtype.kind == "V":  # bfloat16 and similar types, which NumPy can't sum
             values = values.astype(np.float32)
         if self.out_axis is None:
             return values.reshape(1, 1, -1, 1)
@@ -54,12 +54,12 @@ class Contraction:
 
     @cached_property
     def nonzero(self) -> np.ndarray:
-        """Which result has any weight for which position: bool [groups, rows of a group, columns of a group]."""
+        """Whether row r has a non-zero weight for column c: bool [groups, rows of a group, columns of a group]."""
         return np.asarray(self.blocks().any(3))
 
     @property
     def size(self) -> tuple[int, int]:
-        """How many rows and columns there are in all groups together."""
+        """Numbers of rows and columns in all groups together."""
         constant = input_constant(self.node, self.slot)
         assert constant is not None
         shape, is_transposed = constant.stored.shape, self.node.op == "ConvTranspose"
@@ -68,17 +68,17 @@ class Contraction:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether a channel with one value everywhere adds the same to every element of a result.
+        """Whether a constant input channel adds the same to every element of a result.
 
-        Zeros that are padded to it take part in some sums only, and the results of a ConvTranspose don't all see
-        the same taps.
+        Not with padding, whose zeros enter only some of the sums, and not for ConvTranspose, whose results don't all
+        see the same taps.
         """
         if self.node.op == "Conv":
             return not pads(self.node)
         return self.node.op in ("Gemm", "MatMul") and len(input_value(self.node, self.slot).shape) == 2  # type: ignore[union-attr]
 
     def of_constants(self, values: np.ndarray) -> np.ndarray:
-        """What inputs that have these values everywhere add to the results: float64 [rows], for uniform layers."""
+        """The contribution of constant input channels with these values: float64 [rows], for uniform layers."""
         by_group = values.reshape(self.groups, 1, -1)
         columns = np.flatnonzero(by_group.any((0, 1)))
         sums = self.blocks()[:, :, columns].sum(3, dtype=np.float64)
@@ -87,12 +87,12 @@ class Contraction:
 
 
 def pads(node: Node) -> bool:
-    """Whether a Conv or pool sees anything beside its input."""
+    """Whether a Conv or pool pads its input."""
     return any(node.attrs.get("pads", ())) or node.attrs.get("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
 
 
 class Axes:
-    """The axes of what nodes read, as a walk left them; those of a constant are its places."""
+    """The tracked axes of the tensors that nodes read, from a finished walk; for a constant, its places."""
 
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
@@ -101,23 +101,23 @@ class Axes:
             self._places.setdefault((place.node, place.slot), {})[place.axis] = place.atoms
 
     def read(self, node: Node, slot: int) -> dict[int, np.ndarray]:
-        """The atoms of each axis of an input that is tracked."""
+        """The atoms of each tracked axis of an input."""
         tensor = node.inputs[slot]
         return self.of(tensor) if constant_of(tensor) is None else self._places.get((node, slot), {})
 
     def of(self, tensor: Tensor) -> dict[int, np.ndarray]:
-        """The same of a computed value."""
+        """The atoms of each tracked axis of a computed value."""
         found = self.walk.axes.get(tensor, [])
         return {i: axis for i, axis in enumerate(found) if isinstance(axis, np.ndarray)}
 
     def rank(self, tensor: Tensor) -> int:
-        """How many axes a value has; 0 where that is not known."""
+        """The rank of a value; 0 if unknown."""
         constant = constant_of(tensor)
         return len(self.walk.axes.get(tensor, [])) if constant is None else len(constant.stored.shape)
 
 
 def contractions(model: Model, walk: Walk) -> list[Contraction]:
-    """Every layer of the model, those in bodies included, that sums over channels with a constant weight."""
+    """Every layer of the model, including bodies, that sums over channels with a constant weight."""
     axes = Axes(walk)
     return [found for node in model.nodes() if node.is_op(*CONTRACTING) for found in _of(node, axes)]
 
@@ -149,7 +149,7 @@ def _of(node: Node, axes: Axes) -> Iterator[Contraction]:
 
 
 _Layout = tuple[int | None, int, int, int]
-"""Axes: the weight's results and summed one, the source's, the result's."""
+"""Four axes: of the weight, its output and its summed axis; then the source's and the result's."""
 
 
 def _conv(node: Node, slot: int, rank: int, source: int, result: int) -> _Layout:
@@ -178,7 +178,7 @@ _LAYOUTS = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "Mat
 
 
 def _recurrent(node: Node, axes: Axes) -> Iterator[Contraction]:
-    """W [D, gates·H, I] reads the input, R [D, gates·H, H] the states, which are what the node computes."""
+    """W [D, gates·H, I] multiplies the input, R [D, gates·H, H] the states, which the node itself computes."""
     if any(input_constant(node, slot) is None for slot in (1, 2)):
         return
     computed = next(out for out in node.outputs if out.name)

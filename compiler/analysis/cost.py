@@ -1,12 +1,11 @@
-"""What a model costs: parameters, bytes and multiply-accumulates, in total and per layer.
+"""The cost of a model: parameters, bytes and multiply-accumulates, in total and per layer.
 
-Everything is for batch 1. Dimensions that may vary take their size from `inputs`, the shapes of one sample
-as it is fed; the first axis of each input is set to 1. Where a size stays unknown, the layer's MACs are None,
-it is listed in `unknown`, and the total holds the others. Of the branches of an If the most expensive one
-counts; a Loop or Scan counts one iteration.
+Everything is for batch 1. Free dimensions take their size from `inputs`, the shapes of one sample; the first axis
+of each input is set to 1. If a size stays unknown, the layer's MACs are None, the layer is listed in `unknown`, and
+the total covers the other layers. An If counts its most expensive branch; a Loop or Scan counts one iteration.
 
-The parameters of a weight are its elements, however it is stored (`weight_expressions.py`); one that several layers
-read counts once in the total and for each layer in its row.
+The parameters of a weight are its elements, however it is stored (`weight_expressions.py`); a weight that several
+layers read counts once in the total, and once in the row of each layer.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ from onnx_compress.compiler.runtime.shapes.sizes import SizeTable, UnknownSize
 
 @dataclass(frozen=True)
 class LayerCost:
-    """A node that holds parameters or multiplies.
+    """A node with parameters or multiply-accumulates.
 
-    `path` are the labels of the control-flow nodes around it. `macs` is None where a shape is not known, and
-    `note` says which. `is_counted` is False in a branch that is not the most expensive one.
+    `path` are the labels of the enclosing control-flow nodes. `macs` is None if a shape is unknown; `note` says which.
+    `is_counted` is False in a branch that is not the most expensive one.
     """
 
     name: str
@@ -51,7 +50,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a model; `bytes` are those of all constants, `macs` is None when none are known."""
+    """The cost of a model; `bytes` is the size of all constants, `macs` is None if no layer's MACs are known."""
 
     parameters: int
     nonzero: int
@@ -62,12 +61,12 @@ class Cost:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Names of the layers whose MACs are not known and not in the total."""
+        """Names of the layers with unknown MACs, which the total leaves out."""
         return tuple(layer.name for layer in self.layers if layer.macs is None)
 
     @classmethod
     def of(cls, model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -> Self:
-        """The cost of `model` at batch 1, with inputs of the shapes `inputs` where theirs are not fixed."""
+        """The cost of `model` at batch 1; `inputs` are the shapes of inputs with free dimensions."""
         sizes = SizeTable(model, inputs or {})
         products = [node for node in model.nodes() if key(node) in FORMULAS]
         sizes.look(tensor for node in products for tensor in (*node.inputs, *node.outputs) if tensor.name)
@@ -85,7 +84,7 @@ class Cost:
 
 
 def node_macs(model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -> dict[Node, int]:
-    """Multiply-accumulates of each node of the main graph with its bodies, as `Cost` counts them; 0 where unknown."""
+    """Multiply-accumulates of each node of the main graph with its bodies, as in `Cost`; 0 if unknown."""
     sizes = SizeTable(model, inputs or {})
     products = [node for node in model.nodes() if key(node) in FORMULAS]
     sizes.look(tensor for node in products for tensor in (*node.inputs, *node.outputs) if tensor.name)
@@ -94,7 +93,7 @@ def node_macs(model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -
 
 
 class _Walk:
-    """One pass over the graph; gathers the distinct weights on its way."""
+    """One pass over the graph, which also collects the distinct weights."""
 
     def __init__(self, sizes: SizeTable) -> None:
         self.sizes = sizes
@@ -103,7 +102,7 @@ class _Walk:
         self.notes: list[str] = []
 
     def graph(self, graph: Graph, path: tuple[str, ...]) -> tuple[list[LayerCost], int]:
-        """The layers of a graph with those of its bodies, and the MACs of one execution."""
+        """The layers of a graph and its bodies, and the MACs of one execution."""
         layers: list[LayerCost] = []
         total = 0
         for node in graph.nodes:
@@ -119,7 +118,7 @@ class _Walk:
         return layers, total
 
     def layer(self, node: Node, path: tuple[str, ...]) -> LayerCost | None:
-        """The row of a node; None where it neither holds parameters nor multiplies."""
+        """The row of a node; None without parameters and multiply-accumulates."""
         weights = list(read_weights(node))
         if not weights and key(node) not in FORMULAS:
             return None
@@ -141,21 +140,21 @@ class _Walk:
         )
 
     def macs(self, node: Node) -> tuple[int | None, str]:
-        """MACs of a node, or None and why."""
+        """MACs of a node, or None and the reason."""
         try:
             return macs(node, self.sizes), ""
         except UnknownSize as error:
             return None, str(error)
 
     def bodies(self, node: Node, path: tuple[str, ...]) -> tuple[list[LayerCost], int]:
-        """The layers within a control-flow node, and what one execution of it spends."""
+        """The layers within a control-flow node, and the MACs of one execution."""
         found = [self.graph(body, (*path, node.label())) for body in node.bodies()]
         if not any(layers for layers, _ in found):
             return [], 0
         if not node.is_op("If"):
-            self.notes.append(f"{node.label()}: one iteration is counted")
+            self.notes.append(f"{node.label()}: only one iteration is counted")
             return _joined(found), sum(spent for _, spent in found)
-        self.notes.append(f"{node.label()}: the branch with the most MACs is counted")
+        self.notes.append(f"{node.label()}: only the branch with the most MACs is counted")
         best = max(range(len(found)), key=lambda i: found[i][1])
         chosen = [(ls if i == best else _uncounted(ls), spent) for i, (ls, spent) in enumerate(found)]
         return _joined(chosen), found[best][1]
@@ -170,12 +169,12 @@ def _uncounted(layers: list[LayerCost]) -> list[LayerCost]:
 
 
 def is_part_of_weight(node: Node) -> bool:
-    """Whether a node only turns stored constants into a weight, which its reader then holds."""
+    """Whether a node only turns stored constants into a weight, which is attributed to its reader."""
     return node.is_op("Constant") or (len(node.outputs) == 1 and stored_weight(node.outputs[0]) is not None)
 
 
 def read_weights(node: Node) -> Iterator[StoredWeight]:
-    """The weights that a node reads, each once; integers are weights only where the operator says so."""
+    """The weights that a node reads, each once; integers count as weights only at a quantized operator's inputs."""
     slots = SLOTS.get(node.op)
     seen: set[Constant] = set()
     for slot, tensor in enumerate(node.inputs):
@@ -190,7 +189,7 @@ def read_weights(node: Node) -> Iterator[StoredWeight]:
 
 
 def _is_weight(weight: StoredWeight, tensor: Tensor, *, is_listed: bool) -> bool:
-    """Floats are weights, and integers that a quantized operator reads or that a scale or codebook makes floats."""
+    """Whether it is a weight: floats, and integers with a scale or codebook or read by a quantized operator."""
     if is_float(weight.key) or len(weight.parts) > 1:
         return True
     return is_listed

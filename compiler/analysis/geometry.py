@@ -1,4 +1,4 @@
-"""Channels, kernel and stride of a layer, as people name layers by."""
+"""Channels, kernel and stride of a layer, for reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 
 @dataclass(frozen=True)
 class Geometry:
-    """None, or an empty tuple, where the operator has no such thing or it is not known."""
+    """Channels, kernel and stride; None or an empty tuple if the operator has none or they are unknown."""
 
     in_channels: int | None = None
     out_channels: int | None = None
@@ -26,14 +26,14 @@ class Geometry:
 
     @property
     def channels(self) -> str:
-        """'64→128'; empty where the layer has no channels."""
+        """The channels as '64→128'; empty if the layer has none."""
         if self.in_channels is None or self.out_channels is None:
             return ""
         return f"{self.in_channels}→{self.out_channels}"
 
 
 def geometry(node: Node, sizes: Sizes) -> Geometry:
-    """The geometry that a node's weight and attributes give."""
+    """The geometry of a node, from its weight and attributes."""
     if node.op == "MatMulNBits":
         return Geometry(int(node.attrs["K"]), int(node.attrs["N"]))
     try:

@@ -1,7 +1,7 @@
-"""Multiply-accumulates of one node, from the shapes of what it reads and writes.
+"""Multiply-accumulates of one node, from the shapes of its inputs and outputs.
 
-Only products that a general matrix multiplication or convolution performs are counted, as everywhere in the
-field: element-wise operators, activations, normalization and pooling count as zero.
+As usual, only matrix products and convolutions count: element-wise operators, activations, normalization and
+pooling count as zero.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.runtime.shapes.sizes import UnknownSize
 
 Sizes: TypeAlias = Callable[[Tensor], tuple[int, ...]]
-"""The shape of a tensor in whole numbers; raises UnknownSize where it has none."""
+"""The shape of a tensor in integers; raises UnknownSize if a dimension is unknown."""
 
 
 def key(node: Node) -> str:
-    """The operator's name, that of another domain with the domain before it."""
+    """The operator's name, prefixed by its domain if that is not ONNX's own."""
     return node.op if node.is_standard else f"{node.domain}.{node.op}"
 
 
 def macs(node: Node, sizes: Sizes) -> int:
-    """Multiply-accumulates of one execution of `node`, its bodies left out. Raises UnknownSize."""
+    """Multiply-accumulates of one execution of `node`, without its bodies. Raises UnknownSize."""
     formula = FORMULAS.get(key(node))
     if formula is None:
         return 0
     try:
         return formula(node, sizes)
     except (IndexError, ValueError, ZeroDivisionError):
-        raise UnknownSize("its shapes contradict each other") from None
+        raise UnknownSize("the shapes of its inputs are inconsistent") from None
 
 
 def _convolution(weight: int) -> Callable[[Node, Sizes], int]:
@@ -73,13 +73,13 @@ def _packed_product(node: Node, sizes: Sizes) -> int:
 
 
 def _recurrent(node: Node, sizes: Sizes) -> int:
-    """Each step multiplies with all of W [directions, gates·hidden, in] and R [directions, gates·hidden, hidden]."""
+    """Each step multiplies by all of W [directions, gates·hidden, in] and R [directions, gates·hidden, hidden]."""
     steps = math.prod(sizes(node.inputs[0])[:2])
     return steps * (math.prod(sizes(node.inputs[1])) + math.prod(sizes(node.inputs[2])))
 
 
 def _attention(node: Node, sizes: Sizes) -> int:
-    """QKᵀ costs |Q|·L and the product with V costs |Y|·L, with L keys, those of the past included."""
+    """QKᵀ costs |Q|·L and the product with V costs |Y|·L, with L keys including past ones."""
     keys = sizes(node.inputs[1])[-2] if len(node.inputs) > 1 and node.inputs[1].name else sizes(node.inputs[0])[-2]
     past = 4 if node.is_standard else 6
     if len(node.inputs) > past and node.inputs[past].name:
@@ -94,7 +94,7 @@ def _projected_attention(node: Node, sizes: Sizes) -> int:
 
 
 def _einsum(node: Node, sizes: Sizes) -> int:
-    """One product per combination of all indices of the equation, as a loop over them would do."""
+    """One product per combination of all indices of the equation, as in nested loops."""
     equation = node.attrs.get("equation", "")
     if "." in equation:
         raise UnknownSize("the equation has an ellipsis")

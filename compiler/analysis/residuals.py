@@ -1,7 +1,7 @@
-"""Residual branches: what an addition adds to a value, computed from that value.
+"""Residual branches: a value computed from x and added to x.
 
-y = x + F(x): without the branch F the model still runs, with y = x. So F is what depth pruning removes: the
-convolutions of a residual block, attention or the MLP of a transformer.
+y = x + F(x): without the branch F the model still runs, with y = x. F is what depth pruning removes: the
+convolutions of a residual block, or the attention or MLP of a transformer block.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from onnx_compress.compiler.ir.graph import Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 
 MOST_STEPS = 16
-"""Nodes that are looked at per node of the graph: as deep may branches lie in each other on average."""
+"""Maximum number of node visits per node of the graph: the mean nesting depth of branches that is still analysed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """y = x + F(x): `add` gives y, reads x at input `slot` and `result`, F(x), at the other.
+    """y = x + F(x): `add` computes y, and reads x at input `slot` and `result`, F(x), at the other input.
 
-    `nodes` are the branch, in their order: those that nothing needs but the addition.
+    `nodes` are the branch, in graph order: the nodes needed only for the addition.
     """
 
     add: Node
@@ -35,27 +35,27 @@ class Residual:
 
     @property
     def shortcut(self) -> Tensor:
-        """x: what the addition reads now, another value once a branch before this one is gone."""
+        """The present x of the addition; it changes if a branch before this one is removed."""
         return self.add.inputs[self.slot]
 
     @cached_property
     def layers(self) -> tuple[Node, ...]:
-        """The nodes of the branch that multiply, or hold such nodes in their bodies."""
+        """The nodes of the branch with multiply-accumulates, in themselves or in their bodies."""
         return tuple(node for node in self.nodes if _multiplies(node))
 
     @property
     def label(self) -> str:
-        """The branch by its last layer."""
+        """The label of the branch: that of its last layer."""
         return self.layers[-1].label()
 
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """The residual branches of the main graph, in its order.
+    """The residual branches of the main graph, in graph order.
 
-    A branch may hold any nodes, one that multiplies at least, and may read beside x what does not depend on x: masks,
-    the output of an encoder, sizes. `refused` are the additions of x and something that layers compute from x where
-    others need a part of that too, and what.
+    A branch needs at least one layer. Besides x it may read any values that do not depend on x: masks, the output of
+    an encoder, sizes. `refused` are the additions to x whose branch can't be removed because a part of it is also
+    needed elsewhere, with the reason.
     """
 
     branches: tuple[Residual, ...]
@@ -63,16 +63,16 @@ class Residuals:
 
     @classmethod
     def of(cls, model: Model) -> Self:
-        """Find them."""
+        """The residual branches of `model`."""
         found = list(_Walk(model).branches())
         branches = tuple(item for item in found if isinstance(item, Residual))
         return cls(branches, tuple(item for item in found if isinstance(item, tuple)))
 
 
 class _Walk:
-    """What is known of the main graph: where values are computed, who needs them, on which shortcuts they depend.
+    """Facts about the main graph: where values are computed, who reads them, and on which shortcuts they depend.
 
-    Nodes are named by their positions.
+    Nodes are identified by their positions.
     """
 
     def __init__(self, model: Model) -> None:
@@ -93,9 +93,9 @@ class _Walk:
         self.terms = {i: self._terms(i) for i, node in enumerate(self.nodes) if self._is_addition(node)}
         self.bits = {shortcut: 1 << i for i, shortcut in enumerate(dict.fromkeys(t for t, _ in self.terms.values()))}
         self.behind: dict[Tensor, int] = {}
-        """The bits of the shortcuts that a value depends on."""
+        """The shortcuts on which a value depends, as bits."""
         self.layered: dict[Tensor, int] = {}
-        """Of those that it depends on through a layer."""
+        """The shortcuts on which it depends through a layer, as bits."""
         for i in range(len(self.nodes)):
             self._follow(i)
         self.steps = MOST_STEPS * len(self.nodes)
@@ -105,7 +105,7 @@ class _Walk:
         return is_one and all(term in self.place and term not in self.fixed for term in node.inputs)
 
     def _terms(self, add: int) -> tuple[Tensor, Tensor]:
-        """What is added: the value that is there first, and the one that may be computed from it."""
+        """The two summands: the one computed first, and the one that may depend on it."""
         first, second = sorted(self.nodes[add].inputs, key=self.place.__getitem__)
         return first, second
 
@@ -121,7 +121,7 @@ class _Walk:
                 self.behind[out], self.layered[out] = behind, layered
 
     def branches(self) -> Iterator[Residual | tuple[Node, str]]:
-        """Each branch, or the addition of something that looks like one and why it is none."""
+        """Each branch, or an addition that only looks like the end of a branch, with the reason."""
         for i, (shortcut, result) in self.terms.items():
             if self.layered.get(result, 0) & self.bits[shortcut]:
                 yield self._branch(i, shortcut, result)
@@ -130,23 +130,23 @@ class _Walk:
         node, bit = self.nodes[add], self.bits[shortcut]
         owned = self._owned(self.place[result], add, self.place[shortcut])
         if owned is None:
-            return node, "its branch is not looked into: there are too many that hold each other"
+            return node, "its branch is not analysed: too many nested branches"
         read = {tensor for i in owned for tensor in self.needs[i]} | {result}
         entering = (tensor for tensor in read if self.place[tensor] not in owned and tensor is not shortcut)
         shared = [tensor for tensor in entering if self.behind.get(tensor, 0) & bit]
         if shared:
             first = min(shared, key=self.place.__getitem__)
-            why = "is an output too" if first in self.outputs else "is read elsewhere too"
-            return node, f"its branch can't go: '{first.name}' in it {why}"
+            why = "is an output" if first in self.outputs else "is also read elsewhere"
+            return node, f"its branch can't be removed: '{first.name}' in it {why}"
         assert isinstance(result, Variable)
         slot = 0 if node.inputs[0] is shortcut else 1
         return Residual(node, slot, result, tuple(self.nodes[i] for i in sorted(owned)))
 
     def _owned(self, result: int, add: int, shortcut: int) -> set[int] | None:
-        """The nodes that nothing needs but `add`, from `result` on; without the one that gives the shortcut."""
+        """The nodes needed only for `add`, from `result` backwards, without the one that computes the shortcut."""
         owned = {add}
         waiting, seen = [-result], {result, shortcut}
-        while waiting:  # the last node first, so that all that may need a node have been looked at
+        while waiting:  # the last node first, so that all possible readers of a node have been visited before it
             i = -heappop(waiting)
             self.steps -= 1
             if self.steps < 0:
@@ -167,7 +167,7 @@ def _multiplies(node: Node) -> bool:
 
 
 def _fixed(graph: Graph) -> set[Tensor]:
-    """The values of `graph` that depend on nothing but constants and the sizes of other values."""
+    """The values of `graph` that depend only on constants and on sizes of other values."""
     fixed: set[Tensor] = set(graph.initializers)
     for node in graph.nodes:
         is_free = node.op.startswith("Random") or any(True for _ in node.bodies())

@@ -1,4 +1,4 @@
-"""How the weights of a model are stored, and how far from the least that is."""
+"""How the weights of a model are stored, compared with their entropy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from onnx_compress.compiler.storage.structure import bits_of
 
 DENSE, SPARSE = "dense", "sparse"
 LEAST = 16
-"""Elements from which a constant is listed."""
+"""Minimum number of elements of a listed constant."""
 
 
 @dataclass(frozen=True)
 class StoredForm:
-    """One weight: `bytes` of the file stand for it alone, `distinct` values it has, `entropy` bits an element.
+    """One weight: its own `bytes` in the file, the number of `distinct` values, and the `entropy` in bits per element.
 
-    The entropy is that of the values taken one by one: what an ideal code for them alone would need.
+    The entropy is the zero-order one of the values: the size of an ideal code that codes each value by itself.
     """
 
     name: str
@@ -35,12 +35,12 @@ class StoredForm:
 
     @property
     def bits(self) -> float:
-        """Bits of the file an element."""
+        """Stored bits per element."""
         return 8 * self.bytes / max(1, int(np.prod(self.shape, dtype=np.int64)))
 
 
 def form_of(constant: Constant) -> str:
-    """How a constant is stored."""
+    """Name of the form in which a constant is stored."""
     if isinstance(constant.stored, EncodedTensor):
         return constant.stored.form
     is_sparse = isinstance(constant.stored, LazyTensor) and constant.stored.is_sparse
@@ -48,7 +48,7 @@ def form_of(constant: Constant) -> str:
 
 
 def bytes_by_form(model: Model) -> dict[str, int]:
-    """Bytes of all initializers by form, most first; what stored weights share is with none."""
+    """Bytes of all initializers by form, the largest first; parts shared between weights are left out."""
     found: Counter[str] = Counter()
     for constant in model.constants():
         found[form_of(constant)] += constant.stored_bytes
@@ -56,7 +56,7 @@ def bytes_by_form(model: Model) -> dict[str, int]:
 
 
 def stored_forms(model: Model) -> list[StoredForm]:
-    """The initializers that are numbers and no mere scalars or shapes, in the order of the file."""
+    """The numeric initializers except scalars and shapes, in file order."""
     wanted = (c for c in model.constants() if c.dtype.kind != "O" and np.prod(c.shape, dtype=np.int64) >= LEAST)
     return [_described(constant) for constant in wanted]
 
@@ -76,6 +76,6 @@ def _described(constant: Constant) -> StoredForm:
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Bits a symbol of symbols that occur so often: -Σ p log₂ p."""
+    """Entropy in bits per symbol of symbols with these counts: -Σ p log₂ p."""
     shares = counts / counts.sum()
     return abs(float(-(shares * np.log2(shares)).sum()))

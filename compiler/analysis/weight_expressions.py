@@ -1,9 +1,9 @@
-"""Weights as they stand in the file, seen through whatever turns them back into numbers.
+"""Weights as stored in the file, seen through the operators that decode them.
 
-A convolution may read its weight from an initializer, a Constant node, or from a small expression over
-constants: DequantizeLinear, `Mul(Cast(integers), scale)`, `Gather(codebook, indices)`, each perhaps behind
-Transpose or Reshape. All of these hold one weight, of as many parameters as the expression has elements:
-scales and codebooks describe it, they are no parameters of their own.
+A convolution may read its weight from an initializer, a Constant node, or a small expression over constants:
+DequantizeLinear, `Mul(Cast(integers), scale)`, `Gather(codebook, indices)`, each possibly followed by Transpose or
+Reshape. Each of these is one weight with as many parameters as the expression has elements; scales and codebooks
+describe it and do not count as parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx_compress.compiler.ir.graph import Constant, Node, Tensor
 from onnx_compress.compiler.ir.weights import constant_of
 
 PASSING = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear")
-"""Operators through which a weight keeps its elements; only their first input holds it."""
+"""Operators that keep a weight's elements; the weight is their first input."""
 
 SLOTS: dict[str, tuple[int, ...]] = {
     "QuantizeLinear": (0,),
@@ -33,20 +33,20 @@ SLOTS: dict[str, tuple[int, ...]] = {
     "MatMulNBits": (0, 1, 5),
     "GatherBlockQuantized": (0,),
 }
-"""Inputs of quantized operators that hold weights or activations; the others are scales and zero points."""
+"""Inputs of quantized operators that are weights or activations; the others are scales and zero points."""
 
 
 MAX_STEPS = 16
-"""Operators between a weight and its reader, at most; no exporter writes more."""
+"""Maximum number of operators between a weight and its reader; no exporter writes more."""
 
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """A weight and the constants that hold it.
+    """A weight and the constants that store it.
 
-    `key` is the constant with its elements (its values, integers or indices): two readers with the same key
-    read the same weight. `parts` are all constants, that one first. `zero` is the integer that stands for 0,
-    one for all, one per position of `axis`, or in blocks.
+    `key` is the constant with its elements (values, integers or indices): readers with the same key read the
+    same weight. `parts` are all constants, `key` first. `zero` is the integer that represents 0: one for all
+    elements, one per position of `axis`, or one per block.
     """
 
     key: Constant
@@ -57,17 +57,17 @@ class StoredWeight:
 
     @property
     def elements(self) -> int:
-        """Parameters: the elements of the weight, of which a row of a codebook may hold several."""
+        """Number of parameters: the elements of the weight; a codebook's row may hold several."""
         each = 1 if self.codebook is None else math.prod(self.codebook.shape[1:])
         return math.prod(self.key.shape) * each
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all parts in the forms in which they are stored."""
+        """Bytes of all parts in their stored forms."""
         return sum(part.stored_bytes for part in self.parts)
 
     def nonzero(self) -> int:
-        """Elements that do not stand for zero."""
+        """Number of elements that do not represent 0."""
         values = self.key.values
         if self.codebook is not None:
             return int(np.count_nonzero(self.codebook.values[values.astype(np.int64)]))
@@ -78,9 +78,9 @@ class StoredWeight:
 
 @dataclass(frozen=True)
 class PackedWeight(StoredWeight):
-    """The weight [rows, columns] of a MatMulNBits, packed as [columns, blocks, bytes]; a last block is filled up.
+    """The weight [rows, columns] of a MatMulNBits, packed as [columns, blocks, bytes]; the last block is padded.
 
-    Zero points are packed alike, [columns, blocks], or floats; without any, 0 stands in the middle of the range.
+    Zero points are packed in the same way, [columns, blocks], or floats; by default 0 is in the middle of the range.
     """
 
     rows: int = 0
@@ -89,11 +89,11 @@ class PackedWeight(StoredWeight):
 
     @property
     def elements(self) -> int:
-        """Parameters: the elements of the weight, not its bytes."""
+        """Number of parameters: the elements of the weight, not its bytes."""
         return self.rows * self.columns
 
     def nonzero(self) -> int:
-        """Elements that do not stand for zero."""
+        """Number of elements that do not represent 0."""
         blocks = self.key.shape[1]
         values = _unpacked(self.key.values, self.bits).reshape(self.columns, blocks, -1)
         zero = np.full((self.columns, blocks), 1 << (self.bits - 1))
@@ -105,7 +105,7 @@ class PackedWeight(StoredWeight):
 
 
 def packed_weight(node: Node) -> PackedWeight | None:
-    """The weight of a MatMulNBits; None when it is computed."""
+    """The weight of a MatMulNBits; None if it is computed."""
     found = [constant_of(tensor) if tensor.name else None for tensor in node.inputs[1:4]]
     if found[0] is None:
         return None
@@ -120,7 +120,7 @@ def packed_weight(node: Node) -> PackedWeight | None:
 
 
 def _unpacked(values: np.ndarray, bits: int) -> np.ndarray:
-    """Whole numbers of `bits` bits out of the bytes of the last axis, the lowest bits first."""
+    """Integers of `bits` bits unpacked from the bytes of the last axis, the lowest bits first."""
     shifted = values[..., None] >> np.arange(0, 8, bits, dtype=values.dtype)
     return (shifted & ((1 << bits) - 1)).reshape(*values.shape[:-1], -1)
 
@@ -144,7 +144,7 @@ def stored_weight(tensor: Tensor, steps: int = MAX_STEPS) -> StoredWeight | None
 
 
 def _source(tensor: Tensor, steps: int) -> tuple[Tensor, int]:
-    """`tensor` before the operators that only pass a weight on, and the steps left."""
+    """`tensor` before the operators that only pass a weight on, and the remaining steps."""
     while steps > 0 and tensor.inputs and tensor.inputs[0].is_op(*PASSING):
         tensor = tensor.inputs[0].inputs[0]
         steps -= 1
@@ -166,7 +166,7 @@ def _dequantized(node: Node, steps: int) -> StoredWeight | None:
 
 
 def _scaled(node: Node, steps: int) -> StoredWeight | None:
-    """`Mul(Cast(integers), scale)` and `Sub(Cast(integers), zero)`: the integers hold the elements."""
+    """`Mul(Cast(integers), scale)` and `Sub(Cast(integers), zero)`: the integers are the elements."""
     left, right = node.inputs
     scale = _plain(right)
     if node.op == "Mul" and (scale is None or is_integer(scale)):
@@ -186,7 +186,7 @@ def _looked_up(node: Node) -> StoredWeight | None:
 
 
 def is_integer(constant: Constant) -> bool:
-    """Whether the elements are integers, 4-bit ones included."""
+    """Whether the elements are integers, including 4-bit ones."""
     return constant.dtype.kind in "iu" or "int" in constant.dtype.name
 
 
@@ -196,7 +196,7 @@ def is_float(constant: Constant) -> bool:
 
 
 def _spread(zero: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
-    """Zero points as they broadcast against a weight of `shape`."""
+    """Zero points in a shape that broadcasts to the weight's `shape`."""
     if zero.size == 1:
         return zero.reshape(())
     if zero.ndim == 1:

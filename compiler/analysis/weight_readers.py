@@ -1,4 +1,4 @@
-"""Finding the weights of a model, wherever they are kept and whoever reads them."""
+"""Find the weights of a model and their readers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SLOTS: dict[str, tuple[int, ...]] = {
     "RNN": (1, 2),
     "Gather": (0,),
 }
-"""Inputs that hold weights; biases, normalizations and shapes are not among them."""
+"""Inputs that are weights; biases, parameters of normalizations, and shapes are not."""
 
 
 @dataclass
 class ModelWeight:
-    """A constant that is a weight: `kept` are the axes of its output channels, `readers` who reads it where."""
+    """A constant that is a weight: `kept` are the axes of its output channels, `readers` its (node, slot) pairs."""
 
     constant: Constant
     kept: tuple[int, ...]
@@ -34,7 +34,7 @@ class ModelWeight:
 
     @property
     def is_matmul(self) -> bool:
-        """Whether it is a matrix that only MatMuls read, from the right."""
+        """Whether it is a matrix read only by MatMul, as the right operand."""
         return len(self.constant.shape) == 2 and all(n.is_op("MatMul") and slot == 1 for n, slot in self.readers)
 
 
@@ -52,10 +52,10 @@ def read_weights(
     is_excluded: Callable[[Node], bool],
     refuse: Callable[[Node, str], None],
 ) -> list[tuple[Constant, list[tuple[Node, int]]]]:
-    """Weights of rank 2 or more with who reads them where, those in bodies included, in the order of first readers.
+    """Weights of rank 2 or more with their readers (node, slot), including bodies, in the order of first readers.
 
-    Left out are weights that an excluded node reads, and those that a caller may override (an initializer
-    that is an input too), which are refused.
+    Weights that an excluded node reads are left out. Weights that a caller may override (an initializer that is
+    also an input) are left out and reported to `refuse`.
     """
     found: dict[int, tuple[Constant, list[tuple[Node, int]]]] = {}
     barred = set()
@@ -66,7 +66,7 @@ def read_weights(
             if constant is None or not is_wanted(constant.stored.dtype) or len(constant.shape) < 2:
                 continue
             if id(constant) in overridable:
-                refuse(node, f"its weight '{constant.name}' is an input too, which a caller may override")
+                refuse(node, f"its weight '{constant.name}' is also an input, which a caller may override")
                 barred.add(id(constant))
             if is_excluded(node):
                 barred.add(id(constant))

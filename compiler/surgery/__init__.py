@@ -1,5 +1,5 @@
-"""Changing what a model consists of by what `analysis` found out, in ways that several families of passes need.
+"""Changes of a model's structure, based on `analysis`, that several families of passes need.
 
-The layer between `analysis`, which changes nothing, and `repair`, which changes only values. All of it goes through
+The layer between `analysis`, which changes nothing, and `repair`, which changes only values. Every change uses
 `ir.edit`.
 """

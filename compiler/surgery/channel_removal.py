@@ -1,4 +1,4 @@
-"""Removing channels: every weight, attribute, shape and origin that speaks of them follows."""
+"""Remove channels, and update every weight, attribute, shape and origin that depends on them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Edit = TypeVar("Edit")
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """What is removed of one group: `gone` are indices into its `roots`."""
+    """The part of one group to remove: `gone` are indices into its `roots`."""
 
     group: Group
     gone: np.ndarray
 
     @property
     def kept(self) -> int:
-        """How many sets stay."""
+        """Number of sets that stay."""
         return self.group.size - len(self.gone)
 
     def __str__(self) -> str:
@@ -38,11 +38,11 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """Everything that changes when channels are removed: decided here, done by `apply`.
+    """Everything that changes if channels are removed: planned here, carried out by `apply`.
 
-    `weights`: which indices of which axes each reader of a constant keeps. `integers`: new shapes, bounds and
-    sizes by reader, UNKNOWN where they stay computed. `attributes`: new attributes. `tensors`: what is kept of
-    the axes of computed values.
+    `weights`: the kept indices of each axis, by reader of a constant. `integers`: new shapes, bounds and sizes
+    by reader, UNKNOWN where they stay computed. `attributes`: new attributes. `tensors`: the kept indices of each
+    axis of computed values.
     """
 
     weights: Mapping[Slot, Mapping[int, np.ndarray]]
@@ -52,7 +52,7 @@ class Removal:
 
     @classmethod
     def of(cls, groups: ChannelGroups, cuts: tuple[Cut, ...]) -> Removal:
-        """What removing these channels means."""
+        """The changes needed to remove these channels."""
         gone = np.zeros(len(groups.sets.roots), bool)
         for cut in cuts:
             gone[cut.group.roots[cut.gone]] = True
@@ -107,7 +107,7 @@ class _Decision:
             self.integers[mend.node, mend.slot] = mend.value
 
     def follows(self, node: Node, slot: int, tensors: Mapping[Variable, object]) -> bool:
-        """Whether the integers read there are made of the shape of something that changes."""
+        """Whether the integers at this input are computed from the shape of a tensor that changes."""
         sources = self.groups.walk.integers.sources.get(node.inputs[slot], ())
         return any(source in tensors for source in sources)
 
@@ -130,7 +130,7 @@ class _Decision:
         self.attributes[key] = (*before[: mend.position], number, *before[mend.position + 1 :])
 
     def read(self, node: Node, slot: int) -> np.ndarray:
-        """The integers at this input, to be changed; all UNKNOWN where nothing is known of them."""
+        """The integers at this input, as a mutable array; all UNKNOWN if nothing is known about them."""
         if (node, slot) not in self.integers:
             values = self.groups.walk.integers.of(node.inputs[slot])
             if values is None:
@@ -165,14 +165,14 @@ class _Decision:
 
 
 def without(model: Model, groups: ChannelGroups, cuts: tuple[Cut, ...]) -> Model:
-    """A copy of `model`, whose groups these are, that lacks these channels; weights are otherwise as they were."""
+    """A copy of `model` without these channels, cuts of its `groups`; the remaining weights are unchanged."""
     twin = model.clone()
     apply(twin, _of_twin(Removal.of(groups, cuts), dict(zip(model.nodes(), twin.nodes(), strict=True))))
     return twin
 
 
 def _of_twin(removal: Removal, twins: Mapping[Node, Node]) -> Removal:
-    """The same for a copy of the model."""
+    """The same removal for a copy of the model."""
     made = {out: new for node, twin in twins.items() for out, new in zip(node.outputs, twin.outputs, strict=True)}
     tensors = {made[old]: axes for old, axes in removal.tensors.items() if old in made}
     return Removal(
@@ -184,7 +184,7 @@ def _of_twin(removal: Removal, twins: Mapping[Node, Node]) -> Removal:
 
 
 def apply(model: Model, removal: Removal) -> None:
-    """Do what was decided, and sweep away what nothing reads any more."""
+    """Carry out the removal, and sweep nodes and constants that are no longer read."""
     for (node, name), value in removal.attributes.items():
         edit.set_attr(model, node, name, value)
     for slots in _alike(removal.integers, lambda values: values.tobytes()):
@@ -199,7 +199,7 @@ def apply(model: Model, removal: Removal) -> None:
 
 
 def _alike(edits: Mapping[Slot, Edit], text: Callable[[Edit], Hashable]) -> list[list[Slot]]:
-    """The readers, those together that read the same constant and are to see the same in its place."""
+    """The readers, grouped by the constant they read and the edit they get."""
     found: dict[object, list[Slot]] = {}
     for (node, slot), edit_ in edits.items():
         constant = constant_of(node.inputs[slot]) if slot < len(node.inputs) else None
@@ -209,7 +209,7 @@ def _alike(edits: Mapping[Slot, Edit], text: Callable[[Edit], Hashable]) -> list
 
 
 def _set_integers(model: Model, slots: list[Slot], values: np.ndarray) -> None:
-    """Let readers read these integers: as a constant, or laid over what is computed where some are unknown."""
+    """Make readers read these integers: a constant or, if some are UNKNOWN, a Where over the computed ones."""
     node, slot = slots[0]
     present = node.inputs[slot] if slot < len(node.inputs) else None
     constant = None if present is None else constant_of(present)
@@ -227,7 +227,7 @@ def _set_integers(model: Model, slots: list[Slot], values: np.ndarray) -> None:
 
 
 def _shrink(model: Model, slots: list[Slot], axes: Mapping[int, np.ndarray]) -> None:
-    """Take the kept indices of a constant."""
+    """Reduce a constant to the kept indices, for these readers."""
     node, slot = slots[0]
     constant = constant_of(node.inputs[slot])
     assert constant is not None
@@ -239,7 +239,7 @@ def _shrink(model: Model, slots: list[Slot], axes: Mapping[int, np.ndarray]) -> 
 
 
 def _replace(model: Model, slots: list[Slot], values: np.ndarray, origin: Origin) -> None:
-    """Let these readers of a constant read other values; they go on sharing it, at least within each body."""
+    """Replace a constant's values for these readers; they still share it, at least within each body."""
     node, slot = slots[0]
     direct = node.inputs[slot]
     if isinstance(direct, Constant) and set(edit.uses(model, direct)) == set(slots):
@@ -256,7 +256,7 @@ def _replace(model: Model, slots: list[Slot], values: np.ndarray, origin: Origin
 
 
 def _declare(model: Model, tensor: Variable, axes: Mapping[int, np.ndarray]) -> None:
-    """The declared shape and the origin of a value that lost channels."""
+    """Update the declared shape and the origin of a value that lost channels."""
     if tensor.shape is not None:
         edit.set_shape(model, tensor, [len(axes[i]) if i in axes else size for i, size in enumerate(tensor.shape)])
     origin: Origin = tensor.origin

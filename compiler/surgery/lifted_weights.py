@@ -1,4 +1,4 @@
-"""Weights as initializers, whatever a framework made of them."""
+"""Turn weights into initializers, however a framework exported them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx_compress.compiler.ir.model import Model
 
 
 def lifted(model: Model, weight: ModelWeight) -> tuple[Constant, Graph]:
-    """The weight as an initializer, and the graph that holds it; a Constant node becomes one."""
+    """The weight as an initializer, and its graph; a Constant node is turned into an initializer."""
     node, slot = weight.readers[0]
     tensor: Tensor = node.inputs[slot]
     while isinstance(tensor, Variable) and tensor.inputs[0].is_op("Identity"):
