@@ -17,7 +17,7 @@ A case is a heading with blocks under it::
     …
     ```
     ```skipped
-    MatMul 'y': weight 'w' is an input too
+    MatMul 'y': weight 'w' is also an input
     ```
 
 The first block is a pipeline as on the command line; `--exclude GLOB`, `--seed N` and `--max-drop X` may follow it. The

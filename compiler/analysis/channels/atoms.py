@@ -1,7 +1,7 @@
-"""Sets of things that must go together: a union-find over whole NumPy vectors.
+"""Atoms and their sets: a union-find over whole NumPy vectors.
 
-Rules only note what is united, fixed or coupled; everything is settled at the end in a few vectorized
-rounds, so that a graph with a million channels costs seconds and a few dozen megabytes.
+Rules only record which atoms are united, fixed or coupled; everything is settled at the end in a few vectorized
+rounds, so a graph with a million channels takes seconds and a few dozen megabytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ UNMARKED = -1
 
 
 class Atoms:
-    """The smallest removable things: one per position of an axis that some rule made.
+    """The smallest removable units: one per position of an axis.
 
-    An atom is an int64; vectors of them describe axes, and the same vector may describe many.
+    An atom is an int64; a vector of atoms describes an axis, and may describe several.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Atoms:
         self._coupled: list[tuple[np.ndarray, str]] = []
 
     def new(self, size: int) -> np.ndarray:
-        """`size` atoms that nothing is known of."""
+        """`size` new atoms."""
         self.count += size
         return np.arange(self.count - size, self.count)
 
     def unite(self, a: np.ndarray, b: np.ndarray) -> None:
-        """From now on a[i] and b[i] go together or stay together (shapes broadcast)."""
+        """Record that a[i] and b[i] must be removed together (shapes broadcast)."""
         if a is b:
             return
         a, b = np.broadcast_arrays(a, b)
@@ -40,25 +40,25 @@ class Atoms:
         self._right.append(b.ravel())
 
     def fix(self, atoms: np.ndarray, why: str) -> None:
-        """These can't be removed; of several reasons the first counts."""
+        """Record that these can't be removed; of several reasons the first is kept."""
         self._fixed.append((atoms.ravel(), why))
 
     def couple(self, atoms: np.ndarray, why: str) -> None:
-        """These can be removed, but what stays is computed from all of them: even removing zeros changes it."""
+        """Record that these can be removed, but the rest is computed from all: even removing zeros changes it."""
         self._coupled.append((atoms.ravel(), why))
 
     def settle(self) -> Sets:
-        """What all of that means."""
+        """The sets that follow from everything recorded."""
         roots = connected(self.count, _joined(self._left), _joined(self._right))
         return Sets(roots, *_marks(roots, self._fixed), *_marks(roots, self._coupled))
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Atoms sorted into sets, each named by its smallest member.
+    """The sets of atoms, each identified by its smallest member, the root.
 
     `roots[a]` is the set of atom a. `fixed[r]` and `coupled[r]` index `fixed_why` and `coupled_why`, or
-    are UNMARKED; they hold at roots only.
+    are UNMARKED; they are valid only at roots.
     """
 
     roots: np.ndarray
@@ -68,18 +68,18 @@ class Sets:
     coupled_why: tuple[str, ...]
 
     def why_fixed(self, root: int) -> str | None:
-        """Why the set can't be removed, or None when it can."""
+        """Why the set can't be removed; None if it can."""
         mark = self.fixed[root]
         return None if mark == UNMARKED else self.fixed_why[mark]
 
     def why_coupled(self, root: int) -> str | None:
-        """What is computed across the set and its neighbours, or None when it stands for itself."""
+        """What is computed across the set and its neighbours; None if the set is independent."""
         mark = self.coupled[root]
         return None if mark == UNMARKED else self.coupled_why[mark]
 
 
 def connected(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Connected components of the graph with edges left[i]–right[i]: for each vertex the smallest of its component.
+    """Connected components of the graph with edges left[i]–right[i]: each vertex's smallest vertex in its component.
 
     Hooking and pointer jumping (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982).
     """

@@ -1,7 +1,7 @@
-"""What Reshape does to axes: the common factors of the shapes before and after.
+"""Reshape of axes: the common factors of the shapes before and after.
 
-(N, 64, 8, 8) → (N, 32, 128) has the factors N · 32 · 2 · 8 · 8; the axis of 64 is made of the second and
-third of them, the axis of 128 of the last three.
+(N, 64, 8, 8) → (N, 32, 128) has the factors N · 32 · 2 · 8 · 8; the axis of 64 is the product of the second and
+third, the axis of 128 the product of the last three.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from onnx_compress.compiler.ir.graph import Dim
 
 @dataclass
 class Factors:
-    """`sizes` of the factors from the outermost inwards, and which of them make up each axis before and after.
+    """`sizes` of the factors from the outermost inwards, and the factors of each axis before and after.
 
-    An axis of one element has no factor. A size that is not a number is a dimension known only by name.
-    Factors in `lost` are of one side only: how they relate to the other is not known.
+    An axis of one element has no factor. A size that is not a number is a symbolic dimension. Factors in `lost`
+    belong to one side only: their relation to the other side is unknown.
     """
 
     sizes: list[Dim] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Factors:
 
 @dataclass
 class _Side:
-    """The axes of one shape that are not used up; `rest` is what is left of an axis, `made` its factors so far."""
+    """The unmatched part of one shape; `rest` is the unmatched part of each axis, `made` its factors so far."""
 
     rest: list[Dim]
     axes: list[int]
@@ -43,7 +43,7 @@ class _Side:
         return cls([shape[i] for i in axes], axes, empty, [[] for _ in shape])
 
     def take(self, end: int, size: Dim, factor: int) -> None:
-        """Use up `size` of the axis at the front (end 0) or back (end -1)."""
+        """Match `size` of the axis at the front (end 0) or back (end -1) with a factor."""
         made = self.front if end == 0 else self.back
         made[self.axes[end]].append(factor)
         rest = self.rest[end]
@@ -59,10 +59,10 @@ class _Side:
 
 
 def factorize(before: Sequence[Dim], after: Sequence[Dim]) -> Factors | None:
-    """The common factors of two shapes of the same elements, or None where they have none.
+    """The common factors of two shapes with the same number of elements; None if they have none.
 
-    Dimensions known by name match their like; one side's rest may be anything when the other's rest is
-    a single axis. What is left of two sides and matches nothing becomes factors of their own.
+    Symbolic dimensions match the same symbol; if one side's rest is a single axis, the other's rest may be
+    anything. A remainder of both sides that does not match becomes separate, lost factors.
     """
     if 0 in before or 0 in after:
         return None
@@ -84,7 +84,7 @@ def factorize(before: Sequence[Dim], after: Sequence[Dim]) -> Factors | None:
 
 
 def _common(a: Dim, b: Dim) -> Dim:
-    """The largest factor that both have at this end, or None."""
+    """The largest common factor of two sizes; None without one."""
     if isinstance(a, int) and isinstance(b, int):
         low, high = min(a, b), max(a, b)
         return low if high % low == 0 else None
@@ -92,13 +92,13 @@ def _common(a: Dim, b: Dim) -> Dim:
 
 
 def _contradict(a: Sequence[Dim], b: Sequence[Dim]) -> bool:
-    """Whether two rests of known lengths have different numbers of elements."""
+    """Whether two remainders of known lengths have different numbers of elements."""
     lengths = [[size for size in side if isinstance(size, int)] for side in (a, b)]
     return len(lengths[0]) == len(a) and len(lengths[1]) == len(b) and prod(lengths[0]) != prod(lengths[1])
 
 
 def _leftovers(left: _Side, right: _Side, result: Factors) -> None:
-    """Match what is left when one side has a single axis; else it is lost."""
+    """Match the remainders if one side has a single axis; otherwise they are lost."""
     if not left.rest:
         return
     if len(right.rest) == 1 or len(left.rest) == 1:

@@ -1,4 +1,4 @@
-"""Channel groups: what can be removed from a model, and what goes with it."""
+"""Channel groups: the channels that can be removed from a model, and everything that is removed with them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.runtime.shapes.inference import Shapes, infer
 
 ENOUGH = 4
-"""From this many sets on, a cut is as good as a finer one: the choice between cuts looks at what they reach."""
+"""Number of sets from which on a cut is fine enough; the choice between such cuts depends only on their reach."""
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Channels that are alike: each of the sets `roots` touches the same places equally often.
+    """Equivalent channels: each of the sets `roots` has equally many indices at the same places.
 
-    `places` are the axes of constants with, beside each, how many of its indices one set has. `why_fixed`:
-    why none of them can be removed (None: each can, by itself). `why_coupled`: what is computed across them, so
-    that removing even zeros changes the rest (LayerNormalization); None where it does not.
+    `places` pairs each axis of a constant with the number of its indices in one set. `why_fixed`: why none of the
+    sets can be removed (None: each can be, by itself). `why_coupled`: what is computed across them, so that removing
+    even zeros changes the rest (LayerNormalization); None otherwise.
     """
 
     roots: np.ndarray
@@ -37,17 +37,17 @@ class Group:
 
     @property
     def size(self) -> int:
-        """How many sets there are to choose from."""
+        """Number of sets."""
         return len(self.roots)
 
     @property
     def is_prunable(self) -> bool:
-        """Whether some of them can go and some stay."""
+        """Whether some sets can be removed while others stay."""
         return self.why_fixed is None and self.size > 1
 
     @cached_property
     def producers(self) -> tuple[Node, ...]:
-        """The layers whose results these channels are."""
+        """The layers that compute these channels."""
         return tuple(dict.fromkeys(place.node for place, _ in self.places if place.role == "out"))
 
     @cached_property
@@ -57,27 +57,27 @@ class Group:
 
     @cached_property
     def multiplicity(self) -> int:
-        """How many channels of a layer one set removes: the least over the products it takes part in."""
+        """Number of channels of a layer in one set: the minimum over the products it takes part in."""
         products = [count for place, count in self.places if place.role in ("out", "in")]
         return min(products, default=1)
 
     @cached_property
     def elements(self) -> int:
-        """Elements of constants that all of it together holds, as often as they are read."""
+        """Number of constants' elements in the whole group, counted once per reader."""
         return sum(count * self.size * _slice_size(place) for place, count in self.places)
 
     @property
     def label(self) -> str:
-        """How messages call the group: by its first producer."""
+        """The group in messages: the label of its first producer."""
         nodes = self.producers or tuple(place.node for place, _ in self.places)
         return nodes[0].label() if nodes else "?"
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroups:
-    """All groups of a model as it is, valid until it changes.
+    """All groups of a model, valid until it changes.
 
-    `cuts` says which factor is cut where there is a choice.
+    `cuts` maps a node that splits an axis to the chosen factor.
     """
 
     walk: Walk
@@ -87,7 +87,7 @@ class ChannelGroups:
 
     @classmethod
     def of(cls, model: Model) -> Self:
-        """Find them, choosing for each split axis the cut that reaches most."""
+        """The groups of `model`, with the cut of each split axis that reaches the most weights."""
         shapes = infer(model)
         first = cls._walked(model, shapes, 0, {})
         ways = max((sum(s > 1 for s in c.sizes) for c in first.walk.crossings), default=1)
@@ -99,7 +99,7 @@ class ChannelGroups:
 
     @classmethod
     def with_cuts(cls, model: Model, cuts: Mapping[Node, int]) -> Self:
-        """The groups when the axes that nodes take apart are cut along these factors, elsewhere along the outermost."""
+        """The groups with split axes cut along the given factors, elsewhere along the outermost."""
         return cls._walked(model, infer(model), 0, cuts)
 
     @classmethod
@@ -111,12 +111,12 @@ class ChannelGroups:
 
     @property
     def prunable(self) -> tuple[Group, ...]:
-        """The groups of which something can be removed."""
+        """The prunable groups."""
         return tuple(group for group in self.groups if group.is_prunable)
 
 
 def _sorted_groups(walk: Walk, sets: Sets) -> tuple[Group, ...]:
-    """Sets with the same signature together, in the order in which the walk met them."""
+    """The sets grouped by equal signatures, in the order of the walk."""
     if not walk.places:
         return ()
     roots, places, counts = _incidence([sets.roots[place.atoms] for place in walk.places])
@@ -144,7 +144,7 @@ def _sorted_groups(walk: Walk, sets: Sets) -> tuple[Group, ...]:
 
 
 def _incidence(vectors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(root, index of the vector, how often) for every pair that occurs, sorted by root."""
+    """(root, index of the vector, count) of every pair that occurs, sorted by root."""
     if not vectors:
         return (np.zeros(0, np.int64),) * 3
     owner = np.repeat(np.arange(len(vectors)), [len(v) for v in vectors])
@@ -154,7 +154,7 @@ def _incidence(vectors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _mixed(index: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """A 64-bit hash of each pair (splitmix64's finalizer), so that a sum of them names a set of pairs."""
+    """A 64-bit hash of each pair (splitmix64's finalizer); a sum of hashes identifies a set of pairs."""
     x = index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + count.astype(np.uint64) * np.uint64(
         0xD1B54A32D192ED03
     )
@@ -165,7 +165,7 @@ def _mixed(index: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def _best_cuts(walked: Sequence[ChannelGroups]) -> dict[Node, int]:
-    """For each node that takes an axis apart, the walk in which what hangs together with it reaches most weights."""
+    """For each node that splits an axis, the walk whose groups connected to it reach the most weights."""
     nodes = list(dict.fromkeys(c.node for groups in walked for c in groups.walk.crossings))
     index = {node: i for i, node in enumerate(nodes)}
     edges: list[tuple[np.ndarray, np.ndarray]] = []
@@ -185,7 +185,7 @@ def _best_cuts(walked: Sequence[ChannelGroups]) -> dict[Node, int]:
 
 
 def _reach(groups: ChannelGroups, parts: np.ndarray, nodes: int) -> np.ndarray:
-    """Weights that can be removed, by connected part; less for few sets, and half where numerics change."""
+    """Number of removable weights per connected part; reduced for few sets, and halved if numerics change."""
     reach = np.zeros(nodes)
     for group in groups.prunable:
         part = parts[group.roots[0]]

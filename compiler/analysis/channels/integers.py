@@ -1,4 +1,4 @@
-"""The small integer tensors of a graph (shapes, axes, bounds, pads), as far as they are known without running it."""
+"""The small integer tensors of a graph (shapes, axes, bounds, pads), as far as they follow without running it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from onnx_compress.compiler.ir.graph import Constant, Dim, Node, Tensor
 from onnx_compress.compiler.ir.weights import constant_of
 
 UNKNOWN = -(1 << 62)
-"""Stands for an element that depends on the input."""
+"""Marks an element that depends on the input."""
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 LIMIT = 4096
 """Integer tensors with more elements are data, not shapes."""
 
 
 ShapeOf = Callable[[Tensor], Sequence[Dim] | None]
-"""What is known of a tensor's shape; None when not even its rank is."""
+"""The known part of a tensor's shape; None if the rank is unknown."""
 
 
 class Integers:
-    """Values of integer tensors, element by element; UNKNOWN where they are not known.
+    """Values of integer tensors, element by element, UNKNOWN where they depend on the input.
 
-    `sources` says of whose shapes a tensor's values are made.
+    `sources` maps a tensor to the tensors whose shapes it is computed from.
     """
 
     def __init__(self, shape_of: ShapeOf) -> None:
@@ -34,14 +34,14 @@ class Integers:
         self.sources: dict[Tensor, frozenset[Tensor]] = {}
 
     def of(self, tensor: Tensor) -> np.ndarray | None:
-        """The tensor's elements, or None when it is no small integer tensor or nothing is known of it."""
+        """The tensor's elements; None if it is not a small integer tensor, or not analysed."""
         if tensor in self.values:
             return self.values[tensor]
         constant = constant_of(tensor)
         return None if constant is None else _small(constant)
 
     def list_of(self, node: Node, slot: int, attribute: str | None = None) -> list[int] | None:
-        """What `node` reads at `slot`, or says in an attribute, as a list without unknown elements; else None."""
+        """The input of `node` at `slot`, or its attribute, as a list; None if an element is unknown."""
         if attribute is not None and attribute in node.attrs:
             value = node.attrs[attribute]
             return [value] if isinstance(value, int) else list(value)
@@ -53,7 +53,7 @@ class Integers:
         return [int(v) for v in values.ravel()]
 
     def follow(self, node: Node) -> None:
-        """Note what `node` computes, when that is a small integer tensor."""
+        """Record the outputs of `node` that are small integer tensors."""
         if node.op == "Shape" and node.is_standard:
             self._shape(node)
             return
@@ -67,15 +67,15 @@ class Integers:
         try:
             result = rule(node, inputs)
         except (ValueError, IndexError, TypeError, ZeroDivisionError):
-            return  # a chain that would fail at run time too, or a form that is not known here
+            return  # a computation that would also fail at run time, or is not supported here
         if result is None or result.size > LIMIT:
             return
         self.values[node.outputs[0]] = result
 
     def _inherit(self, node: Node) -> None:
-        """What is computed from shapes and constants alone hangs on those shapes, known or not.
+        """Record which shapes the outputs depend on, if they are computed only from shapes and constants.
 
-        It ends where integers become other numbers: the rule of Cast sees to those.
+        This stops where integers become other numbers, which the rule of Cast handles.
         """
         if node.op == "Cast" and node.attrs.get("to") not in _INTEGERS:
             return
@@ -121,7 +121,7 @@ def _arithmetic(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> _Ru
 
 
 def _equal(node: Node, inputs: list[Any]) -> np.ndarray:
-    """1 where equal, 0 where not; a length that is not known equals no negative number."""
+    """1 where equal, 0 elsewhere; an unknown length never equals a negative number."""
     a, b = np.broadcast_arrays(inputs[0], inputs[1])
     other = np.where(a == UNKNOWN, b, a)
     open_ = ((a == UNKNOWN) | (b == UNKNOWN)) & ((other >= 0) | (other == UNKNOWN))

@@ -1,4 +1,4 @@
-"""How long a model takes as a function of how many channels each group keeps."""
+"""The latency of a model as a function of the widths of its channel groups."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from onnx_compress.compiler.analysis.channels.groups import ChannelGroups
 from onnx_compress.compiler.ir.graph import Node
 
 PRIMES = (3, 5, 7)
-"""Widths of each group that may be timed: so many squared are the forms of the model that run."""
+"""Possible numbers of timed widths per group; the number of model variants that run is the square."""
 MARGIN = 0.05
-"""A width must save so much of a layer's time for that to count: timings are not better than that."""
+"""The minimum share of a layer's time that a width must save to count: timings are no more accurate."""
 Times = Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
 class TimedLayer:
-    """One node of the main graph: the groups that it touches, and by [groups + 1] what its inputs and results hold.
+    """One node of the main graph, the groups it touches, and channels per set of its inputs and outputs [groups + 1].
 
-    `inputs @ [kept, 1]` are the channels that it reads, `outputs` likewise those that it writes.
+    `inputs @ [kept, 1]` is the number of channels that it reads, `outputs @ [kept, 1]` the number that it writes.
     """
 
     name: str
@@ -61,12 +61,12 @@ def layers_of(groups: ChannelGroups) -> list[TimedLayer]:
 
 
 def forms(layers: Sequence[TimedLayer], candidates: Sequence[np.ndarray], most: float = np.inf) -> np.ndarray:
-    """Sets kept of each group [forms, groups] in forms of the model in which any two groups of one layer meet in full.
+    """Model variants, as sets kept [forms, groups], that cover all pairs of widths of any two groups of a layer.
 
-    Group i has levels among `candidates[i]`, the widest first. With p levels, a prime, form (r, s) has level
-    r + c·s (mod p) of a group of colour c, or s where c = p: groups of different colours see every pair of levels in
-    p² forms (an orthogonal array, Bose and Bush 1952), at most `most` where that is no less than the fewest. The first
-    form is the widest.
+    Group i takes its levels from `candidates[i]`, the widest first. With p levels, a prime, variant (r, s) has level
+    r + c·s (mod p) for a group of colour c, or s for c = p: groups of different colours see every pair of levels in
+    p² variants (an orthogonal array, Bose and Bush 1952). p² is at most `most`, unless even the smallest p exceeds it.
+    The first variant is the widest.
     """
     longest = max((len(kept) for kept in candidates), default=1)
     affordable = [prime for prime in PRIMES if prime**2 <= most] or [PRIMES[0]]
@@ -80,9 +80,9 @@ def forms(layers: Sequence[TimedLayer], candidates: Sequence[np.ndarray], most: 
 
 
 def _colours(layers: Sequence[TimedLayer], count: int, most: int) -> list[int]:
-    """A colour for each group that differs from those of the groups it shares a layer with, as far as there are enough.
+    """A colour for each group that differs from the colours of groups with a common layer, as far as colours suffice.
 
-    Layers of two groups count, which must meet in full; larger ones do not ask for it.
+    Only layers of two groups count, because only they need all pairs of widths.
     """
     near: list[set[int]] = [set() for _ in range(count)]
     for layer in layers:
@@ -98,13 +98,13 @@ def _colours(layers: Sequence[TimedLayer], count: int, most: int) -> list[int]:
 
 
 class LatencyCost:
-    """Milliseconds of a model by the widths of its prunable groups, from the times of its layers in some forms.
+    """Milliseconds of a model by the widths of its prunable groups, from its layers' times in some variants.
 
-    A layer of one group or two has a table over their widths: up to the next multiple of `units` a width costs
-    what that costs (kernels work in blocks), between the widths that were timed the time goes straight, none
-    costs more than a wider one, and what saves less than `MARGIN` saves nothing. A layer of more groups, of which
-    not all pairs were seen, costs a + b·in + c·out + d·in·out by the channels that it reads and writes, fitted to
-    what was seen, none of it negative. The rest, `rest`, is the same for all widths.
+    A layer of one or two groups has a table over their widths: a width costs as much as the next multiple of `units`
+    (kernels work in blocks); between timed widths the time is interpolated linearly; no width costs more than a wider
+    one; and a saving below `MARGIN` counts as none. A layer with more groups, or without all pairs of widths, costs
+    a + b·in + c·out + d·in·out for the channels that it reads and writes, with non-negative coefficients fitted to the
+    timings. The remainder, `rest`, is the same for all widths.
     """
 
     def __init__(
@@ -131,15 +131,15 @@ class LatencyCost:
         self.scale = 1.0
 
     def calibrate(self, kept: np.ndarray, total_ms: float) -> None:
-        """Let `ms(kept)` be `total_ms`: times of layers come from other moments than that of the whole, and scale."""
+        """Scale so that `ms(kept)` equals `total_ms`: layers were timed at other moments than the whole model."""
         self.scale *= total_ms / self.ms(kept)
 
     def ms(self, kept: np.ndarray) -> float:
-        """Milliseconds when group i keeps kept[i] of its sets."""
+        """Milliseconds if group i keeps kept[i] of its sets."""
         return self.scale * (float(self._by_layer(kept).sum()) + self.rest)
 
     def by_layer(self, kept: np.ndarray) -> dict[str, float]:
-        """The milliseconds of each layer whose time hangs on widths."""
+        """The milliseconds of each layer whose time depends on widths."""
         return {name: self.scale * float(ms) for name, ms in zip(self.names, self._by_layer(kept))}
 
     def _by_layer(self, kept: np.ndarray) -> np.ndarray:
@@ -162,7 +162,7 @@ class LatencyCost:
         return np.arange(len(self._tables))
 
     def _table(self, layer: TimedLayer, seen: np.ndarray, times: np.ndarray) -> np.ndarray | None:
-        """Times over the widths seen of the layer's groups [widths, widths or 1], None where not all pairs were."""
+        """Times over the timed widths of the layer's groups [widths, widths or 1]; None if a pair was not timed."""
         if len(layer.groups) > 2:
             return None
         shape = [len(self._axes[g]) for g in layer.groups] + [1] * (2 - len(layer.groups))
@@ -175,14 +175,14 @@ class LatencyCost:
 
 
 def _places(axis: np.ndarray, unit: int) -> np.ndarray:
-    """For each number of sets kept, 0 to all, where it stands on the axis of widths that were timed."""
+    """The position of each number of kept sets, 0 to all, on the axis of timed widths."""
     most = int(axis[-1])
     blocks = np.minimum(-(-np.arange(most + 1) // unit) * unit, most)
     return np.interp(blocks, axis, np.arange(len(axis)))
 
 
 def _staircase(times: np.ndarray) -> np.ndarray:
-    """Times [widths, widths] without what may be noise: a narrower width counts as faster from `MARGIN` on."""
+    """Times [widths, widths] with noise removed: a narrower width counts as faster only from `MARGIN` on."""
     for axis in (0, 1):
         rows = np.moveaxis(times.copy(), axis, 0)
         for narrow in range(len(rows) - 2, -1, -1):
@@ -204,7 +204,7 @@ def _features(reads: np.ndarray, writes: np.ndarray) -> np.ndarray:
 
 
 def _fit(layer: TimedLayer, seen: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The coefficients [4] of least squares, those that would be negative left out."""
+    """The coefficients [4] by least squares, with terms dropped whose coefficients would be negative."""
     whole = np.column_stack([seen, np.ones(len(seen))])
     features = _features(whole @ layer.inputs, whole @ layer.outputs)
     scale = np.maximum(features.max(0), 1.0)
@@ -219,7 +219,7 @@ def _fit(layer: TimedLayer, seen: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def by_group(cost: LatencyCost, groups: ChannelGroups, kept: np.ndarray) -> list[float]:
-    """For each prunable group the milliseconds of the layers that make or read its channels."""
+    """For each prunable group, the milliseconds of the layers that compute or read its channels."""
     times = cost.by_layer(kept)
     layers = [dict.fromkeys((*group.producers, *group.consumers)) for group in groups.prunable]
     return [sum(times.get(node.layer_name(), 0.0) for node in nodes) for nodes in layers]

@@ -1,4 +1,4 @@
-"""What has to change beside the weights when channels go: integers in shapes, bounds, pads, and attributes."""
+"""The changes besides weights that removing channels needs: integers in shapes, bounds, pads, and attributes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from onnx_compress.compiler.ir.graph import Node
 class Count:
     """Element `position` of the integers at input `where` of `node` (or of its attribute) counts `atoms`.
 
-    `position` None: the attribute is a single number. Literals in `keep` (-1 and 0 of Reshape) follow by
-    themselves. `whole` are all atoms of the axis that the number speaks of, where it can also change
-    although `atoms` do not (a bound counted from the end).
+    `position` None: the attribute is a single number. Literals in `keep` (-1 and 0 of Reshape) stay valid unchanged.
+    `whole` are all atoms of the axis, given if the number can change although `atoms` do not (a bound counted from
+    the end).
     """
 
     node: Node
@@ -28,7 +28,7 @@ class Count:
 
 @dataclass(frozen=True, eq=False)
 class Sizes:
-    """The lengths that a Split cuts its axis into."""
+    """The lengths of the parts into which a Split cuts its axis."""
 
     node: Node
     parts: tuple[np.ndarray, ...]
@@ -45,7 +45,7 @@ class Renumber:
 
 @dataclass(frozen=True, eq=False)
 class Freeze:
-    """What `node` reads at `slot` is computed from a shape but used as a number: it must keep its value."""
+    """The input of `node` at `slot` is computed from a shape but used as a number: it must keep its value."""
 
     node: Node
     slot: int
@@ -54,9 +54,9 @@ class Freeze:
 
 @dataclass(frozen=True, eq=False)
 class Pin:
-    """What `node` reads at `slot` is computed from shapes: where those change, it must not follow by itself.
+    """The input of `node` at `slot` is computed from shapes; if those change, it must not change by itself.
 
-    `values` are the integers as they were, UNKNOWN where they depend on the input.
+    `values` are the integers before the change, UNKNOWN where they depend on the input.
     """
 
     node: Node
@@ -66,7 +66,7 @@ class Pin:
 
 @dataclass(frozen=True, eq=False)
 class Squeezed:
-    """`node` is a Squeeze of all axes of one element, `axes`; where `atoms` could become one, it must say which."""
+    """`node` is a Squeeze of all one-element axes, `axes`; if `atoms` can shrink to one, it must list them."""
 
     node: Node
     axes: tuple[int, ...]

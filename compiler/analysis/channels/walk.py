@@ -1,4 +1,4 @@
-"""The walk over a graph that gives every axis of every tensor its atoms, operator by operator."""
+"""The walk over a graph that assigns atoms to every axis of every tensor, operator by operator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.runtime.shapes.inference import Shapes
 
 TIED_RANK = 2
-"""A shared constant with fewer axes than this (of more than one element) is copied where readers differ, not tied."""
+"""A shared constant with fewer axes of more than one element than this is not tied, but copied where readers differ."""
 
 
 READS_SHAPES = {
@@ -31,31 +31,31 @@ READS_SHAPES = {
     "Split": (1,),
     "Range": (0, 1, 2),
 }
-"""Inputs that say how large something is, and are often computed from the shape of something else."""
+"""Inputs that are sizes or bounds, which are often computed from the shape of another tensor."""
 
 
 WITH_DEFAULTS = 4
-"""From this IR version on an initializer that is an input too is a default, before every initializer had to be one."""
+"""From this IR version on, an initializer that is also an input is a default; before, all had to be inputs."""
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """An axis that can't be pruned, and why."""
+    """An axis that can't be pruned, with the reason."""
 
     why: str
 
 
 Axis: TypeAlias = np.ndarray | Fixed
-"""What is known of one axis: an atom per position, or that it is fixed as a whole."""
+"""One axis: an atom per position, or fixed as a whole."""
 SINGLE = Fixed("it has one element")
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One axis of a constant as one node reads it: `atoms[i]` is what index i of the axis goes with.
+    """One axis of a constant as one node reads it: `atoms[i]` is the atom of index i.
 
-    `role`: 'out' where the axis counts the results of a product with this weight, 'in' where it counts what
-    is summed over, 'scale' for the factors of a normalization, 'shift' for what is added, otherwise ''.
+    `role`: 'out' for the outputs of a product with this weight, 'in' for the axis that the product sums over,
+    'scale' for the factors of a normalization, 'shift' for added values, otherwise ''.
     """
 
     node: Node
@@ -76,7 +76,7 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Crossing:
-    """An axis that `node` takes apart into factors of `sizes`, or makes of them: one of them may be cut."""
+    """An axis that `node` splits into factors of `sizes`, or merges from them: only one of them can be cut."""
 
     node: Node
     atoms: np.ndarray
@@ -88,10 +88,10 @@ Rule: TypeAlias = "Callable[[Walk, Node], None]"
 
 @dataclass
 class Walk:
-    """What the rules read and write.
+    """The state that the rules read and write.
 
-    `cut` is the factor to take where an axis is taken apart (0 the outermost, at most the innermost);
-    `cuts` says otherwise for single nodes.
+    `cut` is the factor to cut where an axis is split (0 the outermost, at most the innermost); `cuts` overrides it
+    for single nodes.
     """
 
     shapes: Shapes
@@ -115,7 +115,7 @@ class Walk:
         self._rules: Mapping[str, Rule] = {}
 
     def run(self, model: Model, rules: Mapping[str, Rule]) -> None:
-        """Walk over the graph, and over the bodies in it where their nodes stand."""
+        """Walk over the graph, and over each body at its node."""
         self._rules = rules
         self._defaults = {tensor for tensor in model.graph.inputs if model.header.ir_version >= WITH_DEFAULTS}
         self._closed(model.graph, "graph")
@@ -139,16 +139,16 @@ class Walk:
         self.integers.follow(node)
         rule = self._rules.get(node.op) if node.is_standard else None
         if node.is_op("Constant") or (node.is_op("Identity") and constant_of(node.inputs[0]) is not None):
-            return  # whoever reads the result sees the constant itself
+            return  # readers see the constant itself
         if rule is None:
-            self.give_up(node, f"there is no rule for {node.op}")
+            self.give_up(node, f"no rule for {node.op}")
             return
         unranked = [tensor for tensor in node.inputs if tensor in self._unranked]
         if unranked:
-            self.give_up(node, f"the rank of '{unranked[0].name}' is not known")
+            self.give_up(node, f"the rank of '{unranked[0].name}' is unknown")
             return
         if self._is_lookup(node):
-            self.give_up(node, "a weight is decoded here by a table")
+            self.give_up(node, "its weight is decoded with a table")
             self._looked_up.update(node.outputs)
             return
         rule(self, node)
@@ -158,9 +158,9 @@ class Walk:
                 self.forget(out, f"computed by {node.label()}")
 
     def _is_lookup(self, node: Node) -> bool:
-        """Whether a node looks up the bytes of a weight in a table, or gives what was looked up a shape.
+        """Whether a node looks up a weight's bytes in a table, or reshapes the result of such a lookup.
 
-        Indices of more bits, as of positions in a table of embeddings, stand for rows that stay whole.
+        Indices of more bits, such as positions in an embedding table, select rows that stay whole.
         """
         if node.op == "Gather":
             table, indices = (constant_of(self._source(tensor)) for tensor in node.inputs[:2])
@@ -168,7 +168,7 @@ class Walk:
         return node.op in ("Reshape", "Slice", "Cast") and node.inputs[0] in self._looked_up
 
     def _source(self, tensor: Tensor) -> Tensor:
-        """What a Cast reads, or the tensor itself."""
+        """The input of the Cast that computes the tensor, or the tensor itself."""
         is_cast = isinstance(tensor, Variable) and tensor.inputs and tensor.inputs[0].is_op("Cast")
         return tensor.inputs[0].inputs[0] if is_cast else tensor
 
@@ -183,9 +183,9 @@ class Walk:
                 self.mends.append(Pin(node, slot, values))
 
     def fix_sources(self, node: Node, slot: int) -> None:
-        """What this input is computed from, in a way that is not followed, must keep its shape."""
+        """Fix the shapes from which this input is computed in a way that is not analysed."""
         for source in self.integers.sources.get(node.inputs[slot], ()):
-            self.fix_tensor(self.axes.get(source), f"its length goes into {node.label()}")
+            self.fix_tensor(self.axes.get(source), f"its length is used by {node.label()}")
 
     def give_up(self, node: Node, why: str) -> None:
         """Fix everything that `node` reads and computes."""
@@ -193,20 +193,20 @@ class Walk:
             if (node, slot) in self._constants or (tensor.name and constant_of(tensor) is None):
                 self.fix_tensor(self.read(node, slot), f"{why} ({node.label()})")
         for body in node.bodies():
-            self.freeze(body, f"it is read inside a body ({node.label()})")
+            self.freeze(body, f"it is read in a body ({node.label()})")
             self._closed(body, "body")
         for out in node.outputs:
             self.forget(out, f"{why} ({node.label()})")
 
     def forget(self, tensor: Tensor, why: str) -> None:
-        """Nothing is known of a result but its shape, if that."""
+        """Fix all axes of a result of which at most the shape is known."""
         shape = self.shape(tensor)
         self.axes[tensor] = [Fixed(why)] * len(shape or ())
         if shape is None and tensor.name:
             self._unranked.add(tensor)
 
     def freeze(self, body: Graph, why: str) -> None:
-        """Fix what a body reads and computes, as far as the walk has come."""
+        """Fix everything a body reads and computes, as far as the walk has come."""
         for node in body.walk():
             for slot, tensor in enumerate(node.inputs):
                 self.fix_tensor(self._constants.get((node, slot), self.axes.get(tensor)), why)
@@ -214,7 +214,7 @@ class Walk:
                 self.fix_tensor(self.axes.get(out), why)
 
     def shape(self, tensor: Tensor) -> tuple[Dim, ...] | None:
-        """The tensor's shape as far as it is known; None when not even its rank is."""
+        """The known part of the tensor's shape; None if its rank is unknown."""
         constant = constant_of(tensor)
         if constant is not None:
             return tuple(constant.stored.shape)
@@ -224,7 +224,7 @@ class Walk:
         return tuple(own if dim is None else dim for dim, own in zip(inferred, learned))
 
     def extents(self, tensor: Tensor) -> Sequence[Dim] | None:
-        """The tensor's shape, of tracked axes as they are tracked."""
+        """The tensor's shape, with the lengths of tracked axes."""
         shape = self.shape(tensor)
         axes = self.axes.get(tensor, [])
         if shape is None or len(axes) != len(shape):
@@ -232,28 +232,28 @@ class Walk:
         return [len(axis) if isinstance(axis, np.ndarray) else size for axis, size in zip(axes, shape)]
 
     def learn(self, tensor: Tensor, shape: Sequence[Dim]) -> None:
-        """What the rules know of a result's shape, for where shape inference knows less."""
+        """Record a result's shape as the rules know it, where shape inference knows less."""
         self._learned[tensor] = tuple(shape)
 
     def size(self, tensor: Tensor, axis: int) -> Dim:
-        """Length of one axis, as far as it is known."""
+        """Length of one axis, if known."""
         shape = self.shape(tensor)
         return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
 
     def has(self, node: Node, slot: int) -> bool:
-        """Whether `node` reads anything at `slot`."""
+        """Whether `node` has an input at `slot`."""
         return slot < len(node.inputs) and bool(node.inputs[slot].name)
 
     def read(self, node: Node, slot: int, roles: Sequence[str | None] | None = None) -> list[Axis]:
-        """The axes of what `node` reads at `slot`; those of a constant are new atoms, noted as a place.
+        """The axes of the input of `node` at `slot`; those of a constant get new atoms, recorded as places.
 
-        `roles` says what each axis of a constant is for; None there leaves an axis alone (kernel width).
+        `roles` are the roles of a constant's axes; None leaves an axis untracked (kernel width).
         """
         tensor = node.inputs[slot]
         constant = constant_of(tensor)
         if constant is None:
             if tensor not in self.axes:
-                self.forget(tensor, "nothing is known of it")
+                self.forget(tensor, "unknown")
             return self.axes[tensor]
         if (node, slot) not in self._constants:
             self._constants[node, slot] = self._constant(constant, node, slot, roles)
@@ -261,13 +261,13 @@ class Walk:
 
     def _constant(self, constant: Constant, node: Node, slot: int, roles: Sequence[str | None] | None) -> list[Axis]:
         if constant.stored.dtype in (np.int64, np.int32) or constant in self._defaults:
-            why = f"input '{constant.name}' has it as default" if constant in self._defaults else "these are indices"
+            why = f"it is the default of input '{constant.name}'" if constant in self._defaults else "it holds indices"
             return [SINGLE if size == 1 else Fixed(why) for size in constant.stored.shape]
         found: list[Axis] = []
         for axis, size in enumerate(constant.stored.shape):
             role = roles[axis] if roles is not None and axis < len(roles) else ("" if roles is None else None)
             if size == 1 or role is None:
-                found.append(SINGLE if size == 1 else Fixed("this axis of the weight is no channel"))
+                found.append(SINGLE if size == 1 else Fixed("it is not a channel axis of the weight"))
                 continue
             atoms = self.atoms.new(size)
             self.places.append(Place(node, slot, axis, atoms, role))
@@ -275,28 +275,28 @@ class Walk:
         return found
 
     def write(self, tensor: Tensor, axes: Sequence[Axis]) -> None:
-        """Say what the axes of a result are."""
+        """Set the axes of a result."""
         if tensor.name:
             self.axes[tensor] = list(axes)
 
     def fix(self, axis: Axis, why: str) -> None:
-        """Say that an axis can't be pruned."""
+        """Record that an axis can't be pruned."""
         if isinstance(axis, np.ndarray):
             self.atoms.fix(axis, why)
 
     def fix_tensor(self, axes: Sequence[Axis] | None, why: str) -> None:
-        """No axis of this can be pruned."""
+        """Record that none of these axes can be pruned."""
         for axis in axes or ():
             self.fix(axis, why)
 
     def join(self, axes: Sequence[Axis], node: Node) -> Axis:
-        """One axis that all of these are: positions go together, and what is fixed fixes the rest."""
+        """Unite axes into one: their positions are removed together, and a fixed axis fixes the others."""
         vectors = [axis for axis in axes if isinstance(axis, np.ndarray)]
         fixed = [axis for axis in axes if isinstance(axis, Fixed)]
         if not vectors:
             return fixed[0] if fixed else SINGLE
         if fixed or any(len(v) != len(vectors[0]) for v in vectors):
-            why = fixed[0].why if fixed else f"its length does not fit ({node.label()})"
+            why = fixed[0].why if fixed else f"its length does not match ({node.label()})"
             for vector in vectors:
                 self.fix(vector, why)
             return Fixed(why)
@@ -305,11 +305,11 @@ class Walk:
         return vectors[0]
 
     def cut_of(self, node: Node, ways: int) -> int:
-        """Which of `ways` factors to take at this node."""
+        """Which of `ways` factors to cut at this node."""
         return min(self.cuts.get(node, self.cut), ways - 1)
 
     def take_apart(self, node: Node, axis: np.ndarray, sizes: Sequence[int], taken: int | None = None) -> list[Axis]:
-        """The factors of an axis: the one that is cut has an atom per index, for all positions with that index."""
+        """Split an axis into factors: the cut factor has one atom per index, for all positions with that index."""
         ways = [i for i, size in enumerate(sizes) if size > 1]
         if len(ways) < 2:
             return [axis if i in ways else SINGLE for i in range(len(sizes))]
@@ -322,7 +322,7 @@ class Walk:
         return [rows[:, 0] if i == taken else other if i in ways else SINGLE for i in range(len(sizes))]
 
     def put_together(self, node: Node, parts: Sequence[Axis], sizes: Sequence[Dim]) -> Axis:
-        """The axis whose index runs over `parts`, the last one fastest; one of them may be tracked."""
+        """Merge `parts` into one axis, the last part varying fastest; only one part can stay tracked."""
         tracked = [i for i, part in enumerate(parts) if isinstance(part, np.ndarray)]
         if not tracked:
             return parts[0] if parts else SINGLE
@@ -346,20 +346,20 @@ class Walk:
         return np.ascontiguousarray(whole).reshape(-1)
 
     def mend(self, mend: Mend) -> None:
-        """Note what has to change with the atoms."""
+        """Record a change that removing atoms needs."""
         self.mends.append(mend)
 
     def work(self, node: Node, axes: Sequence[tuple[Axis, Tensor, int]]) -> None:
-        """Note multiply-accumulates: the product of the lengths of these axes, each with where it stands."""
+        """Record multiply-accumulates: the product of the lengths of these axes, given as (axis, tensor, index)."""
         tracked = tuple(axis for axis, _, _ in axes if isinstance(axis, np.ndarray))
         others = tuple((tensor, i) for axis, tensor, i in axes if not isinstance(axis, np.ndarray))
         self.works.append(Work(node, tracked, others))
 
     def _tie(self) -> None:
-        """A weight that several nodes read stays one: its axes go together wherever they are tracked.
+        """Keep a weight that several nodes read shared: its axes are united over all readers.
 
-        Vectors are left apart, since exporters share equal ones (scales of 1, shifts of 0) between layers
-        that have nothing in common; those are copied when they come to differ.
+        Vectors are not tied, because exporters share equal ones (scales of 1, shifts of 0) between unrelated layers;
+        they are copied when they come to differ.
         """
         readers: dict[tuple[int, int], Place] = {}
         tied: dict[int, bool] = {}

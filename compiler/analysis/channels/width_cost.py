@@ -1,4 +1,4 @@
-"""What a model costs as a function of how many channels each group keeps."""
+"""The multiply-accumulates of a model as a function of the widths of its channel groups."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from onnx_compress.compiler.runtime.shapes.sizes import SizeTable, UnknownSize
 class WidthCost:
     """Multiply-accumulates of a model by the widths of its prunable groups.
 
-    Every layer's are a constant times the lengths of the axes that it multiplies over; each length is what
-    is fixed of the axis plus, for each group, (channels per set) · (sets kept).
+    A layer's multiply-accumulates are a constant times the lengths of the axes it multiplies over; each length is the
+    fixed part of the axis plus, for each group, (channels per set) · (sets kept).
     """
 
     def __init__(self, model: Model, groups: ChannelGroups, inputs: Mapping[str, Sequence[int]] | None = None) -> None:
@@ -27,7 +27,7 @@ class WidthCost:
             group_of[group.roots] = i
         self._owners = group_of[groups.sets.roots]
         self.nodes = tuple(work.node for work in groups.walk.works)
-        """Whose multiply-accumulates `products` gives."""
+        """The nodes of `products`."""
         lengths: dict[int, int] = {}
         rows: list[np.ndarray] = []
         layers: list[tuple[int, list[int]]] = []
@@ -44,29 +44,29 @@ class WidthCost:
         self._axes = np.array([axes + [len(rows)] * (most - len(axes)) for _, axes in layers], np.int64)
 
     def row(self, atoms: np.ndarray) -> np.ndarray:
-        """Channels per set and group [groups] on the axis of these atoms; at the end those that stay."""
+        """Channels per set of each group on the axis of these atoms, and the fixed channels last: [groups + 1]."""
         counts = np.bincount(self._owners[atoms] + 1, minlength=len(self.groups) + 1)
         per_set = counts[1:] // np.array([group.size for group in self.groups], dtype=np.int64).reshape(-1)
         return np.append(per_set, counts[0])
 
     @property
     def sizes(self) -> np.ndarray:
-        """Sets in each prunable group when nothing is removed: int64 [groups]."""
+        """Number of sets in each prunable group before any removal: int64 [groups]."""
         return np.array([group.size for group in self.groups], np.int64)
 
     def macs(self, kept: np.ndarray) -> int:
-        """Multiply-accumulates when group i keeps kept[i] of its sets."""
+        """Multiply-accumulates if group i keeps kept[i] of its sets."""
         return int(self.products(kept).sum())
 
     def products(self, kept: np.ndarray) -> np.ndarray:
-        """The same of each of `nodes`: float64."""
+        """Multiply-accumulates of each of `nodes`: float64."""
         lengths = np.append(self._matrix @ np.append(kept, 1), 1)
         products = lengths[self._axes].prod(axis=1) if self._axes.size else np.ones(len(self._factors))
         return np.asarray(self._factors * products)
 
 
 def _length(sizes: SizeTable, tensor: Tensor, axis: int) -> int:
-    """Length of an axis; one that is not known counts as 1, the same before and after."""
+    """Length of an axis; an unknown one counts as 1, the same before and after."""
     try:
         return sizes(tensor)[axis]
     except (UnknownSize, IndexError):

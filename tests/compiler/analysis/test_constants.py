@@ -1,4 +1,4 @@
-"""Constant channels: what is said to be constant must be, on every net, as onnxruntime computes it."""
+"""Constant channels: every claimed constant is one in onnxruntime, on every net."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ Claims = dict[tuple[str, int], np.ndarray]
 
 
 def claims_of(model: Model) -> Claims:
-    """What is said of each value of the main graph and axis."""
+    """The claimed constants of each value and axis of the main graph."""
     groups = ChannelGroups.of(model)
     known = Constants(model, groups, contractions(model, groups.walk))
     tensors = [out for node in model.graph.nodes for out in node.outputs if isinstance(out, Variable)]
@@ -28,7 +28,7 @@ def claims_of(model: Model) -> Claims:
 
 
 def wrong(model: Model, claims: Claims, feeds: dict[str, np.ndarray]) -> list[tuple[str, int]]:
-    """The claims that do not hold for these inputs."""
+    """The claims that fail for these inputs."""
     given = {tensor.name for tensor in model.outputs()}
     values = create(model, outputs=sorted({name for name, _ in claims} - given)).run(feeds)
     found = []
@@ -44,7 +44,7 @@ def wrong(model: Model, claims: Claims, feeds: dict[str, np.ndarray]) -> list[tu
 @pytest.mark.torch
 @pytest.mark.parametrize("name", names())
 def test_claims_hold_on_every_net(name):
-    """Every second filter is zero and keeps its bias; so does what stands behind it."""
+    """Every second filter is zero but keeps its bias, so its channel is constant in the layers behind it."""
     model = Model.from_proto(build(name, exporter="torchscript"))
     zero = zeroed(model, which=lambda place: place.role == "out")
     claims = claims_of(zero)
@@ -60,7 +60,7 @@ def test_nothing_is_constant_in_a_dense_net(name):
 
 
 def known_in(graph: str) -> dict[str, list[float]]:
-    """What is known of each value along its last tracked axis, in a model whose channel 0 is constant."""
+    """The constants of each value along its last tracked axis, in a model whose channel 0 is constant."""
     model = from_text(HEAD + graph)
     claims = claims_of(model)
     feeds = {t.name: np.random.default_rng(0).standard_normal(t.shape).astype(np.float32) for t in model.inputs()}
@@ -87,21 +87,21 @@ NAN = pytest.approx(float("nan"), nan_ok=True)
         ("Softmax <axis = 2> (a)", None),
     ],
 )
-def test_what_carries_a_constant(op, expected):
+def test_operators_that_propagate_a_constant(op, expected):
     found = known_in(f"g (float[1,1,6] x) => (float y) {START} {{ a = Conv (x, w, b) c = {op} y = ReduceSum (c) }}")
     assert found["a"] == [2.0, NAN]
     assert found.get("c") == ([expected, NAN] if isinstance(expected, float) else expected)
 
 
-def test_layers_carry_what_is_uniform():
+def test_uniform_layers_propagate_constants():
     text = "g (float[1,1,6] x) => (float y) {start} {{ a = Conv (x, w, b) z = Conv{pads} (a, v) y = ReduceSum (z) }}"
     start = START.replace("next", "v = {1, 0, 3, 4, 0.5, 0}")
     assert known_in(text.format(start=start, pads=""))["z"] == [2.0, NAN, 1.0]
     assert "z" not in known_in(text.format(start=start, pads=" <pads = [1,1]>"))
 
 
-def test_parts_are_joined_by_where_they_stand():
-    """A channel and what Neg makes of it go together, but have different values."""
+def test_parts_are_concatenated_by_position():
+    """A channel and its Neg are removed together, but have different values."""
     text = (
         "g (float[1,1,6] x) => (float y) {start} {{ a = Conv (x, w, b) n = Neg (a)"
         " c = Concat <axis = {axis}> ({parts}) y = ReduceSum (c) }}"
@@ -114,8 +114,8 @@ def test_parts_are_joined_by_where_they_stand():
     assert "c" not in known_in(text.format(start=START, axis=2, parts="n, a"))
 
 
-def test_where_different_values_meet_nothing_is_known():
-    """Heads are told apart from each other, but not what stands inside one."""
+def test_nothing_is_known_where_different_values_meet():
+    """Heads are distinguished from each other, but not the channels inside one."""
     text = (
         "g (float[1,1] x) => (float y)"
         "<float[1,4] w = {1, 0, 0, 0}, float[4] b = {0, 1, 2, 2}, int64[2] heads = {2, 2}>"

@@ -1,4 +1,4 @@
-"""Layers that sum over channels: which weight belongs to which pair of channels, against onnxruntime."""
+"""Layers that sum over channels: the weights of each pair of channels, compared with onnxruntime."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def layer_of(model: Model) -> Contraction:
 
 
 def response(model: Model, layer: Contraction, column: int, values: np.ndarray) -> np.ndarray:
-    """The results [rows, elements] when one position of the summed axis has these values and the others are zero."""
+    """The results [rows, elements] if one position of the summed axis has these values and the others are zero."""
     shape = [dim for dim in model.inputs()[0].shape]
     x = np.zeros(shape, np.float32)
     np.moveaxis(x, layer.axis, 0)[column] = values
@@ -51,7 +51,7 @@ def response(model: Model, layer: Contraction, column: int, values: np.ndarray) 
 
 
 @each_layer
-def test_a_weight_reaches_the_rows_that_it_says(name):
+def test_nonzero_names_the_rows_that_a_weight_reaches(name):
     model = from_text(HEAD + LAYERS[name])
     layer = layer_of(model)
     weight = next(model.constants())
@@ -74,7 +74,7 @@ def test_a_weight_reaches_the_rows_that_it_says(name):
 
 
 @each_layer
-def test_constants_add_the_same_everywhere_where_it_says_so(name):
+def test_constants_add_the_same_everywhere_in_uniform_layers(name):
     model = from_text(HEAD + LAYERS[name])
     layer = layer_of(model)
     for column in range(layer.size[1]):
@@ -100,6 +100,6 @@ def test_padding_is_not_uniform():
     assert not layer_of(same).is_uniform
 
 
-def test_products_of_computed_values_are_none():
+def test_products_of_computed_values_are_not_contractions():
     model = from_text(HEAD + "g (float[2,3] a, float[3,2] b) => (float[2,2] y) { y = MatMul (a, b) }")
     assert contractions(model, ChannelGroups.of(model).walk) == []

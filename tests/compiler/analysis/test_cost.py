@@ -1,4 +1,4 @@
-"""Parameters, bytes and MACs of small graphs, by hand."""
+"""Parameters, bytes and MACs of small graphs, computed by hand."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_weights_behind_identity_and_in_constant_nodes_count():
     assert found.macs == found.parameters
 
 
-def test_of_two_branches_the_dearer_one_counts():
+def test_the_more_expensive_branch_counts():
     found = cost(
         "g (float[N,6] x, bool c) => (float[N,6] y) <float[6,6] a, float[6,60] b, float[60,6] d>"
         "{ [choice] y = If (c) <"
@@ -112,7 +112,7 @@ def test_of_two_branches_the_dearer_one_counts():
         "else_branch = e () => (float[N,6] q) { [up] h = MatMul (x, b) [down] q = MatMul (h, d) }> }"
     )
     assert found.macs == 720
-    assert found.notes == ("If 'choice': the branch with the most MACs is counted",)
+    assert found.notes == ("If 'choice': only the branch with the most MACs is counted",)
     assert {layer.name: layer.is_counted for layer in found.layers} == {"cheap": False, "up": True, "down": True}
     assert found.layers[0].path == ("If 'choice'",)
     assert found.parameters == 36 + 720
@@ -125,7 +125,7 @@ def test_a_loop_counts_one_iteration():
         "body = b (int64 i, bool k, float[N,6] s) => (bool k2, float[N,6] t) { k2 = Identity (k) t = MatMul (s, a) }> }"
     )
     assert found.macs == 36
-    assert found.notes == ("Loop 'again': one iteration is counted",)
+    assert found.notes == ("Loop 'again': only one iteration is counted",)
 
 
 def test_zeros_are_told_apart():
@@ -138,7 +138,7 @@ def test_zeros_are_told_apart():
     assert found.nonzero == found.parameters - 8 * 32
 
 
-def test_a_layer_says_what_it_is():
+def test_a_layer_has_its_geometry():
     layer = Cost.of(small_model("separable")).layers[2]
     shape = layer.geometry
     assert (layer.name, layer.op, shape.channels, shape.kernel, shape.group) == ("grouped", "Conv", "32→32", (3, 3), 4)
@@ -154,7 +154,7 @@ def test_counting_changes_nothing(name):
     assert model.version == version
 
 
-def test_an_operator_that_nobody_knows_is_no_obstacle():
+def test_an_unknown_operator_is_not_an_obstacle():
     found = cost(
         "g (float[N,6] x) => (float[N,9] y) <float[6,9] w> { h = Mystery (x)  [fc] y = MatMul (h, w) }".replace(
             "Mystery", "com.microsoft.Mystery"
@@ -164,7 +164,7 @@ def test_an_operator_that_nobody_knows_is_no_obstacle():
     assert found.unknown == ("fc",)
 
 
-def test_contradicting_shapes_are_no_obstacle():
+def test_inconsistent_shapes_are_not_an_obstacle():
     proto = onnx.parser.parse_model(
         HEAD + "g (float[2,6] x, float[5,9] z) => (float[2,9] y) { [fc] y = MatMul (x, z) }"
     )
@@ -172,7 +172,7 @@ def test_contradicting_shapes_are_no_obstacle():
     assert found.macs in (None, 2 * 6 * 9)
 
 
-def test_a_shape_that_only_a_run_can_tell_is_observed():
+def test_a_shape_known_only_at_run_time_is_observed():
     found = cost(
         "g (float[N,12] x) => (float[N,9] y) <float[6,9] w>"
         "{ nz = NonZero (x)  c = Cast <to=1> (nz)  r = Reshape (c, shape)  y = MatMul (r, w) }".replace(
@@ -184,7 +184,7 @@ def test_a_shape_that_only_a_run_can_tell_is_observed():
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_the_nodes_cost_together_what_the_model_costs(name):
+def test_the_costs_of_the_nodes_add_up_to_the_models(name):
     model = small_model(name)
     inputs = {"x": (5, 1, 8)} if name == "recurrent" else {}
     found = node_macs(model, inputs)
@@ -192,7 +192,7 @@ def test_the_nodes_cost_together_what_the_model_costs(name):
     assert list(found) == model.graph.nodes
 
 
-def test_a_node_whose_shape_is_not_known_counts_as_nothing():
+def test_a_node_of_unknown_shape_counts_as_zero():
     model = from_text(
         HEAD + "g (float[N,6] x) => (float[N,9] z, float[N,9] y) <float[6,9] w>"
         "{ h = com.microsoft.Mystery (x)  y = MatMul (h, w)  z = MatMul (x, w) }"

@@ -1,4 +1,4 @@
-"""MACs of exported nets against torch's own counter, which sees the module and not the graph."""
+"""MACs of exported nets, compared with torch's own counter, which counts on the module, not the graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture(autouse=True)
 def _counted_kernels():
-    """Fused kernels, which the counter does not know, are switched off."""
+    """Switch off fused kernels, which the counter does not know."""
     threads, fast = torch.get_num_threads(), torch.backends.mha.get_fastpath_enabled()
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(False)
@@ -30,7 +30,7 @@ def _counted_kernels():
 
 
 @pytest.mark.parametrize("name", names())
-def test_macs_are_those_that_torch_counts(name):
+def test_macs_equal_those_of_torch(name):
     feeds = get(name).feeds(1)
     cost = Cost.of(Model.from_proto(build(name)), {key: array.shape for key, array in feeds.items()})
     with FlopCounterMode(display=False) as counter, torch.no_grad():

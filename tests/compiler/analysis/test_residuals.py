@@ -21,7 +21,7 @@ def parts(residual):
 
 @pytest.mark.parametrize("op", ["Add", "Sum"])
 @pytest.mark.parametrize("terms", ["a, c", "c, a"])
-def test_a_branch_is_what_nothing_but_the_addition_needs(op, terms):
+def test_a_branch_is_the_nodes_needed_only_for_the_addition(op, terms):
     result = found(f"a = MatMul (x, w) b = MatMul (a, w) c = Relu (b) y = {op} ({terms})")
     (block,) = result.branches
     assert parts(block) == ("a", "c", ["b", "c"])
@@ -30,12 +30,12 @@ def test_a_branch_is_what_nothing_but_the_addition_needs(op, terms):
     assert result.refused == ()
 
 
-def test_branches_may_lie_in_each_other():
+def test_branches_may_be_nested():
     result = found("a = MatMul (x, w) b = MatMul (a, w) c = Add (a, b) d = MatMul (c, w) y = Add (x, d)")
     assert [parts(block) for block in result.branches] == [("a", "b", ["b"]), ("x", "d", ["a", "b", "c", "d"])]
 
 
-def test_what_only_the_branch_reads_of_other_inputs_goes_with_it():
+def test_nodes_that_only_the_branch_needs_belong_to_it():
     head = "g (float[N,8] x, float[N,8] z) => (float[N,8] y) <float[8,8] w>"
     (block,) = found("a = MatMul (z, w) b = MatMul (x, w) c = Mul (a, b) y = Add (x, c)", head).branches
     assert parts(block) == ("x", "c", ["a", "b", "c"])
@@ -58,17 +58,17 @@ def test_a_value_that_others_read_may_enter_if_it_does_not_depend_on_the_shortcu
         "a = Shape (x) b = Expand (w, a) y = Add (x, b)",
     ],
 )
-def test_other_sums_are_no_branches(body):
+def test_other_sums_are_not_branches(body):
     result = found(body, "g (float[N,8] x) => (float[N,8] y) <float[8,8] w>")
     assert (result.branches, result.refused) == ((), ())
 
 
-def test_what_others_read_is_named():
+def test_a_value_read_elsewhere_is_named():
     head = "g (float[N,8] x) => (float[N,8] y, float[N,8] z) <float[8,8] w>"
     result = found("a = MatMul (x, w) b = MatMul (a, w) z = Relu (a) y = Add (x, b)", head)
     assert result.branches == ()
     assert [(node.op, why) for node, why in result.refused] == [
-        ("Add", "its branch can't go: 'a' in it is read elsewhere too")
+        ("Add", "its branch can't be removed: 'a' in it is also read elsewhere")
     ]
 
 
@@ -92,7 +92,7 @@ def residual_net(count):
     return built(nodes, last)
 
 
-def branches_in_each_other(count):
+def nested_branches(count):
     nodes, last = [], "x"
     for i in range(count):
         nodes += [
@@ -110,7 +110,7 @@ def long_sum(count):
     return built(nodes, f"s{count - 1}")
 
 
-@pytest.mark.parametrize(("net", "count"), [(residual_net, 1000), (branches_in_each_other, 2000), (long_sum, 2000)])
+@pytest.mark.parametrize(("net", "count"), [(residual_net, 1000), (nested_branches, 2000), (long_sum, 2000)])
 def test_four_thousand_nodes_take_well_under_a_second(net, count):
     model = net(count)
     started = time.process_time()
@@ -120,9 +120,7 @@ def test_four_thousand_nodes_take_well_under_a_second(net, count):
         assert [len(block.nodes) for block in result.branches] == [3] * count
 
 
-def test_too_many_branches_in_each_other_are_refused():
-    result = Residuals.of(branches_in_each_other(200))
+def test_too_many_nested_branches_are_refused():
+    result = Residuals.of(nested_branches(200))
     assert len(result.branches) > 50
-    assert {why for _, why in result.refused} == {
-        "its branch is not looked into: there are too many that hold each other"
-    }
+    assert {why for _, why in result.refused} == {"its branch is not analysed: too many nested branches"}

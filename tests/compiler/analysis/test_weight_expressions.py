@@ -1,4 +1,4 @@
-"""Weights seen through the forms in which quantizers and compressors write them."""
+"""Weights seen through the expressions that quantizers and compressors write."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_integers_with_a_scale_are_one_weight(weight, declared):
 
 
 @pytest.mark.parametrize(("axis", "zero", "nonzero"), [(0, [0, 7], 3 + 3), (1, [0, 0, -2, 7], 1 + 1 + 1 + 1)])
-def test_zero_is_where_the_zero_point_says(axis, zero, nonzero):
+def test_the_zero_point_represents_zero(axis, zero, nonzero):
     body = (
         f"g (float[N,2] x) => (float[N,4] y) <int8[2,4] q, float[{len(zero)}] s, int8[{len(zero)}] z>"
         f"{{ w = DequantizeLinear <axis={axis}> (q, s, z)  y = MatMul (x, w) }}"
@@ -85,13 +85,13 @@ def test_a_table_may_hold_several_values_for_an_index():
     assert (cost.parameters, cost.nonzero) == (8, 4)
 
 
-def test_an_embedding_is_a_weight_of_its_own():
+def test_an_embedding_is_one_weight():
     model = model_of("g (int64[N] x) => (float[N,4] y) <float[10,4] table> { [embed] y = Gather (table, x) }")
     cost = Cost.of(model)
     assert (cost.parameters, cost.macs) == (40, 0)
 
 
-def test_scales_of_activations_are_no_parameters():
+def test_scales_of_activations_are_not_parameters():
     model = model_of(
         "g (float[N,4] x) => (float[N,4] y) <float s, uint8 z, int8[4,4] q, float ws>"
         "{ a = QuantizeLinear (x, s, z)  b = DequantizeLinear (a, s, z)  w = DequantizeLinear (q, ws)"
@@ -110,7 +110,7 @@ def test_fake_quantized_weights_count_their_floats():
     assert (cost.parameters, cost.nonzero) == (8, 8)
 
 
-def test_whole_numbers_that_steer_the_graph_are_no_parameters():
+def test_integers_that_control_the_graph_are_not_parameters():
     model = model_of(
         "g (float[N,8] x) => (float[N,4] y) <int64[2] shape = {-1,4}, int64[1] at = {0}>"
         "{ a = Reshape (x, shape)  y = Gather (a, at) }"
@@ -118,7 +118,7 @@ def test_whole_numbers_that_steer_the_graph_are_no_parameters():
     assert Cost.of(model).parameters == 0
 
 
-def test_a_long_product_of_computed_values_is_looked_through_once():
+def test_a_long_product_of_computed_values_is_visited_once():
     steps = "".join(f"  v{i + 1} = Mul (v{i}, v{i})" for i in range(60))
     model = model_of(f"g (float[N,2] x) => (float[N,2] y) {{ v0 = Identity (x){steps}  y = Relu (v60) }}")
     assert Cost.of(model).parameters == 0

@@ -21,7 +21,7 @@ def cut(text, *gone):
     return model, Removal.of(groups, cuts), cuts
 
 
-def test_a_removal_can_be_read_before_it_is_done():
+def test_a_removal_can_be_read_before_it_is_applied():
     model, removal, cuts = cut(CHAIN, [0, 3])
     edits = {
         (node.outputs[0].name, slot): {axis: kept.tolist() for axis, kept in axes.items()}
@@ -106,7 +106,7 @@ def test_a_squeeze_of_all_single_axes_keeps_the_channel_that_becomes_one(opset, 
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
-def test_a_copy_without_channels_is_what_removing_them_gives(name):
+def test_a_copy_without_channels_equals_the_model_after_removing_them(name):
     model = small_model(name)
     groups = ChannelGroups.of(model)
     cuts = tuple(Cut(group, np.arange(group.size // 2)) for group in groups.prunable)

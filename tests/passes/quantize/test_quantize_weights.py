@@ -117,7 +117,7 @@ def test_a_weight_that_a_caller_may_override_stays(context):
     model = Model.from_proto(proto)
     ctx = context(model)
     assert QuantizeWeights().run(model, ctx) == 0
-    assert "an input too" in ctx.skips[0].why
+    assert "also an input" in ctx.skips[0].why
 
 
 def test_an_excluded_layer_keeps_its_weight(context):

@@ -1,4 +1,4 @@
-"""What each operator does to the axes of its tensors, by family of operators."""
+"""The effect of each operator on the axes of its tensors, by family of operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention as one operator: heads go whole, in queries, keys, values and the result alike."""
+"""Attention as one operator: a head is removed as a whole, in queries, keys, values and the result."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ HEADS = ("q_num_heads", "kv_num_heads", "kv_num_heads")
 def attention(walk: Walk, node: Node) -> None:
     """softmax(Q Kᵀ · scale) V per head, on [N, H, T, D] or [N, T, H · D].
 
-    The width of a head stays, since the scale is made of it. Left alone are grouped queries (fewer heads of keys than
-    of queries), and a past or a mask per head, which count heads too.
+    The width of a head stays, because the scale depends on it. Grouped queries (fewer heads of keys than of queries)
+    are left alone, and so is a past or a mask with one entry per head.
     """
     reads = [walk.read(node, slot) for slot in range(3)]
     mask = walk.read(node, 3) if walk.has(node, 3) else []
     counts_heads = len(mask) > 2 and walk.size(node.inputs[3], -3) != 1
     if counts_heads or any(walk.has(node, slot) for slot in (4, 5)) or len(node.outputs) > 1:
-        walk.give_up(node, "a past or a mask counts its heads")
+        walk.give_up(node, "a past or a mask has one entry per head")
         return
-    walk.fix_tensor(mask, f"{node.label()} masks with it")
+    walk.fix_tensor(mask, f"{node.label()} uses it as a mask")
     if all(len(axes) == 4 for axes in reads):
         _apart(walk, node, reads)
     elif all(len(axes) == 3 for axes in reads) and node.attrs.get(HEADS[0]) == node.attrs.get(HEADS[1]):
         _packed(walk, node, reads)
     else:
-        walk.give_up(node, "its heads are grouped")
+        walk.give_up(node, "its queries are grouped")
 
 
 def _apart(walk: Walk, node: Node, reads: Sequence[list[Axis]]) -> None:
     if len({walk.size(tensor, 1) for tensor in node.inputs[:3]}) > 1:
-        walk.give_up(node, "its heads are grouped")
+        walk.give_up(node, "its queries are grouped")
         return
     heads = walk.join([axes[1] for axes in reads], node)
-    why = f"{node.label()} scales by it"
+    why = f"the scale of {node.label()} depends on it"
     walk.fix_tensor([axes[3] for axes in reads], why)
     walk.write(node.outputs[0], [reads[0][0], heads, reads[0][2], Fixed(why)])
 

@@ -1,4 +1,4 @@
-"""Operators that work position by position, with NumPy's broadcasting."""
+"""Element-wise operators, with NumPy's broadcasting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dropout(walk: Walk, node: Node) -> None:
 
 
 def cast(walk: Walk, node: Node) -> None:
-    """As above; a number computed from a shape keeps its value where it becomes a floating-point number."""
+    """As `pass_on`; a number computed from a shape keeps its value if it becomes a floating-point number."""
     values = walk.integers.of(node.inputs[0])
     to_float = node.attrs.get("to") in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
     if to_float and node.inputs[0] in walk.integers.sources:
@@ -46,13 +46,13 @@ def cast(walk: Walk, node: Node) -> None:
 
 
 def broadcast(walk: Walk, node: Node) -> None:
-    """Axes are aligned at the right; one element stands for all positions of its axis."""
+    """Axes are aligned at the right; a single element applies to all positions of its axis."""
     slots = [slot for slot in range(len(node.inputs)) if walk.has(node, slot)]
     walk.write(node.outputs[0], broadcast_axes(walk, node, slots))
 
 
 def broadcast_axes(walk: Walk, node: Node, slots: list[int], skip: int = 0) -> list[Axis]:
-    """The axes of the inputs at `slots`, broadcast together; the last `skip` axes of each are left out."""
+    """The broadcast axes of the inputs at `slots`, without the last `skip` axes of each."""
     found = [(walk.read(node, slot), node.inputs[slot]) for slot in slots]
     sides = [list(zip(axes, sizes_of(walk, tensor, axes)))[: max(len(axes) - skip, 0)] for axes, tensor in found]
     rank = max(len(side) for side in sides)
@@ -61,7 +61,7 @@ def broadcast_axes(walk: Walk, node: Node, slots: list[int], skip: int = 0) -> l
 
 
 def sizes_of(walk: Walk, tensor: object, axes: list[Axis]) -> list[Dim]:
-    """The lengths of a tensor's axes: of tracked ones what they are, of others what shape inference says."""
+    """The lengths of a tensor's axes: of tracked ones their own, of others those from shape inference."""
     return [
         len(axis) if isinstance(axis, np.ndarray) else walk.size(tensor, i)  # type: ignore[arg-type]
         for i, axis in enumerate(axes)
@@ -79,7 +79,7 @@ def clip(walk: Walk, node: Node) -> None:
 
 
 def frozen(why: str) -> Rule:
-    """A rule that fixes everything, with a reason of its own."""
+    """A rule that fixes everything, for the given reason."""
 
     def rule(walk: Walk, node: Node) -> None:
         walk.give_up(node, why)
@@ -88,7 +88,7 @@ def frozen(why: str) -> Rule:
 
 
 def unknown(walk: Walk, node: Node) -> None:
-    """The result depends on no channel."""
+    """The result does not depend on any channel."""
     for out in node.outputs:
         walk.forget(out, f"computed by {node.label()}")
 

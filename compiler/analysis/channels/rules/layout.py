@@ -1,4 +1,4 @@
-"""Operators that move axes about: Reshape and its kin, Transpose, and blocks between channels and places."""
+"""Operators that rearrange axes: Reshape and similar ones, Transpose, and DepthToSpace and SpaceToDepth."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Sizes = Sequence[Dim]
 
 
 def reshape(walk: Walk, node: Node) -> None:
-    """Axes become products of factors; the target's numbers follow what is kept."""
+    """Axes become products of factors; the numbers of the target shape follow the kept channels."""
     axes = walk.read(node, 0)
     before = sizes_of(walk, node.inputs[0], axes)
     after = target(walk, node, before)
     if after is None:
-        walk.give_up(node, "its target shape is not known")
+        walk.give_up(node, "its target shape is unknown")
         return
     walk.learn(node.outputs[0], after)
     result = regroup(walk, node, axes, before, after)
@@ -33,7 +33,7 @@ def reshape(walk: Walk, node: Node) -> None:
 
 
 def target(walk: Walk, node: Node, before: Sizes) -> list[Dim] | None:
-    """The shape that Reshape gives: what shape inference says, where it is silent what the target says."""
+    """The shape that Reshape produces: from shape inference, and where that is silent from the target input."""
     inferred = walk.shape(node.outputs[0])
     given = walk.integers.of(node.inputs[1]) if walk.has(node, 1) else None
     if given is None:
@@ -49,7 +49,7 @@ def target(walk: Walk, node: Node, before: Sizes) -> list[Dim] | None:
 
 
 def _with_rest(before: Sizes, after: list[Dim]) -> list[Dim]:
-    """The one length that is missing follows from the others where all are numbers."""
+    """The shape with a single missing length computed from the others, if all are numbers."""
     missing = [i for i, size in enumerate(after) if not isinstance(size, int)]
     left = [size for size in before if size not in after or isinstance(size, int)]
     if len(missing) != 1 or not all(isinstance(size, int) for size in left):
@@ -66,7 +66,7 @@ def regroup(walk: Walk, node: Node, axes: list[Axis], before: Sizes, after: Size
     """The axes of the same elements in another shape."""
     factors = factorize(before, after)
     if factors is None:
-        why = f"{node.label()} takes axes apart that have no common factor"
+        why = f"{node.label()} splits axes without a common factor"
         walk.fix_tensor(axes, why)
         return [Fixed(why) for _ in after]
     why = f"{node.label()} mixes it with an axis of unknown length"
@@ -95,7 +95,7 @@ def _apart(walk: Walk, node: Node, axis: Axis, sizes: Sizes) -> list[Axis]:
 
 
 def flatten(walk: Walk, node: Node) -> None:
-    """Two axes: those before `axis` and those from it on."""
+    """Two axes: the product of the axes before `axis`, and of the others."""
     axes = walk.read(node, 0)
     at = node.attrs.get("axis", 1)
     at += len(axes) if at < 0 else 0
@@ -119,11 +119,11 @@ def transpose(walk: Walk, node: Node) -> None:
 
 
 def squeeze(walk: Walk, node: Node) -> None:
-    """Axes of one element go."""
+    """Axes of one element are removed."""
     axes = walk.read(node, 0)
     given = walk.integers.list_of(node, 1, "axes")
     if given is None and (walk.has(node, 1) or None in (walk.shape(node.inputs[0]) or (None,))):
-        walk.give_up(node, "its axes are not known")
+        walk.give_up(node, "its axes are unknown")
         return
     sizes = sizes_of(walk, node.inputs[0], axes)
     gone = {a % len(axes) for a in given} if given is not None else {i for i, size in enumerate(sizes) if size == 1}
@@ -140,7 +140,7 @@ def unsqueeze(walk: Walk, node: Node) -> None:
     axes = walk.read(node, 0)
     given = walk.integers.list_of(node, 1, "axes")
     if given is None:
-        walk.give_up(node, "its axes are not known")
+        walk.give_up(node, "its axes are unknown")
         return
     rank = len(axes) + len(given)
     new = {a % rank for a in given}
@@ -160,7 +160,7 @@ def depth_to_space(walk: Walk, node: Node) -> None:
     inner = len(x[1]) // block
     sizes, taken = ((block, inner), 1) if is_dcr else ((inner, block), 0)
     if inner == 1:
-        walk.fix(x[1], f"{node.label()} makes one channel of all")
+        walk.fix(x[1], f"{node.label()} merges all channels into one")
         walk.write(node.outputs[0], [x[0], SINGLE, *x[2:]])
         return
     parts = walk.take_apart(node, x[1], sizes, taken)
@@ -182,7 +182,7 @@ def expand(walk: Walk, node: Node) -> None:
     shape = walk.integers.of(node.inputs[1])
     rank = len(shape) if shape is not None else len(walk.shape(node.outputs[0]) or ())
     if rank == 0 and axes:
-        walk.give_up(node, "its target shape is not known")
+        walk.give_up(node, "its target shape is unknown")
         return
     sizes = sizes_of(walk, node.inputs[0], axes)
     offset = max(rank - len(axes), 0)
@@ -209,7 +209,7 @@ def _expanded(walk: Walk, node: Node, axis: Axis, size: Dim, literal: int, posit
 
 
 def constant_of_shape(walk: Walk, node: Node) -> None:
-    """A block of one value, whose lengths follow what it meets."""
+    """A block of one value; its lengths follow the tensors it is combined with."""
     shape = walk.integers.of(node.inputs[0])
     if shape is None:
         walk.forget(node.outputs[0], f"its length is computed ({node.label()})")

@@ -38,10 +38,10 @@ def group_normalization(walk: Walk, node: Node) -> None:
 
 
 def layer_normalization(walk: Walk, node: Node) -> None:
-    """Statistics over all axes from `axis` on: removing a channel changes those of the others."""
+    """Statistics over all axes from `axis` on: removing a channel changes the statistics of the others."""
     x = walk.read(node, 0)
     if not x:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     at = node.attrs.get("axis", -1) % len(x)
     result = list(x)
@@ -65,13 +65,13 @@ def _couple(walk: Walk, axis: Axis, why: str) -> None:
 
 
 def along_axis(default: int) -> Rule:
-    """A rule for operators that compute along one axis, which therefore has to stay."""
+    """A rule for operators that compute along one axis, which therefore must stay."""
 
     def rule(walk: Walk, node: Node) -> None:
         axes = list(walk.read(node, 0))
         if axes:
             at = _axis_of(walk, node, default)
-            why = f"{node.label()} runs along it"
+            why = f"{node.label()} computes along it"
             for i in range(len(axes)) if at is None else [at % len(axes)]:
                 walk.fix(axes[i], why)
                 axes[i] = Fixed(why)
@@ -97,9 +97,9 @@ def neighbours(walk: Walk, node: Node) -> None:
 
 
 def pool(walk: Walk, node: Node) -> None:
-    """Batch and channels stay, places change."""
+    """Batch and channel axes stay, spatial axes change."""
     x = walk.read(node, 0)
-    spatial = Fixed(f"it is spatial in {node.label()}")
+    spatial = Fixed(f"it is a spatial axis of {node.label()}")
     for axis in x[2:]:
         walk.fix(axis, spatial.why)
     for out in node.outputs:
@@ -108,22 +108,22 @@ def pool(walk: Walk, node: Node) -> None:
 
 
 def global_pool(walk: Walk, node: Node) -> None:
-    """Places become one."""
+    """Spatial axes shrink to one element."""
     x = walk.read(node, 0)
     for axis in x[2:]:
-        walk.fix(axis, f"it is spatial in {node.label()}")
+        walk.fix(axis, f"it is a spatial axis of {node.label()}")
     walk.write(node.outputs[0], [*x[:2], *[SINGLE for _ in x[2:]]])
 
 
 def reduce(walk: Walk, node: Node) -> None:
-    """Axes are summed up: what is reduced can lose channels, but means and maxima then change."""
+    """A reduced axis can lose channels, but sums, means and maxima then change."""
     x = walk.read(node, 0)
     given = walk.integers.list_of(node, 1, "axes")
     if given is None and walk.has(node, 1):
-        walk.give_up(node, "its axes are not known")
+        walk.give_up(node, "its axes are unknown")
         return
     if not x:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     if given is None and node.attrs.get("noop_with_empty_axes"):
         walk.write(node.outputs[0], x)
@@ -136,13 +136,13 @@ def reduce(walk: Walk, node: Node) -> None:
 
 
 def arg_reduce(walk: Walk, node: Node) -> None:
-    """ArgMax, ArgMin: positions along an axis, which has to stay."""
+    """ArgMax, ArgMin: positions along an axis, which must stay."""
     x = walk.read(node, 0)
     if not x:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     at = node.attrs.get("axis", 0) % len(x)
-    walk.fix(x[at], f"{node.label()} numbers its positions")
+    walk.fix(x[at], f"{node.label()} returns its positions")
     keeps = node.attrs.get("keepdims", 1)
     walk.write(node.outputs[0], [SINGLE if i == at else x[i] for i in range(len(x)) if keeps or i != at])
 
@@ -150,7 +150,7 @@ def arg_reduce(walk: Walk, node: Node) -> None:
 def trilu(walk: Walk, node: Node) -> None:
     """A triangle of the last two axes."""
     x = walk.read(node, 0)
-    walk.fix_tensor(x[-2:], f"{node.label()} takes a triangle of it")
+    walk.fix_tensor(x[-2:], f"{node.label()} keeps a triangle of it")
     walk.write(node.outputs[0], x)
 
 

@@ -18,7 +18,7 @@ def conv(walk: Walk, node: Node) -> None:
 
 
 def conv_transpose(walk: Walk, node: Node) -> None:
-    """As Conv, with the weight's first two axes exchanged: (C, O / groups, …)."""
+    """As Conv, with the weight's first two axes swapped: (C, O / groups, …)."""
     _convolve(walk, node, out_axis=1, in_axis=0)
 
 
@@ -27,10 +27,10 @@ def _convolve(walk: Walk, node: Node, out_axis: int, in_axis: int) -> None:
     roles = ("out", "in") if out_axis == 0 else ("in", "out")
     weight = walk.read(node, 1, roles)
     for axis in (*x[2:], *weight[2:]):
-        walk.fix(axis, f"it is spatial in {node.label()}")
+        walk.fix(axis, f"it is a spatial axis of {node.label()}")
     groups = node.attrs.get("group", 1)
     if len(x) < 2 or len(weight) < 2:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     if groups == 1:
         walk.join([x[1], weight[in_axis]], node)
@@ -39,21 +39,21 @@ def _convolve(walk: Walk, node: Node, out_axis: int, in_axis: int) -> None:
         out = _grouped(walk, node, x[1], weight, groups, plain=out_axis == 0)
     if walk.has(node, 2):
         out = walk.join([out, walk.read(node, 2, ("shift",))[0]], node)
-    spatial = Fixed(f"it is spatial in {node.label()}")
+    spatial = Fixed(f"it is a spatial axis of {node.label()}")
     walk.write(node.outputs[0], [x[0], out, *[spatial for _ in x[2:]]])
     places = node.outputs[0] if out_axis == 0 else node.inputs[0]
     walk.work(node, [*located(weight, node.inputs[1]), *((spatial, places, i) for i in range(2, len(x)))])
 
 
 def located(axes: Sequence[Axis], tensor: Tensor) -> list[tuple[Axis, Tensor, int]]:
-    """Axes with where they stand."""
+    """Each axis with its tensor and index."""
     return [(axis, tensor, i) for i, axis in enumerate(axes)]
 
 
 def _grouped(walk: Walk, node: Node, x: Axis, weight: list[Axis], groups: int, *, plain: bool) -> Axis:
-    """Either whole groups go, with their inputs and outputs, or the same member of every group.
+    """Either whole groups are removed, with their inputs and outputs, or the same member of every group.
 
-    Conv's weight counts all outputs and the inputs of one group, ConvTranspose's (not `plain`) the reverse.
+    Conv's weight has all outputs and the inputs of one group; ConvTranspose's (not `plain`) has the reverse.
     """
     long, member = weight[0], weight[1]
     if plain:
@@ -91,7 +91,7 @@ def gemm(walk: Walk, node: Node) -> None:
     a = walk.read(node, 0, ("in", "out") if flip_a else ("out", "in"))
     b = walk.read(node, 1, ("out", "in") if flip_b else ("in", "out"))
     if len(a) != 2 or len(b) != 2:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     rows, summed = a[::-1] if flip_a else a
     summed_too, columns = b[::-1] if flip_b else b
@@ -121,12 +121,12 @@ def matmul(walk: Walk, node: Node) -> None:
     """Y[…, m, n] = Σ_k A[…, m, k] B[…, k, n], the leading axes broadcast."""
     shapes = [walk.shape(tensor) for tensor in node.inputs[:2]]
     if shapes[0] is None or shapes[1] is None or len(shapes[0]) == 0 or len(shapes[1]) == 0:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     a = walk.read(node, 0, [""] * (len(shapes[0]) - 2) + ["out", "in"][-min(len(shapes[0]), 2) :])
     b = walk.read(node, 1, [""] * (len(shapes[1]) - 2) + ["in", "out"][: min(len(shapes[1]), 2)])
     if not a or not b:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     summed = _contract(walk, node, a[-1], b[-2] if len(b) > 1 else b[-1])
     batch = _batch(walk, node, a, b)
@@ -143,14 +143,14 @@ def _batch(walk: Walk, node: Node, a: list[Axis], b: list[Axis]) -> list[Axis]:
 
 
 def einsum(walk: Walk, node: Node) -> None:
-    """Each letter is one axis, wherever it stands."""
+    """Each letter is one axis in all terms."""
     equation = str(node.attrs.get("equation", "")).replace(" ", "")
     terms, _, result = equation.partition("->")
     letters = terms.split(",")
     reads = [walk.read(node, slot) for slot in range(len(node.inputs))]
     simple = "->" in equation and "." not in equation and len(letters) == len(reads)
     if not simple or any(len(term) != len(axes) for term, axes in zip(letters, reads)):
-        walk.give_up(node, "this form of Einsum has no rule")
+        walk.give_up(node, "no rule for this form of Einsum")
         return
     found: dict[str, list[Axis]] = {}
     places: dict[str, tuple[Tensor, int]] = {}

@@ -48,7 +48,9 @@ def recurrent(walk: Walk, node: Node) -> None:
 
 def _results(walk: Walk, node: Node, x: list[Axis], hidden: np.ndarray, is_batch_first: bool) -> None:
     directions: Axis = (
-        Fixed(f"it counts directions of {node.label()}") if node.attrs.get("direction") == "bidirectional" else SINGLE
+        Fixed(f"it counts the directions of {node.label()}")
+        if node.attrs.get("direction") == "bidirectional"
+        else SINGLE
     )
     first, second = x[0], x[1]
     whole = [first, second, directions, hidden] if is_batch_first else [first, directions, second, hidden]

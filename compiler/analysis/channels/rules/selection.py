@@ -1,4 +1,4 @@
-"""Operators that join axes end to end or take parts of them: Concat, Split, Slice, Gather, Pad, Tile, Resize."""
+"""Operators that concatenate axes or select parts of them: Concat, Split, Slice, Gather, Pad, Tile, Resize."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from onnx_compress.compiler.ir.graph import Dim, Node
 
 
 def concat(walk: Walk, node: Node) -> None:
-    """One axis is the inputs' end to end, the others are the same in all."""
+    """One axis is the concatenation of the inputs' axes; the others are the same in all inputs."""
     reads = [walk.read(node, slot) for slot in range(len(node.inputs))]
     rank = len(reads[0])
     if rank == 0 or any(len(axes) != rank for axes in reads):
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     at = node.attrs.get("axis", 0) % rank
     result: list[Axis] = [
@@ -28,7 +28,7 @@ def concat(walk: Walk, node: Node) -> None:
 def _end_to_end(walk: Walk, node: Node, reads: list[list[Axis]], at: int) -> Axis:
     parts = [axes[at] for axes in reads]
     if not any(isinstance(part, np.ndarray) for part in parts):
-        return parts[0] if parts[0] is not SINGLE else Fixed(f"joined by {node.label()}")
+        return parts[0] if parts[0] is not SINGLE else Fixed(f"it is concatenated by {node.label()}")
     sizes: list[Dim] = [sizes_of(walk, tensor, axes)[at] for tensor, axes in zip(node.inputs, reads)]
     if any(not isinstance(size, int) for size in sizes):
         why = f"{node.label()} joins it with an axis of unknown length"
@@ -38,7 +38,7 @@ def _end_to_end(walk: Walk, node: Node, reads: list[list[Axis]], at: int) -> Axi
 
 
 def _vector(walk: Walk, axis: Axis, size: Dim) -> np.ndarray:
-    """The axis as atoms; what is fixed as a whole becomes fixed atoms."""
+    """The axis as atoms; an axis fixed as a whole becomes fixed atoms."""
     if isinstance(axis, np.ndarray):
         return axis
     assert isinstance(size, int)
@@ -48,10 +48,10 @@ def _vector(walk: Walk, axis: Axis, size: Dim) -> np.ndarray:
 
 
 def split(walk: Walk, node: Node) -> None:
-    """Parts of one axis, one after another."""
+    """Consecutive parts of one axis."""
     axes = walk.read(node, 0)
     if not axes:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     at = node.attrs.get("axis", 0) % len(axes)
     whole = axes[at]
@@ -64,7 +64,7 @@ def split(walk: Walk, node: Node) -> None:
         step = -(-len(whole) // len(node.outputs))
         sizes = [min(step, len(whole) - step * i) for i in range(len(node.outputs))]
     if sizes is None or sum(sizes) != len(whole):
-        walk.give_up(node, "its sizes are not known")
+        walk.give_up(node, "its sizes are unknown")
         return
     parts = np.split(whole, np.cumsum(sizes)[:-1])
     for out, part in zip(node.outputs, parts):
@@ -73,21 +73,21 @@ def split(walk: Walk, node: Node) -> None:
 
 
 def _kept_single(walk: Walk, node: Node, part: np.ndarray) -> Axis:
-    """A part of one element broadcasts wherever it goes: it has to stay."""
+    """A part of one element must stay, because it broadcasts."""
     if len(part) != 1:
         return part
-    walk.fix(part, f"{node.label()} takes it out alone")
+    walk.fix(part, f"{node.label()} extracts a single element of it")
     return SINGLE
 
 
 def slice_(walk: Walk, node: Node) -> None:
-    """A range of some axes; the bounds on an axis with channels count what is kept before them."""
+    """A range of some axes; the bounds on a channel axis count the kept channels before them."""
     axes = walk.read(node, 0)
     bounds = _bounds(walk, node, len(axes))
     if bounds is None:
         given = walk.integers.list_of(node, 3, "axes")
         touched = axes if given is None else [axes[a % len(axes)] for a in given]
-        why = f"the bounds of {node.label()} are not known"
+        why = f"the bounds of {node.label()} are unknown"
         walk.fix_tensor(touched, why)
         keep = set(range(len(axes))) - ({a % len(axes) for a in given} if given is not None else set(range(len(axes))))
         walk.write(node.outputs[0], [axis if i in keep else Fixed(why) for i, axis in enumerate(axes)])
@@ -101,7 +101,7 @@ def slice_(walk: Walk, node: Node) -> None:
 
 
 def _bounds(walk: Walk, node: Node, rank: int) -> list[tuple[int, int, int, int]] | None:
-    """(axis, start, end, step) in the order of the inputs; None where they depend on the input."""
+    """(axis, start, end, step) in the order of the inputs; None if they depend on the model's input."""
     starts = walk.integers.list_of(node, 1, "starts")
     ends = walk.integers.list_of(node, 2, "ends")
     axes = walk.integers.list_of(node, 3, "axes")
@@ -117,8 +117,8 @@ def _range(walk: Walk, node: Node, axis: Axis, bounds: tuple[int, int, int], pos
         return axis
     start, end, step = slice(*bounds).indices(len(axis))
     if step != 1:
-        walk.fix(axis, f"{node.label()} takes every {step}th of it")
-        return Fixed(f"{node.label()} takes every {step}th of it")
+        walk.fix(axis, f"{node.label()} slices it with step {step}")
+        return Fixed(f"{node.label()} slices it with step {step}")
     if (start, end) == (0, len(axis)):
         return axis
     for where, name, before in ((1, "starts", axis[:start]), (2, "ends", axis[:end])):
@@ -127,19 +127,19 @@ def _range(walk: Walk, node: Node, axis: Axis, bounds: tuple[int, int, int], pos
 
 
 def gather(walk: Walk, node: Node) -> None:
-    """Indices in place of one axis."""
+    """One axis is replaced by the axes of the indices."""
     data = walk.read(node, 0)
     if not data:
-        walk.give_up(node, "its rank is not known")
+        walk.give_up(node, "its rank is unknown")
         return
     at = node.attrs.get("axis", 0) % len(data)
     indices = walk.integers.of(node.inputs[1])
     shape = walk.shape(node.inputs[1])
     if shape is None:
-        walk.give_up(node, "the rank of its indices is not known")
+        walk.give_up(node, "the rank of its indices is unknown")
         return
     axis = data[at]
-    chosen: list[Axis] = [SINGLE if size == 1 else Fixed(f"an index of {node.label()}") for size in shape]
+    chosen: list[Axis] = [SINGLE if size == 1 else Fixed(f"it counts the indices of {node.label()}") for size in shape]
     if isinstance(axis, np.ndarray):
         if (
             walk.integers.list_of(node, 1) is not None
@@ -150,21 +150,21 @@ def gather(walk: Walk, node: Node) -> None:
             chosen = [axis[indices]]
             walk.mend(Renumber(node, 1, axis))
         else:
-            walk.fix(axis, f"{node.label()} looks it up")
+            walk.fix(axis, f"{node.label()} looks up positions of it")
     sizes = sizes_of(walk, node.inputs[0], data)
     walk.learn(node.outputs[0], [*sizes[:at], *shape, *sizes[at + 1 :]])
     walk.write(node.outputs[0], [*data[:at], *chosen, *data[at + 1 :]])
 
 
 def pad(walk: Walk, node: Node) -> None:
-    """New positions at both ends; among channels they are removable like any other."""
+    """New positions at both ends; on a channel axis they can be removed like any other."""
     axes = walk.read(node, 0)
     rank = len(axes)
     pads = walk.integers.list_of(node, 1, "pads")
     given = walk.integers.list_of(node, 3)
     if pads is None or (given is None and walk.has(node, 3)):
-        walk.fix_tensor(axes, f"the pads of {node.label()} are not known")
-        walk.write(node.outputs[0], [Fixed(f"the pads of {node.label()} are not known")] * rank)
+        walk.fix_tensor(axes, f"the pads of {node.label()} are unknown")
+        walk.write(node.outputs[0], [Fixed(f"the pads of {node.label()} are unknown")] * rank)
         return
     at = range(rank) if given is None else [axis % rank for axis in given]
     result = list(axes)
@@ -189,7 +189,7 @@ def _padded(walk: Walk, node: Node, axis: Axis, amounts: tuple[int, int], positi
 
 
 def tile(walk: Walk, node: Node) -> None:
-    """Each axis repeated as a whole."""
+    """Each axis is repeated as a whole."""
     axes = walk.read(node, 0)
     repeats = walk.integers.of(node.inputs[1])
     result: list[Axis] = []
@@ -206,11 +206,11 @@ def tile(walk: Walk, node: Node) -> None:
 
 
 def resize(walk: Walk, node: Node) -> None:
-    """Maps of another size; channels must not be among what is resized."""
+    """Spatial axes change their size; a resized channel axis is fixed."""
     axes = walk.read(node, 0)
     sizes = _sizes_given(walk, node)
     listed = list(node.attrs["axes"]) if "axes" in node.attrs else list(range(len(axes)))
-    result: list[Axis] = [Fixed(f"it is spatial in {node.label()}")] * len(axes)
+    result: list[Axis] = [Fixed(f"it is a spatial axis of {node.label()}")] * len(axes)
     for i, axis in enumerate(axes):
         if i in listed and isinstance(axis, np.ndarray):
             if walk.size(node.outputs[0], i) not in (len(axis), None):

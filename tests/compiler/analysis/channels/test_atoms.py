@@ -24,7 +24,7 @@ def test_components_are_those_of_flooding():
         assert connected(count, left, right).tolist() == by_flooding(count, list(zip(left, right)))
 
 
-def test_a_long_chain_in_any_order_takes_no_time():
+def test_a_long_chain_in_any_order_is_fast():
     count = 300_000
     left = np.random.default_rng(1).permutation(count - 1)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""If, Loop and Scan: channels cross the borders of bodies, and removing them there is exact too."""
+"""If, Loop and Scan: channel groups cross the boundaries of bodies, and their removal is exact there too."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from tests.pruning import distance, is_exact, pruned, zeroed
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
 
-# Each case: the text, the sizes of the prunable groups, what to feed beside the rest.
+# Each case: the text, the sizes of the prunable groups, and fixed feeds.
 CASES = {
     "branches": ("""g (bool c, float[N,8] x) => (float[N,4] y)
         <float[8,16] a, float[16,16] w, float[16,12] b, float[16,10] d, float[10,12] e, float[12,4] f>
@@ -20,7 +20,7 @@ CASES = {
                       else_branch = other () => (float[N,12] q) { u = MatMul (k, d) v = Relu (u) q = MatMul (v, e) }>
           y = MatMul (z, f) }""",
         [16, 16, 12, 10], [{"c": np.array(True)}, {"c": np.array(False)}]),
-    "a branch passes on what is outside": ("""g (bool c, float[N,8] x) => (float[N,4] y)
+    "a branch returns an outer value": ("""g (bool c, float[N,8] x) => (float[N,4] y)
         <float[8,16] a, float[16,16] w, float[16,4] f>
         { h = MatMul (x, a)
           z = If (c) <then_branch = then () => (float[N,16] p) { p = MatMul (h, w) },
@@ -54,7 +54,7 @@ CASES = {
             o = MatMul (r, b) }> (h, xs)
           y = MatMul (last, f) }""",
         [16, 12], [{}]),
-    "what a scan collects": ("""g (float[N,3] x, float[5,N,6] xs) => (float[N,5,4] y) <float[16,4] f>
+    "outputs stacked by a scan": ("""g (float[N,3] x, float[5,N,6] xs) => (float[N,5,4] y) <float[16,4] f>
         { all = Scan <num_scan_inputs=1, scan_output_axes=[1], body = body (float[N,6] e) => (float[N,16] o)
             <float[6,16] z> { k = MatMul (e, z) o = Relu (k) }> (xs)
           y = MatMul (all, f) }""",
@@ -84,29 +84,29 @@ def test_pruning_is_zeroing_inside_bodies_too(name):
 
 
 FIXED = {
-    "it is read inside a body (SequenceMap 'ys')": """g (seq(float[N,16]) xs, float[N,8] x) => (seq(float[N,16]) ys)
+    "it is read in a body (SequenceMap 'ys')": """g (seq(float[N,16]) xs, float[N,8] x) => (seq(float[N,16]) ys)
         <float[8,16] a>
         { h = MatMul (x, a)
           ys = SequenceMap <body = body (float[N,16] e) => (float[N,16] o) { o = Add (e, h) }> (xs) }""",
-    "its shape changes inside Loop 'last'": """g (int64 n, float[N,8] x) => (float[N,K] y)
+    "its shape changes between iterations of Loop 'last'": """g (int64 n, float[N,8] x) => (float[N,K] y)
         <float[8,1] a, float[8,16] u, bool yes = {1}>
         { h = MatMul (x, a) k = MatMul (x, u)
           last = Loop (n, yes, h) <body = body (int64 i, bool go, float[N,D] s) => (bool go2, float[N,D2] t)
             <float[16,16] v> { go2 = Identity (go) m = Add (s, k) t = MatMul (m, v) }>
           y = Identity (last) }""",
-    "If 'z' gives results of several ranks": """g (bool c, float[N,8] x) => (float y)
+    "If 'z' has results of several ranks": """g (bool c, float[N,8] x) => (float y)
         <float[8,16] a, int64[1] one = {0}>
         { h = MatMul (x, a)
           z = If (c) <then_branch = then () => (float[N,16] p) { p = Relu (h) },
                       else_branch = other () => (float[1,N,16] q) { q = Unsqueeze (h, one) }>
           y = ReduceSum <keepdims=0> (z) }""",
-    "If 'z' gives a constant": """g (bool c, float[2,8] x) => (float[2,4] y)
+    "If 'z' outputs a constant": """g (bool c, float[2,8] x) => (float[2,4] y)
         <float[8,16] a, float[2,16] k, float[16,4] f>
         { h = MatMul (x, a)
           z = If (c) <then_branch = then () => (float[2,16] p) { p = Relu (h) },
                       else_branch = other () => (float[2,16] q) { q = Identity (k) }>
           y = MatMul (z, f) }""",
-    "Scan 'all' runs along it": """g (float[N,8] x, float[8,T] w) => (float[16,N] all) <float[8,16] a>
+    "Scan 'all' iterates over it": """g (float[N,8] x, float[8,T] w) => (float[16,N] all) <float[8,16] a>
         { h = MatMul (x, a)
           all = Scan <num_scan_inputs=1, scan_input_axes=[1], body = body (float[N] e) => (float[N] o)
             { o = Relu (e) }> (h) }""",
@@ -114,7 +114,7 @@ FIXED = {
 
 
 @pytest.mark.parametrize("why", FIXED)
-def test_what_a_body_does_not_keep_is_fixed(why):
+def test_axes_that_a_body_does_not_keep_are_fixed(why):
     groups = ChannelGroups.of(from_text(HEAD + FIXED[why]))
     assert not groups.prunable
     assert why in [group.why_fixed for group in groups.groups]

@@ -31,13 +31,13 @@ def test_factors_run_from_the_outermost_inwards():
     assert [[factors.sizes[f] for f in part] for part in factors.after] == [[2], [32], [2, 8, 8]]
 
 
-def test_an_unknown_length_takes_all_that_is_left():
+def test_an_unknown_length_takes_the_whole_remainder():
     factors = factorize(("N", 64, "H", "W"), ("N", 32, "rest"))
     assert [[factors.sizes[f] for f in part] for part in factors.after] == [["N"], [32], [2, "H", "W"]]
     assert factors.lost == []
 
 
-def test_what_matches_nothing_is_lost_but_its_neighbours_are_not():
+def test_an_unmatched_factor_is_lost_but_its_neighbours_are_not():
     factors = factorize(("T", "N", 32), (12, "U", 8))
     assert [[factors.sizes[f] for f in part] for part in factors.before] == [["T"], ["N"], [4, 8]]
     shared = set(factors.before[2]) & set(factors.after[2])

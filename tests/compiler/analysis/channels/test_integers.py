@@ -40,12 +40,12 @@ def test_values_are_followed_element_by_element():
     assert integers.of(tensors["bigger"]).tolist() == [UNKNOWN, 24, 8, -2]
 
 
-def test_a_length_that_is_not_known_is_not_minus_one():
+def test_an_unknown_length_is_not_minus_one():
     _, integers, tensors = followed()
     assert integers.of(tensors["filled"]).tolist() == [UNKNOWN, 12, 4, 2]
 
 
-def test_what_hangs_on_a_shape_is_known_until_it_becomes_a_number_like_others():
+def test_the_source_shapes_are_known_until_integers_become_floats():
     model, integers, tensors = followed()
     assert integers.sources[tensors["both"]] == frozenset(model.graph.inputs)
     assert integers.of(tensors["f"]) is None

@@ -1,4 +1,4 @@
-"""Times by widths, from made-up times of layers: no clock is read here."""
+"""Latency by widths, from synthetic layer times: no clock is read here."""
 
 from itertools import combinations
 
@@ -26,7 +26,7 @@ def up(width):
 
 
 def staircase(kept):
-    """Milliseconds of the chain's layers on kernels that take 16 channels at a time."""
+    """Milliseconds of the chain's layers with kernels that process blocks of 16 channels."""
     return {"one": 0.1 * up(kept[0]), "two": 0.2 * up(kept[0]) * up(kept[1]), "three": 0.3 * up(kept[1]), "x": 0.5}
 
 
@@ -51,7 +51,7 @@ def test_layers_know_the_groups_that_they_touch():
     assert (two.inputs.tolist(), two.outputs.tolist()) == ([1, 0, 0], [0, 1, 0])
 
 
-def test_the_first_form_is_the_model_and_neighbours_meet_in_full():
+def test_the_first_variant_is_the_model_and_neighbours_see_all_pairs():
     _, layers = chain()
     seen = forms(layers, CANDIDATES)
     assert seen[0].tolist() == [64, 128]
@@ -77,12 +77,12 @@ def test_a_width_costs_what_the_next_block_costs():
         assert cost.ms(np.array(kept)) == pytest.approx(sum(staircase(kept).values()), rel=1e-9), kept
 
 
-def test_what_touches_no_group_stays():
+def test_a_layer_without_groups_keeps_its_time():
     cost, _ = chain_cost()
     assert cost.rest == pytest.approx(0.5)
 
 
-def test_a_wider_layer_never_costs_less_whatever_the_clock_said():
+def test_a_wider_layer_never_costs_less():
     rng = np.random.default_rng(0)
     cost, _ = chain_cost(lambda kept: {name: ms * rng.uniform(0.7, 1.4) for name, ms in staircase(kept).items()})
     grid = np.array([[cost.ms(np.array([a, b])) for b in range(1, 129)] for a in range(1, 65)])
@@ -90,8 +90,8 @@ def test_a_wider_layer_never_costs_less_whatever_the_clock_said():
     assert (np.diff(grid, axis=1) >= -1e-12).all()
 
 
-def test_what_may_be_noise_saves_nothing():
-    """Below 32 channels the kernels gain nothing, whatever a clock that is off by 2 % says."""
+def test_a_saving_within_the_noise_counts_as_none():
+    """Below 32 channels the kernels are no faster, although the clock, off by 2 %, says so."""
     rng = np.random.default_rng(1)
 
     def times(kept):
@@ -110,14 +110,14 @@ def test_calibration_scales_to_what_was_measured():
     assert cost.ms(np.array([32, 64])) == pytest.approx(50 * before)
 
 
-def test_groups_are_charged_for_the_layers_that_make_and_read_them():
+def test_groups_are_charged_for_the_layers_that_compute_and_read_them():
     cost, groups = chain_cost()
     kept = np.array([32, 64])
     assert by_group(cost, groups, kept) == pytest.approx([0.2 + 0.2 * 2 * 4, 0.2 * 2 * 4 + 0.3 * 4])
     assert sum(cost.by_layer(kept).values()) + cost.rest == pytest.approx(cost.ms(kept))
 
 
-def test_a_layer_of_many_groups_is_fitted_by_what_it_reads_and_writes():
+def test_a_layer_of_many_groups_is_fitted_by_the_channels_it_reads_and_writes():
     groups = ChannelGroups.of(from_text(HEAD + JOINED))
     layers = layers_of(groups)
     assert next(layer.groups for layer in layers if layer.name == "three") == (0, 1, 2)
@@ -131,7 +131,7 @@ def test_a_layer_of_many_groups_is_fitted_by_what_it_reads_and_writes():
         assert cost.ms(np.array(kept)) == pytest.approx(times(kept)["three"], rel=1e-6)
 
 
-def test_a_fit_has_no_negative_part():
+def test_a_fit_has_no_negative_coefficient():
     groups = ChannelGroups.of(from_text(HEAD + JOINED))
     layers = layers_of(groups)
     seen = forms(layers, [np.arange(32, 0, -8), np.arange(32, 0, -8), np.arange(64, 0, -16)])
@@ -142,7 +142,7 @@ def test_a_fit_has_no_negative_part():
 
 
 @pytest.mark.parametrize(("most", "count"), [(1000, 49), (49, 49), (48, 25), (24, 9), (0.1, 9)])
-def test_large_models_run_in_fewer_forms(most, count):
+def test_large_models_run_in_fewer_variants(most, count):
     none = np.zeros(3)
     seen = forms([TimedLayer("l", (0, 1), none, none)], [np.arange(16, 0, -1)] * 2, most)
     assert len(seen) == count

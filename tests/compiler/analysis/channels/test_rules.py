@@ -1,4 +1,4 @@
-"""Each operator: which channels go together, and that removing them gives what zeroing them gives."""
+"""Each operator: its channel groups, and that removing channels equals zeroing them."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from tests.pruning import distance, is_exact, pruned, zeroed
 
 HEAD = '<ir_version: 10, opset_import: ["" : {opset}]>\n'
 
-# Each case: opset, the text behind the head, and the sizes of the prunable groups.
+# Each case: opset, the text after the head, and the sizes of the prunable groups.
 CASES = {
     "conv": (17, """g (float[N,3,8,8] x) => (float[N,5,4,4] y)
         <float[8,3,3,3] a, float[8] b, float[5,8,3,3] c>
@@ -179,7 +179,7 @@ def test_pruning_is_zeroing(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_half_of_the_channels_are_gone_from_every_weight_of_their_group(name):
+def test_half_of_the_channels_are_removed_from_every_weight_of_their_group(name):
     model, _ = model_of(name)
     before = {c.name: np.prod(c.stored.shape) for c in model.constants() if c.stored.dtype.kind == "f"}
     after = {c.name: np.prod(c.stored.shape) for c in pruned(model).constants() if c.stored.dtype.kind == "f"}
@@ -188,8 +188,8 @@ def test_half_of_the_channels_are_gone_from_every_weight_of_their_group(name):
     assert {name for name in before if before[name] != after[name]} == touched
 
 
-def test_a_weight_that_a_table_decodes_is_fixed_with_all_that_decodes_it():
-    """Two values to a byte, as quantize-weights writes 4 bits before opset 21: no channel is an index of the bytes."""
+def test_a_weight_decoded_with_a_table_is_fixed():
+    """Two values per byte, as quantize-weights writes 4 bits before opset 21: bytes have no index per channel."""
     model = from_text(
         HEAD.format(opset=17)
         + """g (float[N,3,4,4] x) => (float[N,5,4,4] y)
@@ -199,11 +199,11 @@ def test_a_weight_that_a_table_decodes_is_fixed_with_all_that_decodes_it():
     )
     groups = ChannelGroups.of(model)
     assert groups.prunable == ()
-    assert any("decoded here by a table" in (group.why_fixed or "") for group in groups.groups)
+    assert any("decoded with a table" in (group.why_fixed or "") for group in groups.groups)
     assert pruned(model).proto().SerializeToString() == model.proto().SerializeToString()
 
 
-def test_embeddings_at_constant_positions_are_no_such_table():
+def test_embeddings_at_constant_positions_are_not_a_decoding_table():
     model = from_text(
         HEAD.format(opset=17)
         + """g (float[N,4,6] x) => (float[N,4,5] y)

@@ -1,4 +1,4 @@
-"""Time and memory of pruning grow with the graph and no faster."""
+"""Time and memory of pruning grow linearly with the graph."""
 
 import time
 import tracemalloc
@@ -20,7 +20,7 @@ NODES = 30
 
 
 def blocks(count: int) -> Model:
-    """Attention blocks whose shapes are computed as exporters write them: 30 nodes each, one residual stream."""
+    """Attention blocks with computed shapes, as exporters write them: 30 nodes each, one residual stream."""
     rng = np.random.default_rng(0)
     integers = {"zero": [0], "one": [1], "minus": [-1], "heads": [HEADS], "inner": [WIDTH // HEADS], "width": [WIDTH]}
     constants = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in integers.items()]
@@ -67,7 +67,7 @@ def simplified(model: Model) -> Model:
 
 
 def seconds(work, model: Model) -> float:
-    """The least of three runs, in processor time: others on the machine do not count."""
+    """The minimum of three runs, in processor time, which excludes other processes."""
     found = []
     for _ in range(3):
         started = time.process_time()
@@ -78,7 +78,7 @@ def seconds(work, model: Model) -> float:
 
 @pytest.mark.parametrize("work", [ChannelGroups.of, pruned, simplified])
 def test_four_times_the_graph_takes_four_times_the_time(work):
-    """The square would be sixteen times; what lies between is left to the scatter of short runs."""
+    """Quadratic time would be sixteen times; the limit lies in between because short runs scatter."""
     small, large = blocks(24), blocks(96)
     assert seconds(work, large) < 8 * seconds(work, small)
 
