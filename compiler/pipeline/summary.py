@@ -22,6 +22,10 @@ from onnx_compress.compiler.runtime.timing.latency import NOISE, Latency
 
 MOST_PACKED = 1 << 26
 """Bytes of weights up to which the report says how small the packed file would be."""
+NEARLY_ALL = 99.5
+"""Points of the metric from which the held-out samples look like ones that the original was trained on."""
+SHARES_OF_RIGHT = ("top1", "top1-expected")
+"""Metrics that tell it."""
 
 
 def summarize(
@@ -154,6 +158,12 @@ def _warnings(judge: HeldOut, final: Model, settings: Settings, slower: float | 
         said.append(
             "The labels were not used: no output of the original holds a score for each of them; "
             "give a --metric module:function that takes them."
+        )
+    before = judge.evaluation.before.value
+    if judge.data.real and judge.name in SHARES_OF_RIGHT and before >= NEARLY_ALL:
+        said.append(
+            f"The original scores {before:.2f} % of {judge.name} on the held-out samples. If it was trained on them, "
+            "the loss is overestimated: give samples that it has not seen."
         )
     if slower is not None:
         said.append(f"The result is {slower:.2f} times SLOWER than the original here.")

@@ -77,3 +77,12 @@ def test_labels_that_fit_no_output_are_not_passed_over_in_silence(classes, metri
         classifier(), "simplify", data=data, settings=onnx_compress.Settings(metric=metric)
     ).report
     assert any("labels were not used" in warning for warning in report.warnings) == is_said
+
+
+@pytest.mark.parametrize("wrong", [0, 4])
+def test_samples_that_the_original_gets_all_right_may_be_those_it_was_trained_on(wrong):
+    data = labelled()
+    data["labels"][::2][: 50 * wrong] += 1
+    data["labels"] %= 4
+    report = onnx_compress.compress(classifier(), "simplify", data=data).report
+    assert any("not seen" in warning for warning in report.warnings) == (wrong == 0)
