@@ -1,1 +1,1 @@
-"""Passes that decide how weights are stored."""
+"""The pass that chooses how weights are stored."""

@@ -1,4 +1,4 @@
-"""Which constants of a graph may be stored in another form."""
+"""The constants of a graph that may be stored in another form."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from onnx_compress.compiler.storage.forms.choice import LEAST_SAVING, STORABLE
 
 
 def candidates(graph: Graph, ctx: Context) -> list[Constant]:
-    """Initializers that are constants for certain and large enough, in the order of the file.
+    """Initializers that are certainly constant and large enough, in file order.
 
-    A caller may give an input another value than its initializer, and a quantization annotation names tensors of the
-    file: both stay. A weight that only excluded layers read stays too.
+    Left out: an initializer that is also an input, because callers may override it; a tensor named in a quantization
+    annotation; and a weight that an excluded layer reads.
     """
     inputs = {id(tensor) for tensor in graph.inputs}
     annotated = _annotated(graph)
@@ -30,7 +30,7 @@ def candidates(graph: Graph, ctx: Context) -> list[Constant]:
 
 
 def stored(graph: Graph) -> set[Constant]:
-    """The constants that are written in another form than the plain one."""
+    """The constants that are stored in any form except as plain initializers."""
     return {constant for constant, _ in stored_tensors(graph)} | {c for c in graph.initializers if is_sparse(c)}
 
 

@@ -1,4 +1,4 @@
-"""Names for what stored weights consist of: short, because they go into the file, and derived from old ones."""
+"""Names for the parts of stored weights: short, because they are written to the file, and derived from old names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onnx_compress.compiler.storage.program import Program, ProgramConstant, Pro
 
 
 class Bases:
-    """Beginnings of names, one for each weight."""
+    """Name prefixes, one for each weight."""
 
     def __init__(self, model: Model) -> None:
         self.taken = names_of(model)
         self._given: set[str] = set()
 
     def of(self, name: str) -> str:
-        """An abbreviation of `name`; the whole where that is given already."""
+        """An abbreviation of `name`, or `name` itself if the abbreviation is already used."""
         short = abbreviated(name)
         base = name if short in self._given else short
         while base in self._given:
@@ -29,32 +29,32 @@ class Bases:
 
 
 class StoredNames:
-    """The names of one graph; what its stored weights share already keeps its own."""
+    """The names of one graph; parts that its stored weights already share keep their names."""
 
     def __init__(self, bases: Bases, graph: Graph) -> None:
         self._taken = bases.taken
         owner = graph.parent
-        # What is inside a body may not be called like something around it.
+        # A name in a body must differ from all outer names.
         self._prefix = "" if owner is None else abbreviated(owner.layer_name()) + "."
         self.known: dict[str, ProgramConstant | ProgramNode] = {}
         for _, stored in stored_tensors(graph):
             self.add(stored.encoding.program)
 
     def add(self, program: Program) -> None:
-        """Note that the graph has what `program` shares with others."""
+        """Record that the graph contains the parts that `program` shares with others."""
         shared = set(program.shared())
         self.known.update((part.name, part) for part in program.parts if part.name in shared)
         self.known.update((step.outputs[0], step) for step in program.steps if step.outputs[0] in shared)
 
     def free(self, name: str) -> str:
-        """`name`, in a body behind the name of its node, with underscores behind it while it means something else."""
+        """`name`, prefixed in a body by its node's name, with underscores appended until no other tensor has it."""
         name = self._prefix + name
         while name in self._taken and name not in self.known:
             name += "_"
         return name
 
     def agree(self, program: Program) -> bool:
-        """Whether what `program` shares is what the graph has under these names; else they are given up."""
+        """Whether the shared parts of `program` equal the graph's of the same names; conflicting names are retired."""
         made: list[tuple[str, ProgramConstant | ProgramNode]] = [(part.name, part) for part in program.parts]
         made += [(step.outputs[0], step) for step in program.steps]
         wrong = [name for name, one in made if name in self.known and not _equal(one, self.known[name])]

@@ -1,4 +1,4 @@
-"""Which form each weight of a graph gets, and which weights share one program."""
+"""Choose the form of each weight of a graph, and the weights that share one program."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnx_compress.compiler.storage.program import Program
 from onnx_compress.passes.encode._names import StoredNames
 
 FEW = 1 << 13
-"""Elements up to which a weight is tried in a stack of another form than its own."""
+"""Maximum number of elements of a weight that is tried in a stack of another form than its own."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedProgram:
-    """A program and the weights that come out of it, in order."""
+    """A program and the weights it computes, in order."""
 
     program: Program
     members: tuple[Member, ...]
@@ -27,7 +27,7 @@ class PlannedProgram:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans one graph, whose names are `names`; `known` are names that its file has anyway."""
+    """Plans one graph, whose names are `names`; `known` are the shared names already in its file."""
 
     opset: int
     names: StoredNames
@@ -35,17 +35,17 @@ class Planner:
 
     @classmethod
     def of(cls, opset: int, names: StoredNames) -> Planner:
-        """For a graph as it is now."""
+        """The planner for a graph's present names."""
         return cls(opset, names, frozenset(names.known))
 
     def plan(self, weights: Sequence[Member], form: str | None) -> list[PlannedProgram]:
-        """The forms of the fewest bytes; a weight that would save too little is in none.
+        """The smallest form of each weight; a weight that would save too little is left out.
 
-        With `form` each weight has this one or stays. Small weights are decoded together where that is smaller.
+        With `form`, each weight gets this form or none. Small weights are decoded together if that is smaller.
         """
         allowed = FORMS if form is None else tuple(one for one in FORMS if one.name == form)
         made = []
-        # The largest first: it pays for what all share.
+        # The largest first: it pays for the shared parts.
         for member in sorted(weights, key=lambda member: -member.weight.values.nbytes):
             program = self._alone(member, allowed)
             if program is not None:
@@ -73,10 +73,10 @@ class Planner:
                 return found
 
     def _with_stack(self, made: list[PlannedProgram], kind: str, *, is_only: bool) -> list[PlannedProgram]:
-        """The plan with weights joined in a stack of one form, where that is smaller.
+        """The plan with weights joined in a stack of one form, if that is smaller.
 
-        First those that have this form, up to a number of distinct values, because one that has many makes the
-        symbols of all wider; then each small one of another form that makes the whole smaller.
+        First the weights of this form up to some number of distinct values, because one weight with many makes all
+        symbols wider; then each small weight of another form that makes the total smaller.
         """
         alone = [one for one in made if len(one.members) == 1 and stack.can_join(one.members[0].weight, kind)]
         same = [one for one in alone if one.program.form == kind]
@@ -99,7 +99,7 @@ class Planner:
         chosen: list[PlannedProgram],
         kind: str,
     ) -> tuple[list[PlannedProgram], list[PlannedProgram]]:
-        """The best plan so far and what is joined in it, or the one with `chosen` joined."""
+        """The smaller of the best plan so far and the plan with `chosen` joined, and the weights joined in it."""
         tried = self._joined(made, [one for one in made if one in chosen], kind)
         is_smaller = tried is not None and self.nbytes(tried) < self.nbytes(best)
         return (tried, chosen) if tried is not None and is_smaller else (best, group)
@@ -118,7 +118,7 @@ class Planner:
         return [one for one in replaced if one not in chosen]
 
     def nbytes(self, made: list[PlannedProgram]) -> int:
-        """Bytes of all programs together, what they share once, without what the file has anyway."""
+        """Bytes of all programs together; shared parts count once, and parts already in the file not at all."""
         written, total = set(self.known), 0
         for one in made:
             total += one.program.nbytes(frozenset(written))
@@ -127,6 +127,6 @@ class Planner:
 
 
 def _width(one: PlannedProgram) -> int:
-    """Bits that a symbol of a weight takes, in tenths."""
+    """Bits per symbol of a weight, times ten."""
     packing = Packing.best(max(2, one.members[0].distinct), 1 << 16, 0)
     return 10 * packing.bits // packing.per_word

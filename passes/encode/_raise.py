@@ -1,4 +1,4 @@
-"""A model of an old opset as one of a newer, if its outputs stay the same."""
+"""Convert a model to a newer opset, if its outputs stay the same."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SAMPLES = 4
 
 
 def raised_twin(model: Model, ctx: Context, version: int) -> Model | str:
-    """A clone of `model` at opset `version`, or why there is none."""
+    """A clone of `model` at opset `version`, or the reason why that is impossible."""
     if ctx.opset is not None and ctx.opset < version:
-        return f"opset {ctx.opset} is the ceiling"
+        return f"the opset is limited to {ctx.opset}"
     twin = model.clone()
     obstacle = raise_opset(twin, version)
     if obstacle is not None:
@@ -25,4 +25,4 @@ def raised_twin(model: Model, ctx: Context, version: int) -> Model | str:
     except ModelError as error:
         return str(error)
     moved = next((name for name, result in results.items() if not result.within()), None)
-    return twin if moved is None else f"raising it to {version} would move the output '{moved}'"
+    return twin if moved is None else f"at opset {version} the output '{moved}' would change"

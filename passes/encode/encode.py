@@ -1,4 +1,4 @@
-"""encode: each weight is stored in the form of the fewest bytes."""
+"""encode: store each weight in its smallest form."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ from onnx_compress.passes.encode._plan import Planner
 from onnx_compress.passes.encode._raise import raised_twin
 
 LEAST_OPSET, RAISED_OPSET = 11, 13
-"""The first opset with CumSum and ScatterElements, and the one that older models are raised to, with Split as well."""
+"""The first opset with CumSum and ScatterElements, and the target for older models, which also has Split with sizes."""
 AUTO, DENSE, SPARSE = "auto", "dense", "sparse"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(Pass):
-    """Store each weight in the form of the fewest bytes; the values stay the same bit by bit (-0.0 becomes 0.0).
+    """Store each weight in its smallest form; the values stay bitwise the same (except that -0.0 becomes 0.0).
 
     ::
 
         y = Conv(x, w)     →     y = Conv(x, w),  w = Reshape(Gather(Gather(codebook, table), Cast(bytes)), shape)
 
     ========  =====================================================================================================
-    codebook  few distinct values: an index of 8 bits each, or 4 at opset 21
-    packed    few distinct values: several indices in a byte, 1 bit for 2 values, 1.6 for 3, 2.67 for 6, 4 for 16
+    codebook  few distinct values: indices of 8 bits, or 4 bits at opset 21
+    packed    few distinct values: several indices per byte, 1 bit for 2 values, 1.6 for 3, 2.67 for 6, 4 for 16
     gaps      few non-zeros (Deep Compression): their distances in 2 to 8 bits, and their values or indices
-    bitmask   many zeros: one bit each and the other values; only where it saves a fifth of all else
-    scaled    integers, or a codebook, times a scale, where a pass left it so
-    tile      weights that repeat themselves along axis 0
-    vectors   few distinct vectors, or few values in each run of outputs, where a pass left it so
-    sparse    sparse initializers; only when asked for, because other tools drop them
+    bitmask   many zeros: one bit per element and the non-zeros; only where it saves a fifth against all other forms
+    scaled    integers, or a codebook, times a scale, if a pass produced one
+    tile      weights that repeat along axis 0
+    vectors   few distinct vectors, or few values in each run of outputs, if a pass produced them
+    sparse    sparse initializers; only on request, because other tools drop them
     ========  =====================================================================================================
 
-    Bytes are counted with the nodes and names around, and a weight that saves fewer than 256 stays as it is.
-    onnxruntime folds the nodes when it loads the model, so that nothing is left of them at run time; with its
-    optimizations switched off every run decodes. A model of an opset below 11 is raised to 13 where that pays and
-    its outputs stay the same. A weight that no pass changed keeps its form unless one is asked for.
+    Sizes include nodes and names; a weight that would save fewer than 256 bytes stays unchanged. onnxruntime folds
+    the nodes when it loads the model, so nothing is decoded at run time; with its optimizations switched off every
+    run decodes. A model of an opset below 11 is converted to opset 13 if that pays and its outputs stay the same. A
+    weight that no pass changed keeps its form unless one is requested.
 
-    Han, Mao, Dally: Deep Compression (2016). The wrong choice in front of tools that read weights from
-    initializers only: `encode:form=dense` undoes it.
+    Han, Mao, Dally: Deep Compression (2016). The wrong choice for tools that read weights only from initializers:
+    `encode:form=dense` restores plain initializers.
     """
 
     name = "encode"
     effect = Effect.EXACT
     form: str = option(
         AUTO,
-        "auto: the smallest for each weight; or this one for every weight that it makes smaller; dense: plain again",
+        "auto: the smallest form of each weight; dense: plain initializers; or one form, where it saves bytes",
         choices=(AUTO, DENSE, *(form.name for form in FORMS), SPARSE),
     )
 
@@ -73,7 +73,7 @@ class Encode(Pass):
             return 0
         raised = raised_twin(model, ctx, RAISED_OPSET)
         if isinstance(raised, str):
-            ctx.skip("model", f"opset {model.opset} lacks operators that decode, and {raised}")
+            ctx.skip("model", f"opset {model.opset} lacks the decoding operators, and {raised}")
             return 0
         done = self._encode(raised, ctx)
         adopt(model, raised)
@@ -84,7 +84,7 @@ class Encode(Pass):
         return sum(self._store(model, graph, bases, ctx) for graph in model.graphs())
 
     def _store(self, model: Model, graph: Graph, bases: Bases, ctx: Context) -> int:
-        """Store the weights of one graph; how many."""
+        """Store the weights of one graph; returns their number."""
         kept = stored(graph) if self.form == AUTO else set()
         found = [c for c in candidates(graph, ctx) if c not in kept]
         if self.form == SPARSE:
@@ -92,7 +92,7 @@ class Encode(Pass):
         names = StoredNames(bases, graph)
         large = [constant for constant in found if math.prod(constant.shape) > LARGEST]
         small = [constant for constant in found if math.prod(constant.shape) <= LARGEST]
-        # One by one where they are large, so that what is computed on the way is never there for all of them.
+        # Large weights one by one, so that intermediate results never exist for all of them at once.
         groups = [*([constant] for constant in sorted(large, key=lambda c: -c.nbytes)), small]
         return sum(self._store_group(model, group, names, bases) for group in groups)
 
@@ -114,7 +114,7 @@ def _to_dense(model: Model, ctx: Context) -> int:
 
 
 def _to_sparse(model: Model, constant: Constant) -> int:
-    """Store a weight as a sparse initializer where that pays."""
+    """Store a weight as a sparse initializer if that pays."""
     weight = WeightValues(constant.values)
     sparse = sparse_tensor(weight, constant.name)
     if is_sparse(constant) or sparse.ByteSize() > dense_bytes(weight, constant.name) - LEAST_SAVING:

@@ -1,1 +1,1 @@
-"""Exact clean-up."""
+"""Exact clean-up of graphs."""

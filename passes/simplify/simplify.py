@@ -1,4 +1,4 @@
-"""The pass that runs first in every pipeline."""
+"""simplify: the pass that runs first in every pipeline."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MOST_IDLE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Simplify(Pass):
-    """Leave only the nodes that the outputs need, and as few of them as compute the same numbers.
+    """Reduce the graph to the fewest nodes that compute the same outputs.
 
     ::
 
@@ -55,37 +55,37 @@ class Simplify(Pass):
         Reshape(x, Concat(Gather(Shape(x), 0), [64]))           →     Reshape(x, [0, 64])
 
     ======================  ============================================================================
-    constants               computed at compile time, unless that makes the file grow; Constant nodes become
-                            initializers; an If with a constant condition becomes its branch
-    shapes                  computed as far as dimensions are fixed; dynamic ones stay dynamic, with their names
-    layers                  BatchNormalization, and scales and biases spelt out, go into the Conv, ConvTranspose,
-                            Gemm or MatMul before them; a Pad into the Conv or pool behind; MatMul + Add is Gemm
-    identities              Identity, Dropout, no-op Cast, Transpose, Reshape, Slice, Mul by 1, … go
-    chains                  of reshapes, transposes, casts, slices and concatenations are merged; Transposes around
-                            element-wise nodes go where that leaves fewer
-    duplicates              are computed once; dead nodes and initializers go
+    constants               are folded unless that makes the file grow; Constant nodes become initializers; an
+                            If with a constant condition is replaced by its branch
+    shapes                  are computed as far as dimensions are fixed; dynamic ones stay dynamic and named
+    layers                  BatchNormalization and separate scales and biases are folded into the preceding Conv,
+                            ConvTranspose, Gemm or MatMul, a Pad into the next Conv or pool; MatMul + Add is Gemm
+    identities              Identity, Dropout, no-op Cast, Transpose, Reshape, Slice, Mul by 1, … are removed
+    chains                  of reshapes, transposes, casts, slices and concatenations are merged; Transposes
+                            around element-wise nodes are removed if that leaves fewer
+    duplicates              are computed once; dead nodes and initializers are removed
     ======================  ============================================================================
 
-    All rules run until none applies. Outputs move by the rounding of float32 only: each weight is multiplied in
-    float64 and rounded once, and none of a narrower type is. A value that still exists has the name it had.
-    Only weights that a rule changes are read. Equal initializers stay apart, so that each layer can be changed by
-    itself; they are merged when the model is saved.
+    All rules run until none applies. Outputs change only by float32 rounding: a weight is multiplied in float64 and
+    rounded once, and weights of narrower types are not multiplied. A value that still exists keeps its name. Only
+    weights that a rule changes are read. Equal initializers stay separate, so that each layer can change by itself;
+    they are merged when the model is saved.
 
-    Keep BatchNormalization (`keep_batchnorm`) when the model is to be trained further.
+    Keep BatchNormalization (`keep_batchnorm`) if the model will be trained further.
     """
 
     name = "simplify"
     effect = Effect.EXACT
 
-    keep_batchnorm: bool = option(False, "leave BatchNormalization nodes in place, for retraining")
+    keep_batchnorm: bool = option(False, "keep BatchNormalization nodes, for retraining")
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Apply all rules until none applies any more, or until some only undo each other's work."""
+        """Apply all rules until none applies, or until some only undo each other."""
         changed = edit.sweep(model)
         earlier = len(ctx.skips)
         fewest, idle = _size(model), list[dict[Rule, int]]()
         while len(idle) < MOST_IDLE:
-            del ctx.skips[earlier:]  # only what the last round refuses is left alone in the end
+            del ctx.skips[earlier:]  # only the refusals of the last round are final
             found = self._round(model, ctx)
             if not found:
                 return changed
@@ -96,7 +96,7 @@ class Simplify(Pass):
         return changed
 
     def _round(self, model: Model, ctx: Context) -> dict[Rule, int]:
-        """At how many places each rule changed something."""
+        """Number of changes by each rule."""
         facts = Facts(model)
         changed = {}
         rules = (rule for rule in RULES if not (self.keep_batchnorm and rule is fold_batchnorm))
@@ -112,7 +112,7 @@ def _size(model: Model) -> int:
 
 
 def _quarrel(idle: Sequence[Mapping[Rule, int]]) -> str:
-    """What is said of the rules that applied in every one of these rounds."""
+    """The message about the rules that applied in every one of these rounds."""
     always = [rule.__name__ for rule in idle[-1] if all(rule in found for found in idle)]
     names = " and ".join(always or [rule.__name__ for rule in idle[-1]])
     return f"the rules {names} undo each other: stopped after {len(idle)} rounds that removed no node"

@@ -1,1 +1,1 @@
-"""What the rules of `simplify` know of a graph before they change it."""
+"""Analyses of the graph for the rules of `simplify`."""

@@ -1,4 +1,4 @@
-"""Nodes that scale and shift channels by constants: BatchNormalization, and Mul, Div, Add and Sub that spell it out."""
+"""Nodes that scale and shift channels by constants: BatchNormalization, and the equivalent Mul, Div, Add and Sub."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from onnx_compress.passes.simplify._analysis.facts import Facts
 class Affine:
     """y = scale · x + shift, in float64.
 
-    Both are scalars or broadcast against x from the right as in ONNX. For BatchNormalization, whose
-    channels are axis 1 whatever the rank, both are vectors and `is_channelwise` is set.
+    Both are scalars or broadcast against x from the right as in ONNX. For BatchNormalization, whose channels
+    are axis 1 at any rank, both are vectors and `is_channelwise` is set.
     """
 
     source: Tensor
@@ -24,7 +24,7 @@ class Affine:
     is_channelwise: bool = False
 
     def along(self, axis: int, rank: int, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Scale and shift as vectors [channels] along `axis` of a value of `rank`; None where they vary otherwise."""
+        """Scale and shift as vectors [channels] along `axis` of a value of `rank`; None if another axis varies."""
         scale = self._vector(self.scale, axis, rank, channels)
         shift = self._vector(self.shift, axis, rank, channels)
         return None if scale is None or shift is None else (scale, shift)
@@ -41,7 +41,7 @@ class Affine:
 
 
 def scales_and_shifts(node: Node, facts: Facts) -> Affine | None:
-    """What Mul, Div, Add or Sub by a constant does to its other input; None for other nodes."""
+    """The effect of Mul, Div, Add or Sub by a constant on its other input; None for other nodes."""
     if not node.is_op("Mul", "Div", "Add", "Sub") or len(node.inputs) != 2 or "axis" in node.attrs:
         return None
     for slot in (1, 0):
@@ -65,11 +65,11 @@ def _elementwise(node: Node, slot: int, values: np.ndarray) -> Affine:
 
 
 def normalizes(node: Node, facts: Facts) -> Affine | str:
-    """What BatchNormalization does at inference: γ/√(σ²+ε) · x + β − μ·γ/√(σ²+ε); or why that is not constant."""
+    """BatchNormalization at inference, γ/√(σ²+ε) · x + β − μ·γ/√(σ²+ε); or the reason why that is not constant."""
     if node.attrs.get("training_mode") or any(out.outputs or out in facts.results for out in node.outputs[1:]):
-        return "it normalizes by the batch's own statistics"
+        return "it normalizes by batch statistics"
     if not node.attrs.get("spatial", 1):
-        return "it normalizes each position by itself"
+        return "it has statistics per position"
     parameters = [facts.input_value(node, slot) for slot in range(1, 5)]
     if any(values is None for values in parameters):
         return "its parameters are computed at run time"

@@ -1,9 +1,9 @@
-"""How each layer takes a scale s and a shift t of its output channels: what becomes of its weights.
+"""How a scale s and a shift t of its output channels are folded into each kind of layer.
 
 ========================  =====================================================================
 Conv, ConvTranspose       W ← s·W along the output channels, b ← s·b + t
 Gemm                      B ← B·s, C ← β·C·s + t, β ← 1
-MatMul                    B ← B·s; only where t = 0, because MatMul has no bias
+MatMul                    B ← B·s; only if t = 0, because MatMul has no bias
 MatMul + Add              B ← B·s, the constant of Add ← s·c + t
 BatchNormalization        γ ← s·γ, β ← s·β + t
 ========================  =====================================================================
@@ -33,9 +33,9 @@ class Factor:
 
 
 Plan: TypeAlias = list[Factor] | str
-"""What to change, or why the layer takes no such scale and shift."""
+"""The weights to change, or the reason why the layer can't take the scale and shift."""
 _VARIES = "it varies along other axes than the channels"
-_COMPUTED = "the weight before it is no plain constant"
+_COMPUTED = "the weight before it is not a plain constant"
 
 
 def _conv(node: Node, facts: Facts, affine: Affine) -> Plan:
@@ -59,7 +59,7 @@ def _conv_transpose(node: Node, facts: Facts, affine: Affine) -> Plan:
     if vectors is None:
         return _VARIES
     scale, shift = vectors
-    # W is [C_in, C_out/groups, ...]: the rows of group g make the output channels of group g.
+    # W is [C_in, C_out/groups, ...]: the rows of group g compute the output channels of group g.
     by_row = np.repeat(scale.reshape(groups, shape[1]), shape[0] // groups, axis=0)
     return [Factor(node, 1, by_row.reshape(*by_row.shape, *(1,) * (len(shape) - 2))), Factor(node, 2, scale, shift)]
 
@@ -90,7 +90,7 @@ def _along_columns(node: Node, facts: Facts, affine: Affine) -> tuple[np.ndarray
     if weight is None or len(weight.stored.shape) != 2:
         return _COMPUTED
     if shape is None or len(shape) < 2:
-        return "the rank of MatMul's output is not known"
+        return "the rank of MatMul's output is unknown"
     return affine.along(len(shape) - 1, len(shape), weight.stored.shape[1]) or _VARIES
 
 
@@ -98,18 +98,18 @@ def _biased_matmul(node: Node, facts: Facts, affine: Affine) -> Plan:
     slot = next((slot for slot in (1, 0) if facts.constant(node.inputs[slot]) is not None), None)
     product = node.inputs[1 - slot] if slot is not None else None
     if slot is None or product is None or not product.inputs or not product.inputs[0].is_op("MatMul"):
-        return "the sum before it takes no scale and shift"
+        return "the sum before it is not MatMul plus a bias"
     matmul = product.inputs[0]
     if not facts.is_alone(product) or matmul.graph is not node.graph:
-        return f"'{product.name}' is needed elsewhere too"
+        return f"'{product.name}' is also needed elsewhere"
     bias, vectors = facts.constant(node.inputs[slot]), _along_columns(matmul, facts, affine)
     if isinstance(vectors, str):
         return vectors
     scale, shift = vectors
-    # Of one value, or of one per channel: then it broadcasts against both as it does against the product.
+    # One value, or one per channel: then it broadcasts against scale and shift as it does against the product.
     shape = tuple(bias.stored.shape) if bias is not None else (0,)
     if shape not in ((), (1,)) and shape != (1,) * (len(shape) - 1) + scale.shape:
-        return "the sum before it is no bias of the channels"
+        return "the sum before it does not add a bias per channel"
     return [Factor(matmul, 1, scale), Factor(node, slot, scale, shift)]
 
 

@@ -1,8 +1,8 @@
-"""Which constant computations are worth doing at compile time: those that do not make the file grow.
+"""The constant computations to fold: those that do not make the file grow.
 
-Nodes hang together in a group by the values between them and by the constants they share, because a weight
-goes only when all its readers do. What a group makes is counted once where several nodes, in the branches of
-an If say, compute the same.
+Nodes form a group if they are connected by values or by shared constants, because a weight is removed only
+together with all its readers. A group's result counts once if several nodes compute it, for example in the
+branches of an If.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from onnx_compress.passes.simplify._analysis.facts import Facts
 from onnx_compress.passes.simplify._rules.share_duplicates import attributes_key, constant_key
 
 GROWTH = 256
-"""Bytes by which the file may grow for each initializer that folding makes; about what the node took."""
+"""Bytes by which the file may grow per initializer that folding creates; about the size of the folded node."""
 
 Made = dict[Hashable, list[Variable]]
 
 
 @dataclass
 class ConstantGroup:
-    """Constant nodes in order, what the rest of the model reads of them (by what it computes), and what they read."""
+    """Constant nodes in order, their values read by the rest of the model (by a key of the computation), and inputs."""
 
     nodes: list[Node] = field(default_factory=list)
     makes: Made = field(default_factory=dict)
@@ -43,13 +43,13 @@ class ConstantGroup:
         return added - sum(constant.nbytes for constant in gone)
 
     def largest(self, facts: Facts) -> list[Node]:
-        """The nodes that compute the largest of the values that the group makes."""
+        """The nodes that compute the largest result of the group."""
         outs = max(self.makes.values(), key=lambda outs: facts.nbytes(outs[0]) or 0)
         return [out.inputs[0] for out in outs]
 
 
 def groups_that_pay(facts: Facts, nodes: Iterable[Node]) -> list[ConstantGroup]:
-    """Split `nodes`, which depend on constants and each other only, into groups; drop nodes until none grows."""
+    """Split `nodes`, which depend only on constants and each other, into groups; drop nodes until no group grows."""
     folded = _numbered(facts, nodes)
     while True:
         groups = _groups(facts, folded)
@@ -60,7 +60,7 @@ def groups_that_pay(facts: Facts, nodes: Iterable[Node]) -> list[ConstantGroup]:
 
 
 def _numbered(facts: Facts, nodes: Iterable[Node]) -> dict[Node, Hashable]:
-    """Nodes that depend on constants and each other only, each with a key that is equal where they compute the same."""
+    """The nodes that depend only on constants and each other, with a key that is equal for equal computations."""
     keys: dict[Hashable, int] = {}
     numbers: dict[Node, Hashable] = {}
     for node in nodes:

@@ -1,9 +1,8 @@
-"""What is certain about the values of a graph before it runs: their types, shapes and constants.
+"""Certain facts about the values of a graph: their types, shapes and constants.
 
-Only what follows from the graph's inputs and weights counts. Declarations inside the model are not
-believed: exporters write the shapes of the example they traced, and an exact rewrite must hold at every
-batch. A fact about a tensor stays true while exact rules rewrite the graph around it, because a tensor
-that survives keeps its value.
+Facts follow only from the graph's inputs and weights. Declarations of inner values are ignored: exporters
+write the shapes of the traced example, and an exact rewrite must hold at every batch size. A fact about a
+tensor stays true while exact rules rewrite the graph around it, because a surviving tensor keeps its value.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import constant_of
 
 READABLE = 1 << 16
-"""Bytes up to which a constant's values are looked at to recognize a rewrite (ones, zeros, shapes)."""
+"""Maximum size in bytes of a constant whose values are read to recognize a rewrite (ones, zeros, shapes)."""
 LARGE = 1 << 26
-"""Bytes above which no weight is read to be rewritten."""
+"""Maximum size in bytes of a weight that is rewritten."""
 
 
 class Facts:
-    """Types, shapes and outputs of `model` as it was when this was made, by tensor.
+    """Types, shapes and outputs of `model` at construction, by tensor.
 
-    A dimension is a number, a name (equal names are equal sizes) or None.
+    A dimension is a number, a name (equal names mean equal sizes) or None.
     """
 
     def __init__(self, model: Model) -> None:
@@ -37,7 +36,7 @@ class Facts:
         has_defaults = model.header.ir_version >= LEAST_IR_OF_DEFAULTS
         self._defaults = {tensor for graph in model.graphs() for tensor in graph.inputs if has_defaults}
         self.foldable = LARGE if model.weight_bytes() < 8 * LARGE else LARGE // 64
-        """Bytes up to which a constant is read to fold what is computed of it; fewer where many could be large."""
+        """Maximum size in bytes of a constant read for folding; smaller for large models."""
         self._known: dict[Tensor, tuple[int | None, Shape | None]] = {}
         self._collect(model.graph, _inferred(model))
 
@@ -53,13 +52,13 @@ class Facts:
                     self._collect(body, inner[name])
 
     def type(self, tensor: Tensor) -> int | None:
-        """ONNX's number of the element type; None where it is not certain."""
+        """ONNX's number of the element type; None if uncertain."""
         if isinstance(tensor, Constant):
             return element_type(tensor.stored.dtype)
         return self._known.get(tensor, (None, None))[0]
 
     def shape(self, tensor: Tensor) -> Shape | None:
-        """The dimensions; None where not even the rank is certain."""
+        """The dimensions; None if not even the rank is certain."""
         if isinstance(tensor, Constant):
             return tuple(tensor.stored.shape)
         return self._known.get(tensor, (None, None))[1]
@@ -70,9 +69,9 @@ class Facts:
         return shape is not None and None not in shape and shape == self.shape(second)
 
     def constant(self, tensor: Tensor) -> Constant | None:
-        """The constant that `tensor` always equals.
+        """The constant that `tensor` always equals; None for other tensors.
 
-        A default that the caller may override is none, and a sparse one is none to work with: it would grow.
+        A default that callers may override is not constant. A sparse initializer is left out, because it would grow.
         """
         found = constant_of(tensor)
         if found is None or found in self._defaults:
@@ -80,16 +79,16 @@ class Facts:
         return None if isinstance(found.stored, LazyTensor) and found.stored.is_sparse else found
 
     def value(self, tensor: Tensor, limit: int = READABLE) -> np.ndarray | None:
-        """The array that `tensor` always equals; None where it is computed or above `limit` bytes."""
+        """The array that `tensor` always equals; None if it is computed or above `limit` bytes."""
         found = self.constant(tensor)
         return found.values if found is not None and found.nbytes <= limit else None
 
     def input_value(self, node: Node, slot: int) -> np.ndarray | None:
-        """The array at input `slot`; None where that is absent, computed or too large to look at."""
+        """The array at input `slot`; None if it is absent, computed or too large to be read."""
         return self.value(node.inputs[slot]) if has_input(node, slot) else None
 
     def nbytes(self, tensor: Tensor) -> int | None:
-        """Bytes of the value as an initializer; None where type or shape are not certain."""
+        """Bytes of the value as an initializer; None if type or shape are uncertain."""
         kind, shape = self.type(tensor), self.shape(tensor)
         if kind is None or shape is None:
             return None
@@ -99,7 +98,7 @@ class Facts:
         return size_in_bytes(sizes, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
 
     def is_alone(self, tensor: Tensor) -> bool:
-        """Whether exactly one input of one node reads `tensor`, and it is no output."""
+        """Whether `tensor` is read by exactly one input of one node, and is not an output."""
         return tensor not in self.results and len(edit.uses(self.model, tensor)) == 1
 
 
@@ -120,7 +119,7 @@ def _inferred(model: Model) -> onnx.GraphProto:
         _name_free_dims(info)
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    except Exception:  # onnx's exceptions have no common base; what the inputs declare is known all the same
+    except Exception:  # onnx's exceptions have no common base; the declarations of the inputs still hold
         return proto.graph
 
 
@@ -135,7 +134,7 @@ def _forget_declared(graph: onnx.GraphProto, *, is_body: bool = False) -> None:
 
 
 def _name_free_dims(info: onnx.ValueInfoProto) -> None:
-    """Give a dimension without a name one of its own, so that inference can follow it."""
+    """Give each unnamed dimension a unique name, so that inference can follow it."""
     if info.type.WhichOneof("value") != "tensor_type":
         return
     for axis, dim in enumerate(info.type.tensor_type.shape.dim):

@@ -1,4 +1,4 @@
-"""What small integer values (shapes, axes, sizes) are known to hold, element by element."""
+"""The known elements of small integer values (shapes, axes, sizes)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.passes.simplify._analysis.facts import Facts
 
 LONGEST = 64
-"""Elements up to which a value may be a shape."""
+"""Maximum number of elements of a value that may be a shape."""
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 
 
 @dataclass(frozen=True)
 class Known:
-    """A scalar or vector of integers; each element is a number, a dimension's name, or None where unknown."""
+    """A scalar or vector of integers; each element is a number, a dimension's name, or None if unknown."""
 
     values: tuple[Dim, ...]
     is_scalar: bool = False
@@ -32,7 +32,7 @@ class Known:
         return all(isinstance(value, int) for value in self.values)
 
     def array(self, kind: int) -> np.ndarray:
-        """The value with ONNX's element type `kind`."""
+        """The value as an array with ONNX's element type `kind`."""
         array = np.asarray(self.values, onnx.helper.tensor_dtype_to_np_dtype(kind))
         return array.reshape(()) if self.is_scalar else array
 
@@ -42,7 +42,7 @@ Handler: TypeAlias = Callable[[Node, Args, Facts], Known | None]
 
 
 def known_values(model: Model, facts: Facts) -> dict[Tensor, Known]:
-    """What is known of each integer scalar and vector that nodes compute from shapes and constants."""
+    """The known elements of each integer scalar and vector that nodes compute from shapes and constants."""
     known: dict[Tensor, Known] = {}
     for node in model.nodes():
         handler = _HANDLERS.get(node.op) if node.is_standard else None

@@ -1,13 +1,13 @@
-"""Fold a per-channel scale s and shift t into the layer whose output they act on.
+"""Fold a per-channel scale s and shift t into the layer that computes their input.
 
-The products are taken in float64 and rounded once to the weight's type. The layer then computes the last of the
-folded values, under its name. Nothing is folded where
+Products are computed in float64 and rounded once to the weight's type. The layer then computes the last of the
+folded values, under its name. Nothing is folded if
 
-- the value between is read elsewhere too;
-- the weight is shared with other layers and large: a copy would make the file grow;
-- its type is narrower than float32: the rounding would show;
-- it has few distinct values, which different scales would multiply: a clustered weight is stored in few bits;
-- a product is no longer finite.
+- the value in between is also read elsewhere;
+- the weight is large and shared with other layers: a copy would make the file grow;
+- its type is narrower than float32: rounding would matter;
+- it is clustered: different scales would multiply its few distinct values, and it would need more bits;
+- a product is not finite.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from onnx_compress.passes.simplify._analysis.affine_plans import PLANS, Factor
 from onnx_compress.passes.simplify._analysis.facts import LARGE, Facts, has_input
 
 COPYABLE = 1 << 14
-"""Bytes up to which a weight that other layers read too is copied for a fold."""
+"""Maximum size in bytes of a shared weight that is copied for a fold."""
 
 
 def fold_into_producer(model: Model, ctx: Context, facts: Facts, node: Node, affine: Affine) -> str:
-    """Fold `node`, which does `affine`, into the layer before it; empty when done, else the reason why not."""
+    """Fold `node`, which computes `affine`, into the layer before it; returns "" or the reason why not."""
     producer = affine.source.inputs[0] if affine.source.inputs else None
     plan_of = PLANS.get(producer.op) if producer is not None and producer.is_standard else None
     if producer is None or plan_of is None:
         origin = "an input" if producer is None else producer.label()
-        return f"its input comes from {origin}, which takes no scale and shift"
+        return f"it follows {origin}, into which a scale and shift can't be folded"
     if producer.graph is not node.graph or not facts.is_alone(affine.source):
-        return f"'{affine.source.name}' is needed elsewhere too"
+        return f"'{affine.source.name}' is also needed elsewhere"
     plan = plan_of(producer, facts, affine)
     if isinstance(plan, str):
         return plan
@@ -61,7 +61,7 @@ def _is_neutral(factor: Factor) -> bool:
 
 
 def _product(facts: Facts, factor: Factor) -> np.ndarray | str:
-    """The new values of a weight, or why there are none; a bias that is not there counts as zero."""
+    """The new values of a weight, or the reason why it can't change; a missing bias counts as zero."""
     if not has_input(factor.node, factor.slot):
         zeros = np.zeros(factor.shift.shape, _weight(factor.node).stored.dtype)
         return _scaled(zeros, factor, "the bias")
@@ -85,15 +85,15 @@ def _scaled(values: np.ndarray, factor: Factor, name: str) -> np.ndarray | str:
 
 
 def is_clustered(values: np.ndarray) -> bool:
-    """Whether a weight has so few distinct values for its elements that it must have a codebook."""
+    """Whether a weight has so few distinct values per element that it must have a codebook."""
     return inferred(values) is not None
 
 
 def _refusal(facts: Facts, constant: Constant, readers: int) -> str:
     if np.dtype(constant.stored.dtype) not in (np.float32, np.float64):
-        return f"'{constant.name}' is {constant.stored.dtype}, whose rounding would show"
+        return f"'{constant.name}' is {constant.stored.dtype}, and its rounding would change the outputs"
     if constant.nbytes > LARGE:
-        return f"'{constant.name}' is too large to be read for it"
+        return f"'{constant.name}' is too large to be rewritten"
     if readers > 1 and constant.nbytes > COPYABLE:
         return f"'{constant.name}' is shared with other layers"
     return ""

@@ -10,7 +10,7 @@ from onnx_compress.passes.simplify._rules.fold_affine import fold_into_producer
 
 
 def fold_batchnorm(model: Model, ctx: Context, facts: Facts) -> int:
-    """Fold every BatchNormalization that can be; the others are reported with the reason."""
+    """Fold every BatchNormalization that can be folded; report the others with the reason."""
     changed = 0
     for node in model.nodes():
         if not node.is_op("BatchNormalization") or ctx.is_excluded(node):

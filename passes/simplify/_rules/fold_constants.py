@@ -1,10 +1,10 @@
-"""Compute at compile time what depends on nothing but constants.
+"""Fold subgraphs that depend only on constants.
 
-The largest subgraphs of constants are evaluated as a whole, and only what the rest of the model reads of them
-becomes an initializer. One that would add more bytes than it removes stays as it is (`ConstantOfShape` makes
-500 MB out of 40 bytes; `Cast` of an int8 weight quadruples it), except for 256 bytes, about what the node took.
-Then its inputs are tried in its stead. Bodies of If, Loop and Scan are folded like the main graph; what several
-of them compute alike becomes one initializer in the graph around them.
+The largest constant subgraphs are evaluated as a whole, and only the values that the rest of the model reads become
+initializers. A value that would add more bytes than it removes stays computed (`ConstantOfShape` turns 40 bytes into
+500 MB; `Cast` quadruples an int8 weight), with a tolerance of 256 bytes, about the size of a node; its inputs are
+then tried instead. Bodies of If, Loop and Scan are folded like the main graph; a value that several bodies compute
+becomes one initializer in the graph around them.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _HANDLED_ELSEWHERE = frozenset({"Constant", "Identity"})
 _EXCHANGEABLE = frozenset(range(1, 14)) - {onnx.TensorProto.STRING}
 """Element types that onnxruntime exchanges with NumPy."""
 _BOUNDED = frozenset({"NonZero", "Unique", "Compress", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"})
-"""Operators whose output can't be large when their inputs are small, even where its shape is not inferred."""
+"""Operators with an output that is never much larger than their inputs, even if its shape is not inferred."""
 
 
 def fold_constants(model: Model, ctx: Context, facts: Facts) -> int:
-    """Replace what only depends on constants by initializers of the same names."""
+    """Replace values that depend only on constants by initializers of the same names."""
     groups = groups_that_pay(facts, _constant_nodes(model, facts))
     try:
         return _fold(model, facts, groups)
     except CompressError:
-        # onnxruntime names no node when it can't load a graph: try each by itself.
+        # onnxruntime does not name the node that it can't load: try each group separately.
         return sum(_fold_or_skip(model, ctx, facts, group) for group in groups)
 
 
@@ -47,7 +47,7 @@ def _fold_or_skip(model: Model, ctx: Context, facts: Facts, group: ConstantGroup
     try:
         return _fold(model, facts, [group])
     except CompressError as error:
-        ctx.skip(group.nodes[-1], f"its constant inputs can't be computed: {error}")
+        ctx.skip(group.nodes[-1], f"onnxruntime can't compute its constant inputs: {error}")
         return 0
 
 
@@ -66,7 +66,7 @@ def _fold(model: Model, facts: Facts, groups: Sequence[ConstantGroup]) -> int:
 
 
 def _freeze(model: Model, outs: list[Variable], array: np.ndarray) -> None:
-    """Let one constant stand for all of `outs`, in a graph that is seen from all of them."""
+    """Replace all of `outs` by one constant, in a graph visible to all their readers."""
     graphs = [out.inputs[0].graph for out in outs]
     constant = edit.freeze(model, outs[0], array)
     for out in outs[1:]:
@@ -75,7 +75,7 @@ def _freeze(model: Model, outs: list[Variable], array: np.ndarray) -> None:
 
 
 def _constant_nodes(model: Model, facts: Facts) -> Iterator[Node]:
-    """Nodes all of whose inputs are constants or computed by such nodes, in order."""
+    """Nodes with only constants and outputs of such nodes as inputs, in order."""
     found: set[Node] = set()
     for node in model.nodes():
         if not _may_fold(node, facts):
@@ -99,7 +99,7 @@ def _is_constant(tensor: Tensor, facts: Facts, found: set[Node]) -> bool:
 
 
 def _is_affordable(node: Node, inputs: list[Tensor], facts: Facts) -> bool:
-    """Whether evaluating takes no more memory than is known beforehand, and reads no huge weight in vain."""
+    """Whether evaluation needs a known amount of memory, and does not read a huge weight for nothing."""
     made = [facts.nbytes(out) for out in node.outputs if out.name]
     if not all(facts.type(out) in _EXCHANGEABLE for out in node.outputs if out.name):
         return False
@@ -111,7 +111,7 @@ def _is_affordable(node: Node, inputs: list[Tensor], facts: Facts) -> bool:
 
 
 def _evaluate(model: Model, nodes: Sequence[Node], wanted: Sequence[Variable]) -> list[np.ndarray]:
-    """The values of `wanted`, computed by onnxruntime without its own rewriting."""
+    """The values of `wanted`, computed by onnxruntime without graph optimization."""
     part = constant_part(model, nodes, wanted)
     values = create(part, optimize=False).run({})
     return [values[out.name] for out in part.graph.outputs]

@@ -1,7 +1,7 @@
-"""Let a Conv or pool pad its input itself: Pad → Conv becomes Conv with larger `pads`.
+"""Fold padding into the next Conv or pool: Pad → Conv becomes Conv with larger `pads`.
 
-Exact for padding with zeros of spatial axes only: Conv pads with zeros itself, AveragePool does when it counts the
-padding in (`count_include_pad`). MaxPool pads with −∞, so only such a Pad goes into it.
+Exact only for zero padding of spatial axes: Conv pads with zeros, and so does AveragePool if it counts the padding
+(`count_include_pad`). MaxPool pads with −∞, so only a Pad with −∞ is folded into it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx_compress.passes.simplify._analysis.facts import Facts, has_input
 
 
 def fold_pads(model: Model, ctx: Context, facts: Facts) -> int:
-    """Fold each Pad that only one Conv or pool reads."""
+    """Fold each Pad whose only reader is a Conv or pool."""
     changed = 0
     for node in model.nodes():
         if not node.is_op("Conv", "AveragePool", "MaxPool") or ctx.is_excluded(node) or not node.inputs[0].inputs:
@@ -46,7 +46,7 @@ def _fold(model: Model, facts: Facts, pad: Node, node: Node) -> bool:
 def _is_equivalent(node: Node, facts: Facts, fill: float | None, own: tuple[int, ...], pads: tuple[int, ...]) -> bool:
     if node.op == "Conv":
         return fill == 0
-    # A pool's window may not lie in the padding alone, and with ceil_mode it may run over the end.
+    # A pool's window must not consist only of padding, and with ceil_mode it may extend past the end.
     kernel = tuple(node.attrs["kernel_shape"]) * 2
     is_plain = not node.attrs.get("ceil_mode") and all(p < k for p, k in zip(pads, kernel, strict=True))
     if node.op == "MaxPool":
@@ -55,7 +55,7 @@ def _is_equivalent(node: Node, facts: Facts, fill: float | None, own: tuple[int,
 
 
 def _spatial_pads(pad: Node, facts: Facts) -> tuple[int, ...] | None:
-    """What Pad adds before and after each spatial axis, as Conv writes it; None where it does more or is not known."""
+    """The padding before and after each spatial axis in Conv's order; None if unknown, negative or on other axes."""
     shape = facts.shape(pad.inputs[0])
     pads = np.asarray(pad.attrs["pads"]) if "pads" in pad.attrs else facts.input_value(pad, 1)
     if shape is None or pads is None or pad.attrs.get("mode", "constant") != "constant":

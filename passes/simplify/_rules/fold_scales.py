@@ -1,6 +1,6 @@
-"""Fold Mul, Div, Add and Sub by constants of the channels into the layer before them (see `fold_affine`).
+"""Fold Mul, Div, Add and Sub by per-channel constants into the layer before them (see `fold_affine`).
 
-Frameworks spell out BatchNormalization and biases that way. A bias after MatMul stays: it has nowhere to go.
+Some frameworks export BatchNormalization and biases this way. A bias after MatMul stays, because MatMul has none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from onnx_compress.passes.simplify._rules.fold_affine import fold_into_producer
 
 
 def fold_scales(model: Model, ctx: Context, facts: Facts) -> int:
-    """Fold what can be; a node that can't is an ordinary operator and not worth a word."""
+    """Fold every such node that can be folded; others are ordinary operators and are not reported."""
     changed = 0
     for node in model.nodes():
         affine = None if ctx.is_excluded(node) else scales_and_shifts(node, facts)

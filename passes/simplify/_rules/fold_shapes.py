@@ -1,10 +1,9 @@
-"""Compute shapes at compile time as far as they are known.
+"""Fold shapes as far as they are known.
 
-`Shape`, `Size` and the integer arithmetic behind them are followed symbolically: an element of a shape is a
-number, a named dimension, or unknown. What turns out to be all numbers becomes an initializer (`Gather(Shape(x), 1)`
-where the channels are fixed); a Reshape or Expand target with named dimensions becomes one where the operator
-can say the same without computing it: 0 copies a dimension of the input, −1 stands for the only unknown one,
-1 leaves a dimension as it is in Expand. Dynamic dimensions stay dynamic.
+`Shape`, `Size` and the integer arithmetic after them are evaluated symbolically: an element of a shape is a number, a
+named dimension, or unknown. A shape of numbers only becomes an initializer (`Gather(Shape(x), 1)` with fixed
+channels). A Reshape or Expand target with named dimensions becomes one if the operator can express them: 0 copies a
+dimension of the input, −1 is the only unknown one, and 1 in Expand keeps a dimension. Dynamic dimensions stay dynamic.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from onnx_compress.passes.simplify._analysis.known_values import Known, known_va
 
 
 def fold_shapes(model: Model, ctx: Context, facts: Facts) -> int:
-    """Make initializers of shapes that are known, and simple targets of Reshape and Expand."""
+    """Replace known shapes, and simple targets of Reshape and Expand, by initializers."""
     known = known_values(model, facts)
     changed = 0
     for node in model.nodes():
@@ -58,10 +57,10 @@ def _fix_target(model: Model, facts: Facts, node: Node, values: tuple[Dim, ...])
 
 
 def reshape_target(shape: Shape | None, values: tuple[Dim, ...]) -> list[int] | None:
-    """A constant Reshape target that gives what `values` gives for an input of `shape`; None where there is none.
+    """A constant Reshape target equivalent to `values` for an input of `shape`; None if none exists.
 
-    An own −1 needs every other element to be a positive number: beside a dimension that may be 0 in a
-    run, Reshape refuses to infer it.
+    A new −1 needs all other elements to be positive numbers: next to a dimension that may be 0 in a run,
+    Reshape refuses to infer it.
     """
     target = [_target_element(shape, axis, value) for axis, value in enumerate(values)]
     inferred = [axis for axis, element in enumerate(target) if element == -1]
@@ -80,7 +79,7 @@ def _target_element(shape: Shape | None, axis: int, value: Dim) -> int:
 
 
 def _expand_target(shape: Shape | None, values: tuple[Dim, ...]) -> list[int] | None:
-    """A constant Expand target: 1 where the input has the named dimension already."""
+    """A constant Expand target, with 1 where the input already has the named dimension."""
     if shape is None:
         return None
     target = []

@@ -1,9 +1,9 @@
-"""Make one Gemm of MatMul and the bias added to it, where the input is certainly a matrix.
+"""Fuse MatMul and its bias into one Gemm, if the input is certainly a matrix.
 
     Add(MatMul(x, W), b)  →  Gemm(x, W, b)      x [M, K], W [K, N], b [N], [1, N] or a scalar
 
-onnxruntime does the same when it loads a model, so it costs nothing, and the layer is found as one. Inputs of
-higher rank would need a Reshape on either side: they stay as they are.
+onnxruntime does the same when it loads a model, so the result is no slower, and passes see one layer. Inputs of
+higher rank would need a Reshape on either side: they are left alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onnx_compress.passes.simplify._analysis.facts import Facts
 
 
 def fuse_gemm(model: Model, ctx: Context, facts: Facts) -> int:
-    """Fuse each pair in which only the Add reads the product."""
+    """Fuse each pair whose product is read only by the Add."""
     changed = 0
     for node in model.nodes():
         if node.is_op("Add") and len(node.inputs) == 2 and model.opset >= 7 and not ctx.is_excluded(node):

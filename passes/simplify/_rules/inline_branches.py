@@ -1,4 +1,4 @@
-"""Replace an If whose condition is constant by the branch it takes."""
+"""Replace an If with a constant condition by its taken branch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx_compress.passes.simplify._analysis.facts import Facts
 
 
 def inline_branches(model: Model, ctx: Context, facts: Facts) -> int:
-    """Inline the branches taken; an If inside one is met in the next round."""
+    """Inline the taken branches; a nested If is handled in the next round."""
     decided = [
         (node, condition)
         for node in model.nodes()

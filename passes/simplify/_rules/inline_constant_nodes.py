@@ -1,4 +1,4 @@
-"""Make initializers of Constant nodes, so that every weight is found where weights are."""
+"""Turn Constant nodes into initializers, so that every weight is an initializer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx_compress.passes.simplify._analysis.facts import Facts
 
 
 def inline_constant_nodes(model: Model, ctx: Context, facts: Facts) -> int:
-    """Let an initializer stand for each Constant node, under the name of its output; sparse ones stay."""
+    """Replace each Constant node by an initializer with the name of its output; sparse ones stay."""
     changed = 0
     for node in model.nodes():
         out = node.outputs[0] if node.is_op("Constant") else None

@@ -1,12 +1,12 @@
-"""Merge neighbours that only rearrange or convert.
+"""Merge consecutive nodes that only rearrange or convert.
 
 ::
 
-    Reshape ∘ Flatten, Squeeze ∘ Unsqueeze, …   →  nothing, where the shape is back to what it was
-                                                →  one Reshape, where its target can be written down
+    Reshape ∘ Flatten, Squeeze ∘ Unsqueeze, …   →  nothing, if the original shape is restored
+                                                →  one Reshape, if its target is a constant
     Transpose ∘ Transpose                       →  one, or nothing
     Reshape ∘ Transpose that moves axes of 1    →  Reshape ∘ Reshape
-    Cast ∘ Cast                                 →  the last, where the first loses nothing
+    Cast ∘ Cast                                 →  the last, if the first is lossless
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _SHAPERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _INTEGERS: dict[int, int] = {T.INT8: 8, T.INT16: 16, T.INT32: 32, T.INT64: 64}
 _NATURALS: dict[int, int] = {T.UINT8: 8, T.UINT16: 16, T.UINT32: 32, T.UINT64: 64}
 _EXACT_INTEGERS: dict[int, int] = {T.FLOAT16: 11, T.BFLOAT16: 8, T.FLOAT: 24, T.DOUBLE: 53}
-"""Float types and how many bits of a whole number they hold exactly."""
+"""Float types, and the number of bits of an integer that they represent exactly."""
 _WIDER_FLOATS = {(T.FLOAT16, T.FLOAT), (T.FLOAT16, T.DOUBLE), (T.BFLOAT16, T.FLOAT), (T.BFLOAT16, T.DOUBLE)} | {
     (T.FLOAT, T.DOUBLE)
 }
 
 
 def merge_chains(model: Model, ctx: Context, facts: Facts) -> int:
-    """Merge each node into the one before it where both rearrange, or both convert."""
+    """Merge each node into the one before it if both rearrange, or both convert."""
     changed = 0
     for node in model.nodes():
         before = node.inputs[0].inputs[0] if node.inputs and node.inputs[0].inputs else None
@@ -85,7 +85,7 @@ def _merge_transposes(model: Model, facts: Facts, node: Node, before: Node) -> i
 
 
 def _moves_nothing(node: Node, facts: Facts) -> bool:
-    """Whether a Transpose only moves axes of length 1, which keeps the elements in their order."""
+    """Whether a Transpose only moves axes of length 1, so that the order of elements stays."""
     perm, shape = permutation(node, facts), facts.shape(node.inputs[0])
     if perm is None or shape is None:
         return False
@@ -94,7 +94,7 @@ def _moves_nothing(node: Node, facts: Facts) -> bool:
 
 
 def permutation(node: Node, facts: Facts) -> tuple[int, ...] | None:
-    """The axes of a Transpose; None where the attribute is absent and the rank is not known."""
+    """The axes of a Transpose; None if the attribute is absent and the rank is unknown."""
     if "perm" in node.attrs:
         return tuple(node.attrs["perm"])
     shape = facts.shape(node.inputs[0])
@@ -113,7 +113,7 @@ def _merge_casts(model: Model, facts: Facts, node: Node, before: Node) -> int:
 
 
 def loses_nothing(source: int, target: int) -> bool:
-    """Whether every value of element type `source` is one of `target`, and Cast takes it there."""
+    """Whether Cast converts every value of element type `source` to `target` exactly."""
     if source == target or (source, target) in _WIDER_FLOATS:
         return True
     if source == T.BOOL:

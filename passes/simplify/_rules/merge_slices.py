@@ -1,4 +1,4 @@
-"""Merge a Slice of a Slice along other axes into one, and drop what adds nothing to a Concat.
+"""Merge a Slice of a Slice along other axes, and flatten Concats and drop their empty inputs.
 
 ::
 
@@ -21,7 +21,7 @@ from onnx_compress.passes.simplify._analysis.facts import Facts, has_input
 
 
 def merge_slices(model: Model, ctx: Context, facts: Facts) -> int:
-    """Merge wherever the value between is needed no more."""
+    """Merge wherever the value in between is not needed otherwise."""
     changed = 0
     for node in model.nodes():
         if node.is_op("Slice") and model.opset >= 10:
@@ -57,7 +57,7 @@ def _merge(model: Model, facts: Facts, node: Node) -> bool:
 
 
 def _vanishes(before: Node, inner: _Cut, facts: Facts) -> bool:
-    """Whether all that reads the value between are Slices that can be merged with the first."""
+    """Whether every reader of the value in between is a Slice that can be merged with the first."""
     between = before.outputs[0]
     cuts = [_cut(reader, facts) if reader.is_op("Slice") else None for reader in between.outputs]
     is_merged = all(cut is not None and not np.intersect1d(inner.axes, cut.axes).size for cut in cuts)
@@ -85,7 +85,7 @@ def _flatten(model: Model, facts: Facts, node: Node) -> bool:
 
 
 def _parts(node: Node, tensor: Tensor, facts: Facts) -> list[Tensor]:
-    """What `tensor` adds to the Concat `node`: nothing, itself, or the parts of the Concat that it is."""
+    """The inputs that replace `tensor` in the Concat `node`: none if empty, those of its own Concat, or itself."""
     shape, axis = facts.shape(tensor), node.attrs.get("axis", 1)
     if shape and -len(shape) <= axis < len(shape) and shape[axis] == 0:
         return []

@@ -1,13 +1,13 @@
-"""Remove nodes that give back what they are given: same values, same shape, same type.
+"""Remove nodes whose output equals their input: same values, same shape, same type.
 
 =====================================  ==========================================================
-Identity, Dropout, Cast, CastLike      at inference, mask unused; to the type it has already
-Transpose                              of no axis, or of axes of which only one is longer than 1
-Reshape, Flatten, Squeeze, Unsqueeze,  where the shape stays
+Identity, Dropout, Cast, CastLike      Dropout at inference with unused mask; to the same type
+Transpose                              of no axis, or if only one axis is longer than 1
+Reshape, Flatten, Squeeze, Unsqueeze,  if the shape stays the same
 Expand, Tile
 Slice, Pad, Resize, Split, Concat      of the whole, by nothing, by 1, into one, of one
-Add, Sub, Mul, Div, Pow, And, Or       a neutral constant that does not broadcast
-Max, Min, Sum, Mean, Clip              of one, without bounds
+Add, Sub, Mul, Div, Pow, And, Or       by a neutral constant that does not broadcast
+Max, Min, Sum, Mean, Clip              of one input, without bounds
 =====================================  ==========================================================
 """
 
@@ -24,11 +24,11 @@ from onnx_compress.passes.simplify._analysis.facts import Facts, has_input
 from onnx_compress.passes.simplify._rules.rule import forward
 
 FAR = 2**31 - 1
-"""Exporters write this or more as the end of a slice that has none."""
+"""Exporters write this number or more for a slice without an end."""
 
 
 def remove_identities(model: Model, ctx: Context, facts: Facts) -> int:
-    """Let readers of a node that does nothing read its input."""
+    """Make readers of an identity node read its input."""
     changed = 0
     for node in model.nodes():
         find = _SOURCES.get(node.op) if node.is_standard and node.inputs else None
@@ -133,7 +133,7 @@ def _resize(node: Node, facts: Facts) -> Tensor | None:
     if node.op == "Upsample" and "scales" in node.attrs:
         return _if_all(node, np.asarray(node.attrs["scales"]), 1)
     slot = 1 if node.op == "Upsample" or facts.model.opset < 11 else 2
-    if has_input(node, 3):  # sizes: the scales follow from the shapes, while given ones need not be 1 for equal shapes
+    if has_input(node, 3):  # sizes imply the scales; given scales need not be 1 for equal shapes
         return _same_shape(node, facts)
     return _if_all(node, facts.input_value(node, slot), 1)
 
@@ -154,7 +154,7 @@ def _clip(node: Node, facts: Facts) -> Tensor | None:
 
 
 def _neutral(expected: int, *, both_sides: bool) -> Callable[[Node, Facts], Tensor | None]:
-    """For operators of two inputs that give back the first when the second is `expected`."""
+    """For operators of two inputs whose output is the first if the second is `expected`."""
 
     def find(node: Node, facts: Facts) -> Tensor | None:
         if "axis" in node.attrs or len(node.inputs) != 2:

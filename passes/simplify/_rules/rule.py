@@ -1,4 +1,4 @@
-"""What a rule of `simplify` is, and the one way it takes a node out."""
+"""The interface of a rule of `simplify`, and how a rule removes a node."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.simplify._analysis.facts import Facts
 
 Rule: TypeAlias = Callable[[Model, Context, Facts], int]
-"""Rewrites wherever it applies and returns at how many places. Nodes that it leaves without a reader are swept
-after it, and facts are gathered anew before it runs again."""
+"""Rewrites wherever it applies, and returns the number of rewrites. Nodes left without a reader are swept afterwards,
+and facts are collected again before the next round."""
 
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"}
 )
-# Quantized models say with these nodes how to compute; onnxruntime fuses them with their neighbours.
+# In quantized models these nodes define how to compute; onnxruntime fuses them with their neighbours.
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 UNTOUCHED = _RANDOM | _QUANTIZED
-"""Operators that are neither evaluated nor shared."""
+"""Operators that are neither folded nor shared."""
 
 
 def forward(model: Model, facts: Facts, node: Node, source: Tensor) -> bool:
-    """Let whatever reads `node` read `source`, which has the same value; False where a name must stay in its way."""
+    """Make the readers of `node` read `source`, which has the same value; False if a fixed name prevents it."""
     result = node.outputs[0]
     if result in facts.results:
         return edit.bypass(model, node, source)

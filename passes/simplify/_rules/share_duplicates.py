@@ -1,8 +1,8 @@
-"""Compute once what is computed twice: nodes of the same operator, attributes and inputs.
+"""Merge duplicate nodes: the same operator, attributes and inputs.
 
-Small constants count as the same input when their values are equal; large ones only when they are one
-initializer, because equal weights are told apart until the model is saved. A body may use what the graph around
-it has computed before.
+Small constants are the same input if their values are equal, large ones only if they are the same initializer,
+because equal weights stay separate until the model is saved. A body may use values computed earlier in the graph
+around it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from onnx_compress.passes.simplify._analysis.facts import Facts
 from onnx_compress.passes.simplify._rules.rule import UNTOUCHED, forward
 
 SMALL = 1024
-"""Bytes up to which constants are compared by value."""
+"""Maximum size in bytes of constants that are compared by value."""
 
 Seen = ChainMap[Hashable, Node]
 
 
 def share_duplicates(model: Model, ctx: Context, facts: Facts) -> int:
-    """Let the readers of a repeated node read the first one."""
+    """Make the readers of a duplicate read the first node."""
     return _share(model, facts, model.graph, ChainMap())
 
 
@@ -66,7 +66,7 @@ def attributes_key(node: Node) -> Hashable:
 def _attribute(value: Any) -> Hashable:
     if isinstance(value, Constant):
         return constant_key(value)
-    # The text tells 1 from 1.0 and 0.0 from -0.0, which are equal as numbers.
+    # The text distinguishes 1 from 1.0 and 0.0 from -0.0, which are equal as numbers.
     return type(value).__name__, repr(value)
 
 
@@ -78,7 +78,7 @@ def _input(tensor: Tensor, facts: Facts) -> Hashable:
 
 
 def constant_key(constant: Constant) -> Hashable:
-    """A key that is equal for equal small constants; a large one is equal to itself only."""
+    """A key that is equal for equal small constants; a large constant equals only itself."""
     stored = constant.stored
     if constant.nbytes > SMALL or stored.dtype == object:
         return constant

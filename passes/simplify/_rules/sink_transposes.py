@@ -1,11 +1,11 @@
-"""Take out the Transposes around element-wise operators, where that leaves fewer of them.
+"""Remove the Transposes around element-wise operators, if that leaves fewer of them.
 
     Transpose(p) → Add, Relu, … → Transpose(p⁻¹)      becomes      Add, Relu, …
 
-Frameworks that keep channels last wrap every Conv that way, and no scale or bias is next to its Conv then. A
-region is a set of element-wise nodes all of whose inputs are Transposes by the same p, other nodes of the
-region, or constants, which are transposed at compile time. It is rewritten when the Transposes that fall away
-outnumber those that must be added for readers outside.
+Channels-last frameworks wrap every Conv in Transposes, which separate it from its scale and bias. A region is a set
+of connected element-wise nodes whose inputs are Transposes by the same p, other nodes of the region, or constants,
+which are transposed at compile time. It is rewritten if more Transposes are removed than must be added for readers
+outside.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ELEMENTWISE = frozenset({"Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRe
 
 @dataclass
 class _Region:
-    """Element-wise nodes that hang together, the Transposes before them and those that undo them behind."""
+    """Connected element-wise nodes, the Transposes before them, and the inverse Transposes after them."""
 
     members: list[Node] = field(default_factory=list)
     sources: dict[Node, None] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class _Region:
 
 
 def sink_transposes(model: Model, ctx: Context, facts: Facts) -> int:
-    """Rewrite the regions of every graph for which it pays."""
+    """Rewrite the regions of every graph where that pays."""
     changed = 0
     for graph in list(model.graphs()):
         transposes = [node for node in graph.nodes if node.is_op("Transpose")]
@@ -65,7 +65,7 @@ def _regions(graph: Graph, facts: Facts, perm: Perm) -> list[_Region]:
 
 
 def _before(node: Node, facts: Facts, perm: Perm, regions: dict[Node, _Region]) -> list[Node]:
-    """The Transposes and members that `node` reads; empty where it reads anything else, or only constants."""
+    """The Transposes and region nodes that `node` reads; empty if it reads anything else, or only constants."""
     found: list[Node] = []
     for tensor in node.inputs:
         producer = tensor.inputs[0] if tensor.inputs else None
@@ -79,7 +79,7 @@ def _before(node: Node, facts: Facts, perm: Perm, regions: dict[Node, _Region]) 
 
 
 def _turned(tensor: Tensor, facts: Facts, perm: Perm) -> np.ndarray | None:
-    """A constant that broadcasts against transposed values, as it is before the Transpose; None where there is none."""
+    """A constant that broadcasts against transposed values, transposed back; None for any other tensor."""
     values = facts.value(tensor)
     if values is None or values.ndim > len(perm):
         return None
@@ -89,7 +89,7 @@ def _turned(tensor: Tensor, facts: Facts, perm: Perm) -> np.ndarray | None:
 
 
 def _join(node: Node, before: list[Node], regions: dict[Node, _Region]) -> None:
-    """Put `node` into the region of what it reads, uniting regions that meet here."""
+    """Add `node` to the region of its inputs, merging the regions that meet here."""
     region = _Region()
     for producer in before:
         other = regions.get(producer)

@@ -1,4 +1,4 @@
-"""encode: what only whole models can say of it."""
+"""encode: behaviour that only whole models show."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sparse_ones(seed: int, shape: tuple[int, ...] = (64, 64), density: float = 0
 
 
 def three(density: float = 0.1) -> Model:
-    """Three layers of few non-zeros."""
+    """Three layers with few non-zeros."""
     model = from_text(THREE)
     for i, constant in enumerate(list(model.constants())):
         edit.replace_values(model, constant, sparse_ones(i, density=density))
@@ -67,7 +67,7 @@ def test_small_weights_share_a_program():
     assert three().file_bytes() - together.file_bytes() > apart + 200
 
 
-def test_what_changed_of_a_stack_is_written_plain_and_encoded_again():
+def test_a_stack_with_a_changed_weight_is_written_plain_and_encoded_again():
     model = three()
     encode(model)
     changed = model.clone()
@@ -81,7 +81,7 @@ def test_what_changed_of_a_stack_is_written_plain_and_encoded_again():
     assert forms(model) == dict.fromkeys("abc", "gaps")
 
 
-def test_a_weight_that_several_nodes_read_is_stored_once():
+def test_a_weight_with_several_readers_is_stored_once():
     model = small_model("tied")
     weight = next(c for c in model.constants() if c.name == "w")
     edit.replace_values(model, weight, sparse_ones(0, (32, 32)))
@@ -94,7 +94,7 @@ def test_a_weight_that_several_nodes_read_is_stored_once():
     assert len(next(c for c in again.constants() if c.name == "w").outputs) == 2
 
 
-def test_names_do_not_meet_those_of_the_model():
+def test_names_do_not_collide_with_those_of_the_model():
     text = f"""{HEAD} g (float[N,64] x) => (float[N,64] y, float[64] s64x64)
     <float[64,64] w, float[64] "w.c", float[64] "w.i", float[64] i0>
     {{ a = MatMul (x, w) b = Add (a, "w.c") y = Add (b, i0) s64x64 = Neg ("w.i") }}"""
@@ -128,7 +128,7 @@ def test_each_form_on_demand(form):
     assert model.proto().SerializeToString() == plain.proto().SerializeToString()
 
 
-def test_the_figures_count_what_is_stored():
+def test_the_figures_count_stored_bytes():
     model = three()
     plain = Cost.of(model)
     encode(model)
@@ -139,7 +139,7 @@ def test_the_figures_count_what_is_stored():
     assert model.file_bytes() == len(model.proto().SerializeToString())
 
 
-def test_it_is_saved_as_it_is_told(tmp_path):
+def test_the_saved_size_is_the_reported_size(tmp_path):
     model = three()
     encode(model)
     model.save(tmp_path / "small.onnx")
@@ -188,7 +188,7 @@ def test_quantized_weights_are_encoded_too(tmp_path):
     assert "QLinearConv" in found[0]
 
 
-def test_a_session_runs_what_is_stored():
+def test_a_session_runs_stored_weights():
     model = three()
     plain = model.clone()
     encode(model)
@@ -199,7 +199,7 @@ def test_a_session_runs_what_is_stored():
 
 
 def test_speed():
-    """20 MB of weights a second, on one core."""
+    """20 MB of weights per second on one core."""
     rng = np.random.default_rng(0)
     text = f"{HEAD} g (float[N,2048] x) => (float[N,2048] y) <float[2048,2048] w> {{ y = MatMul (x, w) }}"
     dense = rng.standard_normal((2048, 2048)).astype(np.float32)
@@ -225,7 +225,9 @@ def test_an_old_model_is_raised_where_that_pays(ceiling):
     ctx = context(item, model, data=feeds_for(model), settings=Settings(opset=ceiling))
     assert item.run(model, ctx) == (3 if ceiling is None else 0)
     assert model.opset == (13 if ceiling is None else 9)
-    assert [skip.why.partition(", and ")[2] for skip in ctx.skips] == (["opset 12 is the ceiling"] if ceiling else [])
+    assert [skip.why.partition(", and ")[2] for skip in ctx.skips] == (
+        ["the opset is limited to 12"] if ceiling else []
+    )
     feeds = feeds_for(plain)
     assert np.array_equal(run(model, feeds)[0], run(plain, feeds)[0])
 
@@ -253,7 +255,7 @@ def test_every_pipeline_ends_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if name != "encode"])
-def test_a_pass_does_with_stored_weights_what_it_does_with_plain_ones(name):
+def test_a_pass_treats_stored_weights_like_plain_ones(name):
     plain = small_model("clustered")
     stored = plain.clone()
     assert encode(stored) == 3

@@ -1,4 +1,4 @@
-"""What a golden cannot say of `simplify`: values under surviving names, memory, time, extreme numbers."""
+"""Properties of `simplify` that goldens can't check: values under surviving names, memory, time, extreme numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def simplified(model, **options):
 
 
 def values(model, feeds):
-    """Every value that the main graph computes, by name."""
+    """Every value computed by the main graph, by name."""
     inner = [out.name for node in model.graph.nodes for out in node.outputs if out.name and (out.outputs)]
     names = [name for name in inner if name not in {out.name for out in model.graph.outputs}]
     return create(model, outputs=names, optimize=False).run(feeds)
@@ -59,7 +59,7 @@ def with_weights(text, **arrays):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_value_that_still_exists_is_what_it_was(name):
+def test_a_surviving_value_stays_the_same(name):
     model = small_model(name)
     result, _, _ = simplified(model)
     feeds = feeds_for(model)
@@ -84,7 +84,7 @@ def test_a_tiny_variance_and_a_large_mean_fold_exactly():
     assert distance(run(model, feeds), run(result, feeds)) <= 1e-6
 
 
-def test_weights_that_are_no_numbers_stay_so_and_nothing_crashes():
+def test_nan_weights_stay_nan_and_nothing_crashes():
     weight = np.ones((4, 3, 1, 1))
     weight[1] = np.nan
     weight[2] = np.inf
@@ -117,7 +117,7 @@ def test_a_clustered_weight_keeps_its_few_values():
     assert ops(plain) == ["Conv", "Relu"]
 
 
-def test_refusals_are_reported_once_however_many_rounds_there_are():
+def test_refusals_are_reported_once_for_any_number_of_rounds():
     model = small_model("residual")
     text = bn_text().replace("y = Relu (n)", "i = Identity (c)  r = Add (n, i)  y = Relu (r)")
     result, changed, ctx = simplified(from_text(text))
@@ -165,7 +165,7 @@ def test_a_model_above_2_gb_takes_no_memory(tmp_path):
 
 
 def deep(count):
-    """A chain of `count` blocks of eight nodes, all but the Conv and the Relu superfluous."""
+    """A chain of `count` blocks of eight nodes, of which only the Conv and the Relu are needed."""
     rng = np.random.default_rng(0)
     nodes, weights, last = [], [], "x"
     for i in range(count):
@@ -189,7 +189,7 @@ def deep(count):
     return Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
 
 
-def test_time_grows_with_the_number_of_nodes_and_not_with_its_square():
+def test_time_grows_linearly_with_the_number_of_nodes():
     model = deep(500)
     started = time.perf_counter()
     result, _, _ = simplified(model)
@@ -223,7 +223,7 @@ def test_a_sparse_weight_is_not_made_dense():
     proto.graph.initializer.remove(dense)
     result, changed, ctx = simplified(Model.from_proto(proto))
     assert changed == 0
-    assert "no plain constant" in ctx.skips[0].why
+    assert "not a plain constant" in ctx.skips[0].why
     assert len(result.proto().graph.sparse_initializer) == 1
 
 
@@ -256,7 +256,7 @@ def to_relu(model, ctx, facts):
 
 
 def one_identity(model, ctx, facts):
-    """The first Identity goes, the others have to wait for the next round."""
+    """Remove the first Identity; the others have to wait for the next round."""
     found = next((node for node in model.nodes() if node.is_op("Identity")), None)
     return int(found is not None and edit.bypass(model, found))
 

@@ -1,4 +1,4 @@
-"""What counts as certain about values: inputs and weights, not declarations."""
+"""Certain facts about values follow from inputs and weights, not from declarations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shapes(text, *, edit=None):
     return {out.name: facts.shape(out) for node in model.nodes() for out in node.outputs}
 
 
-def test_a_declaration_inside_is_not_believed():
+def test_declarations_of_inner_values_are_ignored():
     found = shapes("g (float[N,4] x) => (float[1,4] y) <float[1,4] h> { h = Relu (x)  y = Exp (h) }")
     assert found == {"h": ("N", 4), "y": ("N", 4)}
 
@@ -31,7 +31,7 @@ def test_dimensions_without_a_name_are_followed():
     assert found["h"] == found["y"] == ("x[0]", 4)
 
 
-def test_minus_one_as_an_old_exporter_wrote_it_is_no_size():
+def test_minus_one_from_an_old_exporter_is_not_a_size():
     def old(proto):
         proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
 
@@ -39,7 +39,7 @@ def test_minus_one_as_an_old_exporter_wrote_it_is_no_size():
     assert found["y"] == ("x[0]", 4)
 
 
-def test_an_unknown_operator_hides_what_comes_behind_it():
+def test_nothing_is_known_after_an_unknown_operator():
     def unknown(proto):
         proto.graph.node[0].op_type = "Mystery"
         proto.graph.node[0].domain = "org.example"
@@ -57,7 +57,7 @@ def test_bodies_see_the_shapes_around_them():
     assert found == {"y": ("N", 4), "p": ("N", 4), "q": ("N", 4)}
 
 
-def test_a_default_that_callers_may_override_is_no_constant():
+def test_a_default_that_callers_may_override_is_not_a_constant():
     model = from_text(f"{HEAD}\ng (float[4] x, float[4] w) => (float[4] y) <float[4] w> {{ y = Mul (x, w) }}")
     weight = model.graph.nodes[0].inputs[1]
     assert Facts(model).constant(weight) is None

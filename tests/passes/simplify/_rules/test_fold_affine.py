@@ -1,4 +1,4 @@
-"""Random layers followed by random scales and shifts: folded or not, the outputs stay; what must fold does."""
+"""Random layers followed by random scales and shifts: the outputs stay, and every possible fold is done."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_layers_take_scales_and_shifts(data):
     Simplify().run(result, context(Simplify(), result, model))
     feeds = feeds_for(model)
     (expected,), (got,) = run(model, feeds), run(result, feeds)
-    # Shifts of about 1 may cancel, so that rounding is large against the outputs that are left.
+    # Shifts of about 1 may cancel, so rounding may be large relative to the outputs.
     assert np.abs(got - expected).max() <= 3e-6 * max(1, np.abs(expected).max())
     ops = [node.op for node in result.nodes()]
     behind = [node.op_type for node in nodes[1:-1]]

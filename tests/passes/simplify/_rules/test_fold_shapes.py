@@ -1,4 +1,4 @@
-"""Symbolic shapes against numbers: whatever is claimed must hold for every size of the dynamic dimensions."""
+"""Symbolic shapes, compared with numbers: every claim must hold for all sizes of the dynamic dimensions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIMS = ("N", 8, "H", "W")
 
 
 class Program:
-    """Nodes that compute integer vectors from the shape of x, each from one before; `lengths` says how long each is."""
+    """Nodes that compute integer vectors from the shape of x, each from an earlier one; `lengths` are their lengths."""
 
     def __init__(self):
         self.nodes = [helper.make_node("Shape", ["x"], ["v0"])]
@@ -68,7 +68,7 @@ class Program:
 
 @given(st.data())
 @settings(max_examples=60)
-def test_what_is_known_of_a_value_is_true(data):
+def test_known_elements_of_a_value_are_true(data):
     program = Program()
     for i in range(data.draw(st.integers(1, 6))):
         program.grow(data.draw, f"v{i + 1}")
@@ -119,10 +119,10 @@ def reshaped(shape, target):
         (("N", 4, 8), ("N", 32), [0, 32]),
         (("N", 4, 8), (None, 8), [-1, 8]),
         (("N", "T", 32), ("N", "T", 4, 8), [0, 0, 4, 8]),
-        (("N", 4, "T"), ("N", "T", 4), None),  # −1 for T beside N, which may be 0
+        (("N", 4, "T"), ("N", "T", 4), None),  # −1 for T next to N, which may be 0
         (("N", "T"), (None, None), None),
         (None, ("N", 8), [-1, 8]),
-        (("N", 4), ("N", -1), [0, -1]),  # the −1 was there before: no worse than it was
+        (("N", 4), ("N", -1), [0, -1]),  # the −1 was already there
     ],
 )
 def test_targets(shape, values, target):

@@ -1,4 +1,4 @@
-"""Which Casts lose nothing: every claim is checked on the extremes of both types."""
+"""Lossless Casts: every claim is checked on the extremes of both types."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def extremes(kind):
 
 @pytest.mark.parametrize(("source", "target"), list(itertools.product(TYPES, TYPES)))
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
-def test_a_cast_loses_nothing_exactly_when_it_can_be_undone(source, target):
+def test_a_cast_is_lossless_exactly_if_it_can_be_inverted(source, target):
     values = extremes(source)
     there = values.astype(tensor_dtype_to_np_dtype(target))
     can_be_undone = bool((there.astype(np.float64) == values.astype(np.float64)).all()) and bool(

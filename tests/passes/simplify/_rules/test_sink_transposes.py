@@ -1,4 +1,4 @@
-"""Random element-wise graphs between Transposes: never more nodes, never other values."""
+"""Random element-wise graphs between Transposes: the number of nodes never grows, and the values stay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 def build(draw):
-    """Values of two layouts: SHAPE, and that with its channels last; element-wise nodes within each layout."""
+    """Values of two layouts, SHAPE and channels-last, with element-wise nodes within each layout."""
     layouts = {"x": SHAPE, "z": SHAPE}
     turned = [SHAPE[axis] for axis in LAST]
     nodes, weights = [], []
@@ -51,7 +51,7 @@ def build(draw):
 
 @given(st.data())
 @settings(max_examples=150)
-def test_regions_are_turned_only_where_it_pays(data):
+def test_regions_are_rewritten_only_where_it_pays(data):
     model = build(data.draw)
     result = model.clone()
     ctx = context(Simplify(), result, model)
