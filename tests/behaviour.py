@@ -49,13 +49,16 @@ def run(model: Model, feeds: Feeds) -> list[np.ndarray]:
     return [np.asarray(value) for value in session.run(None, dict(feeds))]
 
 
-def feeds_for(model: Model, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs drawn from their declared types and shapes: floats are normal, whole numbers 0 or 1."""
+def feeds_for(model: Model, seed: int = 0, batch: int = FREE_DIM) -> dict[str, np.ndarray]:
+    """Inputs drawn from their declared types and shapes: floats are normal, whole numbers 0 or 1.
+
+    `batch` is the extent of each dimension that the model leaves open.
+    """
     rng = np.random.default_rng(seed)
     feeds = {}
     for info in model.inputs():
         dtype = onnx.helper.tensor_dtype_to_np_dtype(info.dtype)
-        shape = [dim if isinstance(dim, int) else FREE_DIM for dim in info.shape or ()]
+        shape = [dim if isinstance(dim, int) else batch for dim in info.shape or ()]
         values = rng.standard_normal(shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, shape)
         feeds[info.name] = np.asarray(values).astype(dtype)
     return feeds

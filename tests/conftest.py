@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from models import store
 from tests.golden import AFTER, Case, GoldenError, read_cases, update
+from tests.golden_values import settled
 
 ROOT = Path(__file__).parent
 
@@ -66,10 +67,11 @@ class GoldenItem(pytest.Item):
         from tests.golden_run import run_case
 
         observed = run_case(self.case)
+        after = settled(self.case.after or "", observed.after)
         if self.config.getoption("--update"):
-            update(self.path, self.case.title, observed.after, observed.skipped)
+            update(self.path, self.case.title, after, observed.skipped)
             return
-        compare(self.case, observed.after, observed.skipped)
+        compare(self.case, after, observed.skipped)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: str | None = None) -> object:
         if isinstance(excinfo.value, GoldenError):

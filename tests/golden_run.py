@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -13,9 +14,13 @@ from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.pipeline.base import Effect
 from onnx_compress.compiler.pipeline.context import Skip
 from onnx_compress.compiler.pipeline.settings import Settings
-from tests.behaviour import EXACT, distance, feeds_for, identical, run, signature
+from tests.behaviour import EXACT, distance, feeds_for, identical, relative_error, run, signature
 from tests.contexts import context
 from tests.golden import Case, Command, GoldenError
+from tests.golden_values import has_other_values, value_lines
+
+UNSEEN = 64
+"""Samples on which a repair must lower the error, none of which it has seen."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ def run_case(case: Case) -> Observed:
     if changed == 0:
         return Observed("unchanged", _listed(skips))
     _check_result(case, before, model)
-    return Observed(to_text(model).rstrip() + _other_values(before, model), _listed(skips))
+    _check_repair(case, before, model)
+    return Observed("\n".join([to_text(model).rstrip(), *_comments(case, before, model)]), _listed(skips))
 
 
 def apply(command: Command, model: Model, original: Model, skips: list[Skip]) -> int:
@@ -72,25 +78,41 @@ def _check_result(case: Case, before: Model, model: Model) -> None:
     feeds = feeds_for(before)
     expected, got = run(before, feeds), run(model, feeds)
     _require([a.shape for a in expected] == [a.shape for a in got], case, "outputs have other shapes")
-    allowed = case.command.tolerance
-    if allowed is None:
-        _require(all(one.effect is Effect.EXACT for one in passes), case, "a lossy pass needs '# close X' or '# runs'")
-        allowed = EXACT
+    allowed = EXACT if case.command.tolerance is None else case.command.tolerance
+    if case.command.tolerance in (None, math.inf):
+        _require(all(one.effect is Effect.EXACT for one in passes), case, "a lossy pass needs '# close X'")
     far = distance(expected, got)
     _require(far <= allowed, case, f"outputs differ by {far:.3g} of their scale; {allowed:.3g} is allowed")
+    if EXACT < allowed < math.inf:
+        _require(far > allowed / 2, case, f"a tolerance of {allowed:.3g} hides a factor of two: {far:.3g} is measured")
 
 
-def _other_values(before: Model, after: Model) -> str:
-    """A comment that names the weights which kept name, type and shape and got other values."""
+def _check_repair(case: Case, before: Model, model: Model) -> None:
+    """Whether the last pass lowers the error of the outputs as the case demands."""
+    *others, last = spec.parse(case.command.spec)
+    if case.command.lowers is None:
+        _require(not last.repairs, case, f"{last.name} must lower the error: add 'lowers X'")
+        return
+    broken = before.clone()
+    apply(replace(case.command, spec=spec.render(others)), broken, before, [])
+    samples = feeds_for(before, seed=1, batch=UNSEEN)
+    expected = run(before, samples)
+    error, without = (relative_error(expected, run(one, samples)) for one in (model, broken))
+    allowed = case.command.lowers
+    _require(
+        error <= allowed * without,
+        case,
+        f"{last.name} leaves an error of {error:.3g}, without it it is {without:.3g}; {allowed:.3g} of that is allowed",
+    )
+
+
+def _comments(case: Case, before: Model, after: Model) -> list[str]:
+    """The lines under the graph that say which values changed."""
+    if any(one.effect is not Effect.EXACT for one in spec.parse(case.command.spec)):
+        return list(value_lines(before, after))
     old = {constant.name: constant for constant in before.constants()}
-    names = []
-    for constant in after.constants():
-        twin = old.get(constant.name)
-        if twin is None or (twin.stored.shape, twin.stored.dtype) != (constant.stored.shape, constant.stored.dtype):
-            continue
-        if twin.values.tobytes() != constant.values.tobytes():
-            names.append(constant.name)
-    return f"\n# other values: {', '.join(names)}" if names else ""
+    names = [new.name for new in after.constants() if new.name in old and has_other_values(old[new.name], new)]
+    return [f"# other values: {', '.join(names)}"] if names else []
 
 
 def _listed(skips: list[Skip]) -> str:

@@ -58,6 +58,18 @@ class Scale(Pass):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mend(Pass):
+    """Take back half of what Scale did."""
+
+    name = "mend"
+    effect = Effect.LOSSY
+    repairs = True
+
+    def run(self, model: Model, ctx: Context) -> int:
+        return Scale(factor=1.05 / 1.1).run(model, ctx)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fault(Pass):
     """Does what no pass may do."""
 
@@ -87,7 +99,7 @@ class Fault(Pass):
 
 @pytest.fixture(autouse=True)
 def _passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {kind.name: kind for kind in (Bypass, Scale, Fault)}
+    known = {kind.name: kind for kind in (Bypass, Scale, Mend, Fault)}
     monkeypatch.setattr(registry, "find", known.__getitem__)
 
 
@@ -149,7 +161,12 @@ def test_exclude_keeps_a_layer_out(tmp_path):
 
 
 def test_changed_values_are_named(tmp_path):
-    assert run_case(case_of(tmp_path, "scale  # close 0.11")).after.endswith("}\n# other values: w")
+    after = run_case(case_of(tmp_path, "scale  # close 0.11")).after
+    assert after.endswith("}\n# w: 0 of 8 are 0, size 0.8424, marks -0.440 0.937")
+
+
+def test_a_repair_that_lowers_the_error_passes(tmp_path):
+    run_case(case_of(tmp_path, "scale,mend  # close 0.06, lowers 0.51"))
 
 
 def test_an_error_is_a_result(tmp_path):
@@ -160,12 +177,20 @@ def test_an_error_is_a_result(tmp_path):
     ("command", "message"),
     [
         ("scale  # close 0.09", "outputs differ by 0.1 of their scale; 0.09 is allowed"),
-        ("scale", "a lossy pass needs '# close X' or '# runs'"),
+        ("scale  # close 0.3", "a tolerance of 0.3 hides a factor of two: 0.1 is measured"),
+        ("scale", "a lossy pass needs '# close X'"),
+        ("scale  # runs", "a lossy pass needs '# close X'"),
+        (
+            "bypass,scale  # close 0.11, lowers 0.9",
+            "scale leaves an error of 0.1, without it it is 0; 0.9 of that is allowed",
+        ),
+        ("scale,mend  # close 0.06", "mend must lower the error: add 'lowers X'"),
+        ("scale,mend  # close 0.06, lowers 0.4", "mend leaves an error of 0.05, without it it is 0.1; 0.4 of that"),
         ("scale:count=0  # close 1", "run\\(\\) returned 0, which does not fit the graph"),
         ("scale:factor=1.0  # close 1", "run\\(\\) returned 1, which does not fit the graph"),
-        ("fault:kind=rename  # runs", "the inputs or outputs are not the same"),
-        ("fault:kind=original  # runs", "a pass changed the original"),
-        ("fault:kind=nan  # runs", "outputs differ by nan"),
+        ("fault:kind=rename  # close 0.1", "the inputs or outputs are not the same"),
+        ("fault:kind=original  # close 0.1", "a pass changed the original"),
+        ("fault:kind=nan  # close 0.1", "outputs differ by nan"),
     ],
 )
 def test_a_fault_of_the_pass_fails(tmp_path, command, message):
@@ -175,7 +200,7 @@ def test_a_fault_of_the_pass_fails(tmp_path, command, message):
 
 def test_an_invalid_graph_fails(tmp_path):
     with pytest.raises(Exception, match="no_such_attribute"):
-        run_case(case_of(tmp_path, "fault:kind=undefined  # runs"))
+        run_case(case_of(tmp_path, "fault:kind=undefined  # close 0.1"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +221,19 @@ def test_a_golden_file_that_tests_nothing_fails(tmp_path, text, message):
         read_cases(path)
 
 
-@pytest.mark.parametrize("command", ["", "# close 0.1", "bypass # near 1", "bypass --nonsense", "bypass scale"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "# close 0.1",
+        "bypass # near 1",
+        "bypass # close x",
+        "bypass # close inf",
+        "bypass # close 1 lowers 1",
+        "bypass --nonsense",
+        "bypass scale",
+    ],
+)
 def test_a_command_that_means_nothing_fails(tmp_path, command):
     with pytest.raises(GoldenError):
         _ = case_of(tmp_path, command).command
@@ -223,8 +260,8 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_pytest_finds_the_file_fails_on_a_planted_fault_and_accepts_an_update(tmp_path):
     home = Path(__file__).parent
     (tmp_path / "tests" / "passes").mkdir(parents=True)
-    for name in ("__init__.py", "behaviour.py", "conftest.py", "contexts.py", "golden.py", "golden_run.py"):
-        shutil.copy(home / name, tmp_path / "tests")
+    for path in home.glob("[!t]*.py"):
+        shutil.copy(path, tmp_path / "tests")
     golden = tmp_path / "tests" / "passes" / "simplify.md"
     wrong = GOOD.replace("MatMul", "Gemm")
     golden.write_text(
