@@ -44,7 +44,7 @@ def by_bytes(name: str, model: Model) -> float:
 def layers_by_bytes(model: Model) -> dict[str, float]:
     """The time of each layer by the bytes of its own weights."""
     return {
-        node.name or node.outputs[0].name: MS_PER_BYTE
+        node.layer_name(): MS_PER_BYTE
         * max(1, sum(tensor.nbytes for tensor in node.inputs if isinstance(tensor, Constant)))
         for node in model.graph.nodes
     }

@@ -14,24 +14,20 @@ _SCALARS = {
 }
 
 
-def constant_of(tensor: Tensor) -> Constant | None:
-    """The constant that `tensor` always equals, seen through Identity and Constant nodes; None for computed values."""
-    while not isinstance(tensor, Constant):
-        if not tensor.inputs:
-            return None
-        node = tensor.inputs[0]
-        if node.is_op("Constant"):
-            return _of_constant_node(node)
-        if not node.is_op("Identity"):
-            return None
-        tensor = node.inputs[0]
+def source_of(tensor: Tensor) -> Tensor:
+    """The tensor that `tensor` copies, seen through Identity: a weight's initializer or Constant node's output."""
+    while tensor.inputs and tensor.inputs[0].is_op("Identity"):
+        tensor = tensor.inputs[0].inputs[0]
     return tensor
 
 
-def value_of(tensor: Tensor) -> np.ndarray | None:
-    """The array that `tensor` always equals (read-only); None if it is computed."""
-    constant = constant_of(tensor)
-    return None if constant is None else constant.values
+def constant_of(tensor: Tensor) -> Constant | None:
+    """The constant that `tensor` always equals, seen through Identity and Constant nodes; None for computed values."""
+    source = source_of(tensor)
+    if isinstance(source, Constant):
+        return source
+    is_stored = bool(source.inputs) and source.inputs[0].is_op("Constant")
+    return _of_constant_node(source.inputs[0]) if is_stored else None
 
 
 def input_constant(node: Node, slot: int) -> Constant | None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_compress.compiler.analysis.weight_readers import readers_of
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.weights import constant_of, input_constant
+from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product, Shift
 from onnx_compress.compiler.repair.windows import Windows
 
@@ -122,9 +123,8 @@ def _ends(source: Tensor, result: Tensor, view: View) -> tuple[Variable, Variabl
 
 def _free_weight(node: Node, slot: int) -> Constant | None:
     """The weight, if it is a plain constant and new values lose no structure of it."""
-    direct = node.inputs[slot]
-    constant = constant_of(direct)
-    if constant is None or len(direct.outputs) > 1 or len(constant.outputs) > 1 or _is_tied(constant):
+    constant = input_constant(node, slot)
+    if constant is None or len(readers_of(node.inputs[slot])) > 1 or _is_tied(constant):
         return None
     return constant
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnx_compress.compiler.analysis.weight_readers import is_read_by
 from onnx_compress.compiler.ir.files.lower import stored_tensors
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
@@ -25,7 +26,7 @@ def candidates(graph: Graph, ctx: Context) -> list[Constant]:
         and id(c) not in inputs
         and c.name not in annotated
         and c.outputs
-        and not any(ctx.is_excluded(reader) for reader in c.outputs)
+        and not is_read_by(c, ctx.is_excluded)
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
 from onnx_compress.compiler.analysis.channels.latency_cost import LatencyCost, by_group
 from onnx_compress.compiler.analysis.channels.width_cost import WidthCost
+from onnx_compress.compiler.analysis.weight_readers import is_read_by
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
@@ -234,8 +235,7 @@ def _ordered(loss: np.ndarray | None, order: np.ndarray) -> np.ndarray:
 
 def _kept_anyway(group: Group, ctx: Context) -> int:
     """Sets that the user wants kept in this group, or -1."""
-    layers = dict.fromkeys(place.node for place, _ in group.places)
-    if any(ctx.is_excluded(layer) for layer in layers):
+    if any(is_read_by(place.node.inputs[place.slot], ctx.is_excluded) for place, _ in group.places):
         ctx.skip(group.label, "a layer that it touches is excluded")
         return group.size
     ratios = [ctx.override(layer)["ratio"] for layer in group.producers if "ratio" in ctx.override(layer)]

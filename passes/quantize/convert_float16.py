@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_compress.compiler.analysis.weight_readers import is_read_by
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Variable
 from onnx_compress.compiler.ir.model import Model
@@ -79,7 +80,7 @@ class ConvertFloat16(Pass):
         if any(constant is tensor for tensor in model.graph.inputs):
             ctx.skip(constant.name, "an input too, which a caller may override")
             return 0
-        if any(ctx.is_excluded(node) for node, _ in edit.uses(model, constant)):
+        if is_read_by(constant, ctx.is_excluded):
             return 0
         reason = loss(constant.values)
         if reason:

@@ -117,7 +117,7 @@ class QuantizeWeights(Pass):
         is_odd = weight.constant.values.size % 2 == 1 and model.opset < BLOCKS_OPSET
         bits = 8 if is_odd else self.bits
         stored = self._rounded(weight, bits)
-        constant, holder = lifted(model, weight)
+        constant, holder = lifted(model, *weight.readers[0])
         write = decode.write_folded
         if form == "dequantize" and weight.is_matmul:
             write = decode.write_dequantized

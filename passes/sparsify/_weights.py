@@ -15,6 +15,7 @@ from onnx_compress.compiler.ir.graph import Constant, Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.storage.structure import Structure
+from onnx_compress.compiler.surgery.lifted_weights import lifted
 
 
 @dataclass(eq=False)
@@ -73,8 +74,8 @@ class WeightMatrix:
         values = np.where(mask.reshape(self.shape), old, old.dtype.type(0))
         is_tied = known is not None and known.codebook is not None and known.scale is None
         structure = Structure.tied(values) if is_tied else Structure.supported(values)
-        node, slot = self.readers[0]
-        edit.set_weight(model, node, slot, values, tied=True, structure=structure)
+        constant, _ = lifted(model, *self.readers[0])
+        edit.replace_values(model, constant, values, structure)
 
 
 def find_weights(

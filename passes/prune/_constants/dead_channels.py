@@ -10,6 +10,7 @@ import numpy as np
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.constants import Constants
 from onnx_compress.compiler.analysis.contractions import Contraction, contractions
+from onnx_compress.compiler.analysis.weight_readers import is_read_by
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.surgery.channel_removal import Cut
@@ -56,7 +57,7 @@ def _excluded(groups: ChannelGroups, ctx: Context) -> np.ndarray:
     """Sets that a layer which the user keeps out of every pass has a part in."""
     found = np.zeros(len(groups.sets.roots), bool)
     for place in groups.walk.places:
-        if ctx.is_excluded(place.node):
+        if is_read_by(place.node.inputs[place.slot], ctx.is_excluded):
             found[groups.sets.roots[place.atoms]] = True
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnx_compress.compiler.analysis.weight_readers import is_read_by, makes_constant
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
@@ -53,6 +54,8 @@ class HalfPlan:
     def _obstacle(self, node: Node, seen: Mapping[str, Histogram], ctx: Context) -> str:
         if ctx.is_excluded(node):
             return "excluded"
+        if makes_constant(node) and any(is_read_by(out, ctx.is_excluded) for out in node.outputs):
+            return "an excluded layer reads the weight that it passes on"
         if _crashes(node):
             return "onnxruntime crashes when it fuses such a Transpose in float16 with the MatMul behind it"
         for tensor in (*node.inputs, *node.outputs):

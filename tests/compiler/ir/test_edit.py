@@ -268,7 +268,7 @@ class TestAddNode:
                              attrs={"value": np.arange(3.0)})  # fmt: skip
         perm = edit.add_node(model, "Transpose", [first.inputs[0]], base="t", suffix="p", before=first,
                              attrs={"perm": [1, 0]})  # fmt: skip
-        assert weights.value_of(made.outputs[0]).tolist() == [0, 1, 2]
+        assert weights.constant_of(made.outputs[0]).values.tolist() == [0, 1, 2]
         assert perm.attrs["perm"] == (1, 0)
         assert is_whole(model)
 

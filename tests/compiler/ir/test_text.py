@@ -78,7 +78,7 @@ def test_tensors_in_attributes_are_shapes_too():
     for part in ("float[2] {}", "int4[4] {}", "int64[2] {3,4}"):
         assert part in printed
     assert to_text(from_text(printed)) == printed
-    assert weights.value_of(from_text(printed).graph.nodes[1].outputs[0]).shape == (4,)
+    assert weights.constant_of(from_text(printed).graph.nodes[1].outputs[0]).values.shape == (4,)
 
 
 def test_attributes_are_sorted_by_name_and_keep_their_types():

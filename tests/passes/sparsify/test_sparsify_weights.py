@@ -262,3 +262,12 @@ def test_a_search_measures_once_and_another_model_again(monkeypatch):
         item.run(model, context(item, model, data=data))
         assert density(model) == pytest.approx(1 - sparsity, abs=0.005)
     assert len(measured) == 2
+
+
+def test_a_shared_weight_gets_sparse_for_all_its_readers():
+    model = from_text("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,16] x) => (float[N,16] y) <float[16,16] w>
+        { v = Identity (w) ["one"] a = MatMul (x, v) b = Relu (a) ["two"] y = MatMul (b, w) }""")
+    sparsify(model, sparsity=0.75)
+    assert density(model, ["one", "two"]) == 0.25
+    assert len(list(model.constants())) == 1
