@@ -1,1 +1,1 @@
-"""Models to test and measure with: builders of small nets, the embedded demo model and the zoo's manifest."""
+"""Models for tests and measurements: builders of small nets, the embedded demo model, and the zoo's manifest."""

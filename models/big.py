@@ -1,7 +1,7 @@
-"""A synthetic model of any size, written in milliseconds: its weights are holes of a sparse file.
+"""A synthetic model of any size, written in milliseconds: its weights are holes in a sparse file.
 
-For tests of memory and time above protobuf's limit of 2 GB. The file system stores next to nothing, while reading the
-weights takes as many bytes of memory as their declared sizes say.
+For tests of memory and time above protobuf's limit of 2 GB. The file takes almost no disk space, but reading the
+weights takes as much memory as their declared sizes.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 WIDTH = 4096
-"""Features of each Gemm and MatMul; one such weight has 64 MiB."""
+"""Features of each Gemm and MatMul; one weight has 64 MiB."""
 CHANNELS, SIDE = 16, 16
-"""The convolution's channels and its map's side: what it gives is flattened to WIDTH features."""
+"""The convolution's channels and the side of its map: its output is flattened to WIDTH features."""
 LAYER_BYTES = 4 * WIDTH * WIDTH
 EDGE = 1024
-"""Elements at the start of each weight that are no hole, one page of the file.
+"""Number of elements at the start of each weight that are stored, one page of the file; the rest is a hole.
 
-They lie in the first row, which is one output of a Gemm (with transB) or one input of a MatMul; all are positive, so
-that the picture's effect passes every Relu; and they are so many that no weight is taken for a clustered one.
+They are in the first row, which is one output of a Gemm (with transB) or one input of a MatMul. All are positive, so
+the image's effect passes every Relu, and they are too many for a weight to count as clustered.
 """
 
 
 def write(path: Path, size: int = 5 * 2**29) -> Path:
     """Write a model to `path` and its weights, at least `size` bytes, to a file of the same name plus `.data`.
 
-    Layers: Conv → BatchNormalization → Relu → Flatten → (Gemm → Relu, MatMul → Add → Relu by turns) → Gemm to 10. The
-    input is `image` float32 [N, 3, 16, 16], the output `logits` [N, 10]. Linear weights have seeded values in their
-    first EDGE elements and zeros elsewhere.
+    Layers: Conv → BatchNormalization → Relu → Flatten → alternately (Gemm → Relu) and (MatMul → Add → Relu) → Gemm to
+    10. The input is `image` float32 [N, 3, 16, 16], the output `logits` [N, 10]. Linear weights have seeded values in
+    their first EDGE elements and zeros elsewhere.
     """
     layers = max(1, -(-size // LAYER_BYTES))
     external = _write_data(path.with_name(path.name + ".data"), layers)
@@ -48,7 +48,7 @@ def write(path: Path, size: int = 5 * 2**29) -> Path:
 
 
 def _write_data(path: Path, layers: int) -> list[TensorProto]:
-    """Make the sparse file and the tensors that point into it."""
+    """Write the sparse file, and return the tensors that refer to it."""
     rng = np.random.default_rng(0)
     with path.open("wb") as file:
         for i in range(layers):
@@ -72,7 +72,7 @@ def _external(name: str, location: str, offset: int) -> TensorProto:
 
 
 def _small_weights(layers: int) -> list[TensorProto]:
-    """What lies in the model file itself: the convolution, its normalization, biases, the head."""
+    """The weights in the model file itself: the convolution, its normalization, biases, the head."""
     rng = np.random.default_rng(1)
     arrays = {
         "conv.weight": rng.standard_normal((CHANNELS, 3, 3, 3)) / 5,

@@ -3,8 +3,8 @@
     python models/digits.py --out models/
 
 writes `digits.onnx`, `digits_train.npz` (calibration data) and `digits_test.npz` (held out from training), and
-reports the accuracy that onnxruntime measures on the exported file. About a minute on one CPU thread; the same
-machine gives the same bytes each time.
+reports the accuracy of the exported file in onnxruntime. It takes about a minute on one CPU thread, and writes the
+same bytes each time on one machine.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 SEED = 0
 TEST, CALIBRATION = 597, 512
-"""Pictures held out from training, and how many of the 1,200 others go into the calibration file."""
+"""Number of images held out from training, and of the 1,200 others that are written to the calibration file."""
 EPOCHS, BATCH, LEARNING_RATE = 60, 64, 2e-3
 LEVELS = 16.0
-"""Grey levels go from 0 to 16."""
+"""Maximum grey level; levels are 0 to 16."""
 
 Pictures = tuple[np.ndarray, np.ndarray]
 """uint8 [count, 1, 8, 8] and int64 [count] labels."""
@@ -40,7 +40,7 @@ def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequent
 
 
 class Block(nn.Module):
-    """relu(shortcut + two 3×3 convolutions); the shortcut is a 1×1 projection where the shape changes."""
+    """relu(shortcut + two 3×3 convolutions); the shortcut is a 1×1 projection if the shape changes."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class DigitsNet(nn.Module):
-    """Grey levels 0 … 16, [N, 1, 8, 8], to logits [N, 10]; the scaling is part of the net."""
+    """From grey levels 0 … 16, [N, 1, 8, 8], to logits [N, 10]; the scaling is part of the net."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class DigitsNet(nn.Module):
 
 
 def split() -> tuple[Pictures, Pictures]:
-    """Training and test pictures, by a fixed permutation of the data set."""
+    """Training and test images, by a fixed permutation of the data set."""
     digits = load_digits()
     order = np.random.default_rng(SEED).permutation(len(digits.target))
     images = digits.images.astype(np.uint8)[order, None]
@@ -76,9 +76,9 @@ def split() -> tuple[Pictures, Pictures]:
 
 
 def train(pictures: Pictures) -> DigitsNet:
-    """Cross-entropy with smoothed labels, AdamW, one-cycle learning rate, pictures shifted by up to one pixel."""
+    """Train: cross-entropy, smoothed labels, AdamW, one-cycle learning rate, images shifted by up to one pixel."""
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)  # sums in one order
+    torch.set_num_threads(1)  # a fixed order of summation
     torch.use_deterministic_algorithms(True)
     rng = np.random.default_rng(SEED)
     net = DigitsNet()
@@ -110,7 +110,7 @@ def _epoch(
 
 
 def _shifted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each picture moved by -1, 0 or 1 pixel in both directions, as float32."""
+    """Each image shifted by -1, 0 or 1 pixel in both directions, as float32."""
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
     moves = rng.integers(0, 3, (len(images), 2))
     moved = [picture[:, y : y + 8, x : x + 8] for picture, (y, x) in zip(padded, moves)]
@@ -118,10 +118,10 @@ def _shifted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def export(net: DigitsNet) -> onnx.ModelProto:
-    """ONNX with BatchNormalization as nodes of its own and a dynamic batch N."""
+    """The ONNX model, with BatchNormalization nodes and a dynamic batch N."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        # This exporter is marked as old, and warns about weights that training would change; none does any more.
+        # This exporter is deprecated, and warns about weights that training would change; training is over.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "It is recommended that constant folding be turned off")
         torch.onnx.export(
@@ -129,7 +129,7 @@ def export(net: DigitsNet) -> onnx.ModelProto:
             (torch.zeros(2, 1, 8, 8),),
             stream,
             dynamo=False,
-            training=torch.onnx.TrainingMode.PRESERVE,  # the mode for inference folds BatchNormalization
+            training=torch.onnx.TrainingMode.PRESERVE,  # inference mode would fold BatchNormalization
             opset_version=17,
             input_names=["image"],
             output_names=["logits"],
@@ -139,14 +139,14 @@ def export(net: DigitsNet) -> onnx.ModelProto:
 
 
 def correct(model: onnx.ModelProto, pictures: Pictures) -> int:
-    """How many pictures onnxruntime classifies correctly."""
+    """Number of images classified correctly in onnxruntime."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"image": pictures[0].astype(np.float32)})
     return int((logits.argmax(1) == pictures[1]).sum())
 
 
 def describe(model: onnx.ModelProto, right: int) -> None:
-    """Write into the model what its user has to know."""
+    """Add documentation and metadata to the model."""
     properties = {
         "classes": json.dumps([str(digit) for digit in range(10)]),
         "preprocess": "none: grey levels from 0 to 16 as they are; the graph divides by 16",

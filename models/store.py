@@ -1,6 +1,6 @@
-"""Exports are slow and many tests ask for the same: kept in memory, and in a folder if one is given.
+"""A cache of exports, which are slow and shared by many tests: in memory, and in a folder if one is given.
 
-Apart from `models.nets`, so that naming the folder does not import torch.
+Separate from `models.nets`, so that setting the folder does not import torch.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 EXPORTERS = ("torch", "onnxscript", "onnx-ir", "onnx", "numpy")
-"""Distributions whose version can change an export's bytes."""
+"""Distributions whose versions can change an export's bytes."""
 
 _memory: dict[str, bytes] = {}
 _folders: list[Path] = []
 
 
 def keep_in(folder: Path | None) -> None:
-    """Also keep exports as files in `folder`, for the next process; `None` ends that."""
+    """Also keep exports as files in `folder`, for later processes; None turns that off."""
     _folders[:] = [] if folder is None else [folder]
 
 
 def fetch(key: str, make: Callable[[], bytes]) -> bytes:
-    """The bytes made for `key` in this process, or by the same sources in an earlier one, or else by `make`."""
+    """The bytes for `key`: from this process, from the folder if the sources are the same, or else from `make`."""
     if key not in _memory:
         _memory[key] = _from_folder(_folders[0], key, make) if _folders else make()
     return _memory[key]
@@ -39,7 +39,7 @@ def _from_folder(root: Path, key: str, make: Callable[[], bytes]) -> bytes:
         return path.read_bytes()
     data = make()
     _open(root, folder)
-    # Test processes run side by side: none may read what another has half written.
+    # Test processes run in parallel: none may read a file that another has written only in part.
     part = folder / f"{key}.{os.getpid()}"
     part.write_bytes(data)
     part.replace(path)
@@ -47,7 +47,7 @@ def _from_folder(root: Path, key: str, make: Callable[[], bytes]) -> bytes:
 
 
 def _open(root: Path, folder: Path) -> None:
-    """Make the folder of these sources, and drop those of earlier ones, whose exports nobody asks for any more."""
+    """Create the folder of the present sources, and delete those of earlier sources, which are no longer used."""
     if folder.is_dir():
         return
     for stale in root.glob("*/"):
@@ -57,7 +57,7 @@ def _open(root: Path, folder: Path) -> None:
 
 @cache
 def sources() -> str:
-    """A digest of the builders' source text and of the exporters' versions."""
+    """A digest of the builders' source text and the exporters' versions."""
     digest = hashlib.sha256(" ".join(version(name) for name in EXPORTERS).encode())
     for path in sorted((Path(__file__).parent / "nets").glob("*.py")):
         digest.update(path.read_bytes())

@@ -1,7 +1,7 @@
 """Well-known architectures at full size, with seeded random weights, exported to ONNX.
 
-Widths, depths and the 1,000 classes are the published ones; auxiliary heads, which only training uses, are left out.
-The batch is a dynamic axis called N. Families: one module each, of the blocks of `models.nets` where these have them.
+Widths, depths and the 1,000 classes are the published ones; auxiliary heads, which serve only training, are left out.
+The batch is a dynamic axis called N. Each family is one module, built from the blocks of `models.nets` where possible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ARCHITECTURES: dict[str, Architecture] = {found.name: found for family in FAMILI
 
 
 def names() -> list[str]:
-    """All architectures, family by family."""
+    """Names of all architectures, family by family."""
     return list(ARCHITECTURES)
 
 
@@ -27,7 +27,7 @@ def get(name: str) -> Architecture:
     """The architecture's description.
 
     Raises:
-        KeyError: none is called that.
+        KeyError: unknown name.
     """
     if name not in ARCHITECTURES:
         raise KeyError(f"no architecture is called {name!r}; there are {', '.join(ARCHITECTURES)}")
@@ -44,6 +44,6 @@ def module(name: str, seed: int = 0) -> nn.Module:
 def build(name: str, seed: int = 0, *, exporter: str = "torchscript-eval", opset: int = 20) -> onnx.ModelProto:
     """The exported model; `exporter` and `opset` as in `models.nets.build`.
 
-    Made anew each time, in seconds: all of them together are a gigabyte, too much to keep in memory or a cache.
+    Exported on every call, in seconds: all of them together take a gigabyte, too much for memory or a cache.
     """
     return export(module(name, seed), get(name), Exporter(exporter), opset)

@@ -11,11 +11,11 @@ from models.nets.catalog import image
 
 Kernel = int | tuple[int, int]
 Step = tuple[int, Kernel] | tuple[int, Kernel, int]
-"""Channels, kernel, and the stride of a convolution without padding; without a stride the map keeps its size."""
+"""Channels, kernel, and optionally the stride of a convolution without padding; without it, the map keeps its size."""
 
 
 class Branches(nn.Module):
-    """The branches' results end to end."""
+    """The concatenated outputs of the branches."""
 
     def __init__(self, *branches: nn.Module) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ def conv(c_in: int, c_out: int, kernel: Kernel, stride: int | None = None) -> nn
 
 
 def chain(c_in: int, *steps: Step) -> nn.Sequential:
-    """Convolutions one after another."""
+    """A sequence of convolutions."""
     made = nn.Sequential()
     for c_out, *rest in steps:
         made.append(conv(c_in, c_out, *rest))
@@ -47,7 +47,7 @@ def _max_pool() -> nn.Module:
 
 
 def squeezenet1_1() -> nn.Module:
-    """The classes are the channels of the last convolution."""
+    """SqueezeNet 1.1 (Iandola et al., 2016); the classes are the channels of the last convolution."""
     plan = (16, 64), (16, 64), None, (32, 128), (32, 128), None, (48, 192), (48, 192), (64, 256), (64, 256)
     stem = nn.Sequential(nn.Conv2d(3, 64, 3, 2), nn.ReLU(), _max_pool())
     fires, c_in = nn.Sequential(), 64
@@ -62,7 +62,7 @@ def squeezenet1_1() -> nn.Module:
 
 
 def densenet121() -> nn.Module:
-    """Growth 32; each 1×1 convolution has four times that, each transition halves the channels."""
+    """Growth 32; each 1×1 convolution has four times as many channels, and each transition halves the channels."""
     growth, c_in = 32, 64
     stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     blocks = nn.Sequential()
@@ -87,7 +87,7 @@ GOOGLENET = (
 
 
 def googlenet() -> nn.Module:
-    """Going deeper with convolutions (Szegedy et al., 2014), with a BatchNorm for each bias, as it is trained since."""
+    """Going deeper with convolutions (Szegedy et al., 2014), with BatchNorm instead of biases, as trained today."""
     stem = nn.Sequential(conv(3, 64, 7), _max_pool(), conv(64, 64, 1), conv(64, 192, 3), _max_pool())
     stem[0][0].stride = (2, 2)
     blocks, c_in = nn.Sequential(), 192
@@ -108,13 +108,13 @@ def _averaged(c_in: int, c_out: int) -> nn.Sequential:
 
 
 def _fives(c_in: int, after: int) -> nn.Module:
-    """Figure 5 of the paper, 3×3 twice beside 5×5."""
+    """Figure 5 of the paper: two 3×3 convolutions instead of 5×5."""
     five, threes = chain(c_in, (48, 1), (64, 5)), chain(c_in, (64, 1), (96, 3), (96, 3))
     return Branches(conv(c_in, 64, 1), five, threes, _averaged(c_in, after))
 
 
 def _sevens(inner: int) -> nn.Module:
-    """Figure 6, 1×7 and 7×1 in place of 7×7."""
+    """Figure 6: 1×7 and 7×1 instead of 7×7."""
     row, column = (1, 7), (7, 1)
     once = chain(768, (inner, 1), (inner, row), (192, column))
     twice = chain(768, (inner, 1), (inner, column), (inner, row), (inner, column), (192, row))
@@ -122,7 +122,7 @@ def _sevens(inner: int) -> nn.Module:
 
 
 def _wide(c_in: int) -> nn.Module:
-    """Figure 7, where branches end in 1×3 beside 3×1."""
+    """Figure 7: branches that end in parallel 1×3 and 3×1 convolutions."""
 
     def ends() -> nn.Module:
         return Branches(conv(384, 384, (1, 3)), conv(384, 384, (3, 1)))

@@ -1,4 +1,4 @@
-"""What an architecture is, and how the modules of this folder put theirs together."""
+"""The description of an architecture, and common parts of the modules in this folder."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ CLASSES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(NetSignature):
-    """A published net: `make()` gives its module, which has `parameters` trained elements."""
+    """A published net: `make()` returns its module, which has `parameters` trained elements."""
 
     make: Callable[[], nn.Module]
     parameters: int
 
 
 def named(**parts: nn.Module) -> nn.Sequential:
-    """The parts one after another."""
+    """A sequence of named parts."""
     return nn.Sequential(OrderedDict(parts))
 
 
 def pooled() -> nn.Sequential:
-    """The mean over the map: (N, C, H, W) → (N, C)."""
+    """Global average pooling: (N, C, H, W) → (N, C)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
 
 
 def head(channels: int) -> nn.Sequential:
-    """Pooled, then a linear layer to the classes."""
+    """Global average pooling and a linear layer to the classes."""
     return named(pool=pooled(), classes=nn.Linear(channels, CLASSES))

@@ -13,7 +13,7 @@ from models.nets.residual import SqueezeExcite, conv_bn
 Act = type[nn.Module]
 V2 = ((1, 3, 16, 1, 1), (6, 3, 24, 2, 2), (6, 3, 32, 3, 2), (6, 3, 64, 4, 2), (6, 3, 96, 3, 1), (6, 3, 160, 3, 2),
       (6, 3, 320, 1, 1))  # fmt: skip
-"""Rows of the paper's table: expansion, kernel, channels, how many blocks, stride of the first."""
+"""Rows of the paper's table: expansion, kernel, channels, number of blocks, stride of the first block."""
 MNASNET = ((1, 3, 8, 1, 1), (3, 3, 16, 3, 2), (3, 5, 24, 3, 2), (6, 5, 40, 3, 2), (6, 3, 48, 2, 1), (6, 5, 96, 4, 2),
            (6, 3, 160, 1, 1))  # fmt: skip
 """Depth multiplier 0.5, channels rounded to multiples of 8."""
@@ -72,7 +72,7 @@ def mobilenet_v3_small() -> nn.Module:
 
 
 def _multiple_of_8(width: float) -> int:
-    """The nearest one that is at least 90 % of `width`."""
+    """The nearest multiple of 8 that is at least 90 % of `width`."""
     rounded = max(8, int(width + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * width else rounded
 

@@ -12,7 +12,7 @@ from models.nets.residual import Block, BlockMaker, basic, bottleneck, conv_bn
 def stages(
     block: BlockMaker, c_in: int, widths: tuple[int, ...], depths: tuple[int, ...], first: int = 1
 ) -> nn.Sequential:
-    """`depths[i]` blocks of `widths[i]` channels each; a stage's first block strides, the first stage's by `first`."""
+    """Stages of `depths[i]` blocks of `widths[i]` channels; a stage's first block has stride 2, in stage 1 `first`."""
     made = nn.Sequential()
     for i, (width, depth) in enumerate(zip(widths, depths)):
         for j in range(depth):
@@ -32,12 +32,12 @@ def resnet18() -> nn.Module:
 
 
 def resnext50() -> nn.Module:
-    """32 groups of 4 channels in the first stage: 50 layers, '32×4d'."""
+    """ResNeXt-50 (32×4d): 32 groups of 4 channels in the first stage."""
     return _resnet(lambda i, o, s: bottleneck(i, o, s, groups=32), (256, 512, 1024, 2048), (3, 4, 6, 3))
 
 
 def regnet_x_400mf() -> nn.Module:
-    """Bottlenecks that are as wide inside as outside, in groups of 16 channels."""
+    """RegNetX-400MF: bottlenecks as wide inside as outside, in groups of 16 channels."""
 
     def block(c_in: int, c_out: int, stride: int) -> Block:
         return bottleneck(c_in, c_out, stride, groups=c_out // 16, inner=c_out)

@@ -31,7 +31,7 @@ def vit_small() -> nn.Module:
 
 
 class TableAttention(FusedAttention):
-    """Fused attention in a window, whose bias is looked up by how far apart two places are."""
+    """Fused attention in a window, with a bias looked up by the relative position of two tokens."""
 
     def __init__(self, width: int, head: int) -> None:
         super().__init__(width, head=head)
@@ -60,7 +60,7 @@ class Mean(nn.Module):
 
 
 def swin(depths: tuple[int, ...]) -> nn.Module:
-    """Windows of 7×7, every other one shifted (not where the map is one window), heads of 32."""
+    """Swin: windows of 7×7, shifted in every other layer (unless the map is one window), heads of 32."""
     width, size = 96, 56
     patches = nn.Sequential(nn.Conv2d(3, width, 4, 4), ChannelsLast(), nn.LayerNorm(width))
     stages = nn.Sequential()

@@ -1,1 +1,1 @@
-"""What prints the figures of `docs/results.md`, one module per table."""
+"""Scripts that print the figures of `docs/results.md`, one module per table."""

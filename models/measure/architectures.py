@@ -1,10 +1,10 @@
-"""Print what pruning half of all channels removes from each net of `models.architectures`, beside Torch-Pruning.
+"""Print how much pruning half of all channels removes from each net of `models.architectures`, next to Torch-Pruning.
 
     python -m models.measure.architectures [NAME ...]
 
-'removed', 'exact' and 'difference' are those of `models.measure.pruning`, Torch-Pruning's share is that of its release
-1.6.1 at ratio 0.5 on torchvision's modules of the same architectures. 'seconds' are processor time for finding the
-groups and removing half of each, 'MB' how much memory that took at its peak beyond the loaded model.
+'removed', 'exact' and 'difference' are as in `models.measure.pruning`; the share of Torch-Pruning is from release
+1.6.1 at ratio 0.5 on torchvision's modules of the same architectures. 'seconds' is the processor time for finding the
+groups and removing half of each; 'MB' is the peak memory of that in addition to the loaded model.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def row(name: str) -> str:
 
 
 def measured(model: Model) -> tuple[float, float]:
-    """Processor seconds and peak megabytes of pruning, measured apart: tracing memory slows it down."""
+    """Processor seconds and peak megabytes of pruning, measured separately, because tracing memory is slow."""
     started = time.process_time()
     pruned(model)
     seconds = time.process_time() - started

@@ -1,10 +1,10 @@
-"""Run the rows of the contract on a folder of models with known accuracy, and print the figures.
+"""Run the rows of the results table on a folder of models with known accuracy, and print the figures.
 
     python -m models.measure.contract FOLDER [ROW ...]
 
-FOLDER holds `models/*.onnx` and `tools/datasets.py NAME SPLIT COUNT OUT.npz`, which writes labelled data. Each row
-calls the command line as a user would, with training samples only; accuracy is then measured on the test
-split, once, and latency interleaved with the original's.
+FOLDER contains `models/*.onnx` and `tools/datasets.py NAME SPLIT COUNT OUT.npz`, which writes labelled data. Each
+row runs the command line as a user would, with only training samples; accuracy is then measured once on the
+test split, and latency interleaved with the original's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from onnx_compress.compiler.runtime.timing import latency
 
 @dataclass(frozen=True)
 class ContractRow:
-    """One line of the contract: a model, the data it is calibrated on, and the options."""
+    """One row: a model, its calibration data and test data, and the options."""
 
     model: str
     dataset: str
@@ -39,7 +39,7 @@ class ContractRow:
 RECIPES = Path(__file__).parents[1] / "recipes"
 CIFAR = ("cifar10", ("train", 512), ("test", 10000))
 MANY = ("cifar10", ("train", 2048), ("test", 10000))
-MNIST = ("mnist", ("train10k", 10000), ("t10k", 10000))  # sorted by class: a part of it would lack some
+MNIST = ("mnist", ("train10k", 10000), ("t10k", 10000))  # sorted by class: a part would lack some classes
 ROWS = {
     "resnet20-quantize": ContractRow("resnet20_cifar10", *CIFAR, "-p quantize"),
     "resnet20-prune-quantize": ContractRow("resnet20_cifar10", *CIFAR, "-p prune,quantize"),
@@ -63,7 +63,7 @@ ROWS = {
 
 
 def accuracy(path: Path, data: Path) -> float:
-    """Share of the labelled samples that the model gets right."""
+    """Share of the labelled samples that the model classifies correctly."""
     arrays = np.load(data, allow_pickle=False)
     session = create(path)
     name = session.inputs[0].name
@@ -75,7 +75,7 @@ def accuracy(path: Path, data: Path) -> float:
 
 
 def packed(model: Path) -> int:
-    """Bytes of the model as an entropy-coded file, its weights plain."""
+    """Size of the model in bytes as an entropy-coded file with plain weights."""
     out = model.with_suffix(".ocz")
     words = ["onnx-compress", "pack", model, "--plain", "-o", out, "--force"]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
@@ -83,7 +83,7 @@ def packed(model: Path) -> int:
 
 
 def sparse(model: Path, feeds: dict[str, np.ndarray]) -> int:
-    """Bytes of the model with sparse initializers where these are smaller; it must give the same outputs."""
+    """Size of the model in bytes with sparse initializers where smaller; checks that its outputs stay the same."""
     out = model.with_suffix(".sparse.onnx")
     words = ["onnx-compress", model, "-p", "encode:form=sparse", "--raw", "-q", "--force", "-o", out]
     subprocess.run(words, check=True)
@@ -93,7 +93,7 @@ def sparse(model: Path, feeds: dict[str, np.ndarray]) -> int:
 
 
 def samples(folder: Path, into: Path, dataset: str, split: str, count: int) -> Path:
-    """The data as a file, made once."""
+    """The file of the data, written on first use."""
     path = into / f"{dataset}_{split}_{count}.npz"
     if not path.exists():
         subprocess.run([sys.executable, folder / "tools/datasets.py", dataset, split, str(count), path], check=True)
@@ -101,7 +101,7 @@ def samples(folder: Path, into: Path, dataset: str, split: str, count: int) -> P
 
 
 def run(name: str, row: ContractRow, folder: Path, into: Path) -> None:
-    """Compress, then measure the file that came out."""
+    """Compress, then measure the resulting file."""
     model = folder / "models" / f"{row.model}.onnx"
     train = samples(folder, into, row.dataset, *row.train)
     test = samples(folder, into, row.dataset, *row.test)
@@ -130,7 +130,7 @@ def run(name: str, row: ContractRow, folder: Path, into: Path) -> None:
 
 
 def main(words: list[str]) -> None:
-    """Run the rows named, or all."""
+    """Run the named rows, or all."""
     folder = Path(words[0]).resolve()
     print(f"onnx-compress from {Path(onnx_compress.__file__).parent}")
     with tempfile.TemporaryDirectory() as into:

@@ -1,10 +1,10 @@
-"""Prune the models of a folder by every criterion, and print what accuracy is left.
+"""Prune the models of a folder by every criterion, and print the remaining accuracy.
 
     python -m models.measure.criteria FOLDER [MODEL:CRITERION ...]
 
-FOLDER holds `models/*.onnx` and `tools/datasets.py NAME SPLIT COUNT OUT.npz`, as for `contract.py`. Every criterion
-calibrates on the same 1,024 training pictures; accuracy is that on 4,096 other training pictures, since the figures are
-for choosing. The criterion that needs a normalization's scale is tried on the model that kept its own.
+FOLDER is as for `contract.py`. Every criterion calibrates on the same 1,024 training images; accuracy is measured on
+4,096 other training images, because the figures serve to choose a criterion. The criterion that needs the scale of a
+normalization is tried on the model that kept its normalizations.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CRITERIA = ("obs", "lasso", "energy", "activation", "l1", "l2", "fpgm", "penni",
 MODELS = {"resnet20_cifar10": CRITERIA, "vgg_cifar10": CRITERIA, "resnet20_cifar10_bn": ("bn", "obs")}
 RATIOS = (0.3, 0.5)
 CALIBRATED, SET_APART, JUDGED = 1024, 2048, 4096
-"""Of the first 2,048 training pictures, which are for calibration, the first are used here; the next ones judge."""
+"""The first 2,048 training images are for calibration, of which the first 1,024 are used; the next 4,096 judge."""
 
 
 def data(folder: Path, into: Path) -> tuple[Path, Path]:
-    """Two files of training pictures that have none in common."""
+    """Two files of disjoint training images."""
     both = into / "both.npz"
     command = [sys.executable, folder / "tools/datasets.py", "cifar10", "train", str(SET_APART + JUDGED), both]
     subprocess.run(command, check=True)
@@ -39,8 +39,8 @@ def data(folder: Path, into: Path) -> tuple[Path, Path]:
 
 
 def pruned(model: Path, options: str, calibrate: Path, out: Path) -> float:
-    """Prune as a user would; returns the seconds that it took."""
-    # Without being told otherwise, the pipeline folds normalizations away before anything else.
+    """Prune as a user would; returns the seconds it took."""
+    # By default, the pipeline starts by folding normalizations.
     passes = f"simplify:keep_batchnorm=true,prune:{options}" if model.stem.endswith("_bn") else f"prune:{options}"
     command = ["-m", "onnx_compress.compiler.cli.main", str(model), "-p", passes, "--data", str(calibrate)]
     started = time.perf_counter()
@@ -49,13 +49,13 @@ def pruned(model: Path, options: str, calibrate: Path, out: Path) -> float:
 
 
 def main(words: list[str]) -> None:
-    """Print a row for each model and criterion that is named, or for all."""
+    """Print a row for each named model and criterion, or for all."""
     folder = Path(words[0]).resolve()
     every = [f"{model}:{name}" for model, own in MODELS.items() for name in own]
     with tempfile.TemporaryDirectory() as scratch:
         into = Path(scratch)
         calibrate, judge = data(folder, into)
-        print("| model | criterion | " + " | ".join(f"{ratio:.0%} of MACs gone" for ratio in RATIOS) + " | seconds |")
+        print("| model | criterion | " + " | ".join(f"{ratio:.0%} fewer MACs" for ratio in RATIOS) + " | seconds |")
         print("|---|---|" + "---|" * (len(RATIOS) + 1))
         for model in dict.fromkeys(word.partition(":")[0] for word in words[1:] or every):
             path = folder / "models" / f"{model}.onnx"

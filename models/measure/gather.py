@@ -1,9 +1,9 @@
-"""Print what a Gather in front of a convolution makes of its time, when it leaves 3/4, 1/2 and 1/4 of the channels.
+"""Print the time of a convolution behind a Gather that keeps 3/4, 1/2 and 1/4 of its channels, relative to all.
 
     python -m models.measure.gather
 
-The convolutions stand at the entries of residual branches: of ResNet-20 for CIFAR-10, of ResNet-18 and ResNet-50 for
-pictures of 224×224. Times are those of the place as `prune-channels:gather=true` measures it, batch 1, one thread.
+The convolutions are the first ones of residual branches: of ResNet-20 for CIFAR-10, and of ResNet-18 and ResNet-50 for
+224×224 images. Times are measured as `prune-channels:gather=true` measures them, at batch 1 with one thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLACES = {
     "ResNet-18": [(64, 64, 3, 56), (128, 128, 3, 28), (256, 256, 3, 14), (512, 512, 3, 7)],
     "ResNet-50": [(256, 64, 1, 56), (512, 128, 1, 28), (1024, 256, 1, 14), (2048, 512, 1, 7)],
 }
-"""Channels read and computed, extent of the kernel, extent of the map."""
+"""Input and output channels, kernel size, map size."""
 SHARES = (0.75, 0.5, 0.25)
 
 

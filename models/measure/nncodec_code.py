@@ -1,9 +1,9 @@
-"""Code the arrays of an .npz with nncodec and decode them again; run by a Python of its own that has nncodec.
+"""Code the arrays of an .npz with nncodec and decode them again; run with the Python of an nncodec environment.
 
     NNCODEC_PYTHON models/measure/nncodec_code.py IN.npz OUT.npz QP
 
-Prints the bytes of the stream; OUT.npz gets the arrays as they are decoded. QP is the quantization parameter, larger
-being coarser. Everything else is as nncodec has it by default.
+Prints the size of the stream in bytes, and writes the decoded arrays to OUT.npz. QP is the quantization parameter;
+larger is coarser. All other settings are nncodec's defaults.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 
 def stand_in() -> object:
-    """nncodec imports torchvision, of which the wheel fails beside a torch for the CPU unless these are declared."""
+    """Declare operators without which torchvision, imported by nncodec, fails next to a torch built for the CPU."""
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

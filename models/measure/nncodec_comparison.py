@@ -1,11 +1,11 @@
-"""Our recipes beside nncodec, the coder of MPEG's standard for weights, at equal error; printed as a table.
+"""Compare our recipes with nncodec, the coder of MPEG's standard for weights, at equal error; printed as a table.
 
     python -m models.measure.nncodec_comparison FOLDER NNCODEC_PYTHON [MODEL ...]
 
-NNCODEC_PYTHON is the Python of an environment with nncodec (2.1.3 here), torch and NumPy. Of nncodec's streams of the
-original weights, from fine to coarse, the smallest counts whose error on the test samples is at most that of ours: it
-may choose by the very samples that it is judged on, which no recipe did. Its bytes are those of the weights alone,
-ours those of the whole model.
+NNCODEC_PYTHON is the Python of an environment with nncodec (2.1.3 here), torch and NumPy. The figure for nncodec is the
+smallest of its streams of the original weights, from fine to coarse, whose error on the test samples is at most ours:
+it is chosen on the same samples it is judged on, which no recipe was. Its bytes are those of the weights alone, ours
+those of the whole model.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import onnx
 from models.measure.contract import ROWS, accuracy, packed, samples
 
 QUANTIZERS = range(-36, -7, 2)
-"""Quantization parameters: each step of four doubles the distance between values."""
+"""Quantization parameters: an increase by 4 doubles the step size."""
 
 
 def ours(name: str, model: Path, train: Path, into: Path) -> Path:
-    """The model that its recipe makes."""
+    """The model compressed by its recipe."""
     out = into / f"{name}.onnx"
     words = [*ROWS[name].options.split(), "--data", train, "-q", "--force", "-o", out]
     subprocess.run(["onnx-compress", model, *map(str, words)], check=True)
@@ -33,7 +33,7 @@ def ours(name: str, model: Path, train: Path, into: Path) -> Path:
 
 
 def theirs(model: Path, python: str, into: Path, quantizer: int) -> tuple[int, Path]:
-    """Bytes of nncodec's stream of the float weights, and the model with these as they are decoded."""
+    """Size of nncodec's stream of the float weights in bytes, and the model with the decoded weights."""
     proto = onnx.load(model)
     weights = {each.name: each for each in proto.graph.initializer if each.data_type == onnx.TensorProto.FLOAT}
     np.savez(into / "in.npz", **{name: onnx.numpy_helper.to_array(each) for name, each in weights.items()})
@@ -59,7 +59,7 @@ def compare(name: str, folder: Path, python: str, into: Path) -> None:
         error = 1 - accuracy(decoded, test)
         if error <= most:
             found.append((count, error, quantizer))
-    rival = "none has so small an error | | |"
+    rival = "no stream has an error this small | | |"
     if found:
         count, error, quantizer = min(found)
         rival = f"{count:,} B | {error:.2%} (QP {quantizer}) | {count / size:.2f}× |"

@@ -1,11 +1,11 @@
-"""Print what pruning half of all channels removes from each net of `models.nets`.
+"""Print how much pruning half of all channels removes from each net of `models.nets`.
 
     python -m models.measure.pruning [EXPORTER]
 
-'removed' are the parameters gone, in percent, when every second channel of every group goes; 'exact' is the same
-without groups that a LayerNormalization or the like runs over; 'half as wide' is what the torch net built with half
-the inner width lacks. 'difference' is the largest deviation of the pruned net from one whose channels are zero
-instead, as a share of the output's scale, over the exact groups.
+'removed' is the percentage of parameters removed with every second channel of every group; 'exact' is the same
+without coupled groups (LayerNormalization and similar operators); 'half as wide' is the percentage by which the torch
+net built with half the inner width is smaller. 'difference' is the largest deviation of the pruned net from one with
+zeros in these channels, relative to the output's scale, over the exact groups.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How fast a model of 25 million parameters is encoded, packed, unpacked and loaded; printed as a table.
+"""Measure how fast a model of 25 million parameters is encoded, packed, unpacked and loaded; printed as a table.
 
     python -m models.measure.storage
 
-ResNeXt-50 with random weights, clustered to 16 values, all its weights or those that are left when 70 % are zero.
-Speeds are in megabytes (10⁶ bytes) of plain float32 weights per second: `encode` is the pass by itself, `pack` and
-`unpack` are whole commands; pack also unpacks what it wrote, to be sure. Loading is timed in processes that do nothing
-else, encoded and plain model in turns; memory is the most that such a process ever held.
+The model is ResNeXt-50 with random weights, clustered to 16 values, dense or with 70 % zeros. Speeds are in megabytes
+(10⁶ bytes) of plain float32 weights per second: `encode` is the pass alone, `pack` and `unpack` are whole commands;
+pack also unpacks its output to verify it. Loading is timed in separate processes, alternating between the encoded and
+the plain model; memory is the peak of such a process.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def run(*words: str | Path) -> float:
-    """Seconds that a command takes."""
+    """Run a command; returns its seconds."""
     started = time.perf_counter()
     subprocess.run(["onnx-compress", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
 def loaded(path: Path) -> tuple[float, float]:
-    """Seconds of loading, and the process's peak of memory in MB."""
+    """Seconds of loading, and the process's peak memory in MB."""
     said = subprocess.run([sys.executable, "-c", LOAD, path], check=True, capture_output=True, text=True).stdout.split()
     return float(said[0]), float(said[1]) / 1000
 

@@ -1,7 +1,7 @@
 """Small torch nets of many structures, with seeded random weights, exported to ONNX.
 
-The widths are multiples of 16 where pruning is to act on them, the batch is a dynamic axis called N, every
-net has under 300,000 parameters. Families: one module each.
+Widths that pruning acts on are multiples of 16, the batch is a dynamic axis called N, and every net has fewer than
+300,000 parameters. Each family is one module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NETS: dict[str, Net] = {net.name: net for family in FAMILIES for net in family.N
 
 
 def names() -> list[str]:
-    """All nets, family by family."""
+    """Names of all nets, family by family."""
     return list(NETS)
 
 
@@ -28,7 +28,7 @@ def get(name: str) -> Net:
     """The net's description: inputs to feed, outputs, parameters.
 
     Raises:
-        KeyError: no net is called that.
+        KeyError: unknown name.
     """
     if name not in NETS:
         raise KeyError(f"no net is called {name!r}; there are {', '.join(NETS)}")
@@ -46,9 +46,9 @@ def module(name: str, seed: int = 0, *, shrink: int = 1) -> nn.Module:
 def build(name: str, seed: int = 0, *, exporter: str = "torchscript", opset: int = 20) -> onnx.ModelProto:
     """The exported model, the caller's own copy; `exporter` is one of `Exporter`.
 
-    Opsets: 18 to 20, with the dynamo exporters also above (GroupNormalization from 21, Attention from 23).
+    Opsets: 18 to 20; the dynamo exporters also support later ones (GroupNormalization from 21, Attention from 23).
 
-    An export is made once per process and once per cache folder (`store.keep_in`); same arguments, same bytes.
+    Each export runs once per process and once per cache folder (`store.keep_in`); same arguments give same bytes.
     """
     kind = Exporter(exporter)
 

@@ -12,7 +12,7 @@ from models.nets.catalog import Input, Net, image
 
 TOKENS = (Input(name="tokens", shape=("N", "T"), high=100),)
 HEAD = 8
-"""Width of a head: shrinking takes whole heads."""
+"""Width of a head: shrinking removes whole heads."""
 
 
 class Attention(nn.Module):
@@ -39,10 +39,10 @@ class Attention(nn.Module):
 
 
 class FusedAttention(nn.Module):
-    """One projection for query, key and value, taken apart by Reshape, Transpose and Gather (timm's form).
+    """One projection for query, key and value, split by Reshape, Transpose and Gather (as in timm).
 
-    Optional: `bias` (heads, tokens, tokens) added to the scores, `mask` (windows, tokens, tokens) added to
-    those of each window.
+    Optional: `bias` (heads, tokens, tokens) is added to the scores, `mask` (windows, tokens, tokens) to the scores
+    of each window.
     """
 
     def __init__(self, width: int, tokens: int = 0, head: int = HEAD) -> None:
@@ -89,7 +89,7 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """BERT in small: embeddings of tokens and positions, layers with norms after the sums, mean, head."""
+    """A small BERT: embeddings of tokens and positions, layers with norms after the sums, mean, head."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """GPT in small: causal layers, and the embedding's table once more as the output's projection."""
+    """A small GPT: causal layers, and an output projection tied to the embedding table."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class VisionTransformer(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Attention inside square windows of an NHWC map, which is rolled by half a window first when `shifted`."""
+    """Attention inside square windows of an NHWC map; `shifted`: the map is first rolled by half a window."""
 
     def __init__(
         self, width: int, size: int, *, shifted: bool, side: int = 4, attention: FusedAttention | None = None
@@ -188,7 +188,7 @@ class WindowAttention(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Each 2×2 patch of an NHWC map becomes one place of twice the channels."""
+    """Each 2×2 patch of an NHWC map becomes one position with twice the channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

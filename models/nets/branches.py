@@ -1,4 +1,4 @@
-"""Nets that branch and concatenate, DenseNet, SqueezeNet and Inception, and the one that flattens, VGG."""
+"""Nets that branch and concatenate (DenseNet, SqueezeNet, Inception), and one that flattens (VGG)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SqueezeNet(nn.Module):
 
 
 class InceptionBlock(nn.Module):
-    """Four branches, 1×1, 3×3, factorized 1×3–3×1, pool–1×1, whose widths differ."""
+    """Four branches of different widths: 1×1, 3×3, factorized 1×3–3×1, pool–1×1."""
 
     def __init__(self, c_in: int, width: int) -> None:
         super().__init__()

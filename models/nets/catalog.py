@@ -1,4 +1,4 @@
-"""What a net is: a torch module of a chosen width, its inputs and its outputs."""
+"""The description of a net: a torch module of a chosen width, its inputs and its outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 FREE_DIMS = {"T": 12}
-"""Length of the dynamic axes other than the batch, in the example that is traced and in `Net.feeds`."""
+"""Length of the dynamic axes other than the batch, in the traced example and in `Net.feeds`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class NetSignature:
-    """What callers of a net see: its name, inputs and outputs."""
+    """A net as callers see it: its name, inputs and outputs."""
 
     name: str
     inputs: tuple[Input, ...]
@@ -53,21 +53,21 @@ class NetSignature:
 class Net(NetSignature):
     """A small net.
 
-    `make(shrink)` gives the module with every inner width divided by `shrink`; the outputs' shapes do not
-    depend on it. What is left at `shrink=2` is therefore what pruning half of all channels can leave.
-    `fresh` normalizations keep the constants they are born with (0 and 1), which the TorchScript exporter
-    then shares among layers through Identity nodes.
+    `make(shrink)` returns the module with every inner width divided by `shrink`; the outputs' shapes do not
+    depend on it. The module at `shrink=2` is therefore what pruning half of all channels can achieve.
+    `fresh` normalizations keep their initial constants (0 and 1), which the TorchScript exporter then shares
+    between layers through Identity nodes.
     """
 
     make: Callable[[int], nn.Module]
     fresh: bool = False
 
     def parameters(self, shrink: int = 1) -> int:
-        """Trained elements, shared ones once; running statistics are not counted."""
+        """Number of trained elements, shared ones counted once, without running statistics."""
         with torch.device("meta"):
             return sum(p.numel() for p in self.make(shrink).parameters())
 
 
 def image(*shape: int) -> tuple[Input, ...]:
-    """The inputs of a net that takes one picture (or signal) of this shape, without the batch."""
+    """The inputs of a net for one image (or signal) of this shape, given without the batch."""
     return (Input(name="image", shape=("N", *shape)),)

@@ -1,4 +1,4 @@
-"""From a torch module to ONNX, by the exporters that users have."""
+"""Export a torch module to ONNX with the exporters that users have."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from models.nets.catalog import NetSignature
 
 
 class Exporter(StrEnum):
-    """Who writes the graph.
+    """The exporter that writes the graph.
 
     ============== ==================================================================================
     torchscript    traced; BatchNormalization kept, equal tensors shared through Identity nodes
-    torchscript-eval  traced as most published files are: BatchNormalization folded where it follows a Conv
+    torchscript-eval  traced like most published files: BatchNormalization folded if it follows a Conv
     dynamo         torch.export and onnxscript's optimizer: BatchNormalization folded, metadata on each node
     dynamo-raw     torch.export without the optimizer: BatchNormalization kept
     ============== ==================================================================================
@@ -34,7 +34,7 @@ class Exporter(StrEnum):
 
 
 def export(module: nn.Module, net: NetSignature, exporter: Exporter, opset: int) -> onnx.ModelProto:
-    """Export `module` in eval mode, with the axes that `net` names dynamic."""
+    """Export `module` in eval mode, with the dynamic axes of `net`."""
     example = tuple(torch.from_numpy(array) for array in net.feeds(batch=2).values())
     with _quiet():
         if exporter in (Exporter.DYNAMO, Exporter.DYNAMO_RAW):
@@ -80,9 +80,9 @@ def _dynamo(
 
 
 KNOWN_WARNINGS = (
-    (DeprecationWarning, ""),  # the TorchScript exporter announces its end
+    (DeprecationWarning, ""),  # the TorchScript exporter is deprecated
     (FutureWarning, ""),  # torch.export about its own internals
-    (UserWarning, "It is recommended that constant folding be turned off"),  # of weights in training only
+    (UserWarning, "It is recommended that constant folding be turned off"),  # concerns only weights in training
     (UserWarning, "Constant folding - Only steps=1"),
     (UserWarning, "ONNX export mode is set to TrainingMode.EVAL, but operator 'instance_norm'"),
     (UserWarning, "The tensor attributes self.cell._flat_weights"),
@@ -92,7 +92,7 @@ KNOWN_WARNINGS = (
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' known announcements; the new one also logs that torchvision is missing."""
+    """Suppress the exporters' known warnings; the new exporter also logs that torchvision is missing."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -100,7 +100,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             for category, message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message, category)
-            # Size checks inside torch's own layers; a branch on traced values in a net here stays an error.
+            # Size checks inside torch's own layers; a branch on traced values in our nets stays an error.
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn\.")
             yield
     finally:

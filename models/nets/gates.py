@@ -1,4 +1,4 @@
-"""Nets whose channels hang together by products: gated units, attention over channels and places, conditioning."""
+"""Nets whose channels are connected by products: gated units, attention over channels and positions, conditioning."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Between(nn.Module):
 
 
 class GatedLinearUnit(nn.Module):
-    """a · σ(b) for the halves a, b of one convolution: channel c lives and dies with channel c + width."""
+    """a · σ(b) for the halves a, b of one convolution: channels c and c + width are removed together."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class GatedLinearUnit(nn.Module):
 
 
 class Ghost(nn.Module):
-    """GhostNet: half of the channels, and as many made from them by a depthwise convolution."""
+    """GhostNet: half of the channels are computed from the other half by a depthwise convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Ghost(nn.Module):
 
 
 class ChannelConvolution(nn.Module):
-    """ECA-Net: a 1-D convolution along the channel axis, so that removing a channel changes its neighbours' gates."""
+    """ECA-Net: a 1-D convolution along the channel axis, so removing a channel changes its neighbours' gates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class ChannelConvolution(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """CBAM: a gate per channel from mean and maximum over the places, then one per place from those over channels."""
+    """CBAM: a gate per channel from mean and maximum over positions, then one per position from those over channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class SpatialGate(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Attention between all places of a map: query, key and value by 1×1 convolutions."""
+    """Attention between all positions of a map: query, key and value by 1×1 convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class NonLocal(nn.Module):
 
 
 class MixedKernels(nn.Module):
-    """MixNet: an uneven split, each part with a depthwise kernel of its own, concatenated again."""
+    """MixNet: an uneven split; each part has its own depthwise kernel; then they are concatenated."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class MixedKernels(nn.Module):
 
 
 class SelectiveKernel(nn.Module):
-    """SKNet: two branches stacked, weighed per channel by a softmax over the branches, summed."""
+    """SKNet: two stacked branches, weighted per channel by a softmax over the branches, and summed."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class SelectiveKernel(nn.Module):
 
 
 class Maxout(nn.Module):
-    """The larger one of two neighbouring channels, by a reshape and a maximum."""
+    """The larger of two neighbouring channels, by a reshape and a maximum."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Maxout(nn.Module):
 
 
 class Conditioned(nn.Module):
-    """FiLM: a second input gives, by a linear layer, a scale and a shift for each channel."""
+    """FiLM: a linear layer computes a scale and a shift for each channel from a second input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def _net(name: str, inner: Callable[[int], nn.Module], width: int = 32) -> Net:
 NETS = (
     _net("glu", GatedLinearUnit),
     _net("ghostnet", Ghost, width=64),
-    # The channels in front of the gate are places of its convolution, which can't be taken out.
+    # The channels in front of the gate are positions of its convolution, which can't be removed.
     Net(name="eca", inputs=image(3, 16, 16), make=lambda s: Between(32, ChannelConvolution(), 32 // s)),
     _net("cbam", SpatialGate),
     _net("nonlocal", NonLocal, width=64),

@@ -1,4 +1,4 @@
-"""Depthwise nets for phones: inverted residuals, hard and smooth activations, channel shuffle."""
+"""Depthwise nets for mobile devices: inverted residuals, hard and smooth activations, channel shuffle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.nets.residual import SqueezeExcite, conv_bn
 
 
 class InvertedResidual(nn.Module):
-    """1×1 expansion (none where `inner` is `c_in`), depthwise, optional gate, linear 1×1; a shortcut where it fits."""
+    """1×1 expansion (unless `inner` is `c_in`), depthwise, optional gate, linear 1×1; a shortcut if shapes match."""
 
     def __init__(
         self, c_in: int, c_out: int, stride: int, act: type[nn.Module], *, inner: int, kernel: int = 3,
@@ -54,14 +54,14 @@ class MobileNet(nn.Module):
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Channel (g, c) becomes (c, g), with the sizes read from the tensor as real nets do it."""
+    """Channel (g, c) becomes (c, g), with sizes read from the tensor, as in real nets."""
     n, channels, height, width = x.shape
     x = x.view(n, groups, channels // groups, height, width)
     return torch.transpose(x, 1, 2).contiguous().view(n, channels, height, width)
 
 
 class ShuffleUnit(nn.Module):
-    """ShuffleNet v2's unit: half of the channels pass by, both halves are convolved when striding."""
+    """ShuffleNet v2's unit: half of the channels bypass the convolutions, except with a stride."""
 
     def __init__(self, channels: int, stride: int, c_in: int | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Nets with normalizations and activations of their own: group, instance and layer norm, PReLU, 1-D."""
+"""Nets with various normalizations and activations: group, instance and layer norm, PReLU, 1-D."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.nets.catalog import Net, image
 
 Layer = Callable[[int], nn.Module]
-"""From the number of channels."""
+"""Makes a layer from the number of channels."""
 
 
 class NormNet(nn.Module):
@@ -34,7 +34,7 @@ class NormNet(nn.Module):
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of an NCHW map, by way of NHWC."""
+    """LayerNorm over the channels of an NCHW map, via NHWC."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Recurrent nets: LSTM and GRU, one and two directions, stacked, behind convolutions, and over embeddings."""
+"""Recurrent nets: LSTM and GRU, uni- and bidirectional, stacked, after convolutions, and over embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residual nets: basic, bottleneck, grouped, with gates, with a shortcut without weights, with shared weights."""
+"""Residual nets: basic, bottleneck, grouped, gated, with parameter-free shortcuts, with shared weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.nets.catalog import Net, image
 
 BlockMaker = Callable[[int, int, int], nn.Module]
-"""From input channels, output channels and stride."""
+"""Makes a block from input channels, output channels and stride."""
 
 
 Activation = Callable[[Tensor], Tensor]
@@ -40,7 +40,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Block(nn.Module):
-    """relu(shortcut + body); the shortcut is a 1×1 projection where the shape changes."""
+    """relu(shortcut + body); the shortcut is a 1×1 projection if the shape changes."""
 
     def __init__(self, body: nn.Module, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ResNet(nn.Module):
 
 
 class PaddedBlock(nn.Module):
-    """Basic block whose shortcut is a strided slice with zero channels around it (option A of ResNet)."""
+    """Basic block whose shortcut is a strided slice padded with zero channels (option A of ResNet)."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class PaddedBlock(nn.Module):
 
 
 class Tied(nn.Module):
-    """A convolution used twice in a row and a projection used on two maps: one weight, two places."""
+    """A convolution used twice in a row, and a projection used on two maps: each weight has two readers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class Tied(nn.Module):
 
 
 class Chain(nn.Module):
-    """A chain of equally wide blocks; with fresh normalizations all their constants are the same tensors."""
+    """A chain of equally wide blocks; with fresh normalizations, they all share the same constants."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

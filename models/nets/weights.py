@@ -1,4 +1,4 @@
-"""Random weights as a trained net might have them, from NumPy's seeded generator."""
+"""Random weights similar to those of a trained net, from NumPy's seeded generator."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def randomize(module: nn.Module, name: str, seed: int, *, fresh: bool) -> None:
     """Overwrite every parameter and running statistic of `module`, in order of registration.
 
     Normalizations get scales in ±[0.5, 1.5] (one in eight negative), shifts and means around 0 and variances in
-    [0.5, 2], so that folding or pruning that forgets one of them changes the outputs. Convolutions are
-    scaled for ReLU (He), linear and recurrent weights by 1/√fan-in. With `fresh`, normalizations stay as
-    they are and biases become 0.
+    [0.5, 2], so that a pass that forgets one of them when folding or pruning changes the outputs. Convolutions are
+    scaled for ReLU (He), linear and recurrent weights by 1/√fan-in. With `fresh`, normalizations stay unchanged
+    and biases become 0.
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     for child in module.modules():
@@ -57,7 +57,7 @@ def _weights(module: nn.Module, rng: np.random.Generator, fresh: bool) -> None:
 
 
 def _fan_in(module: nn.Module, shape: tuple[int, ...]) -> float:
-    """Products summed into one output; a transposed convolution has its inputs on axis 0 and spreads them."""
+    """Number of products summed into one output; a transposed convolution has its inputs on axis 0."""
     if not isinstance(module, nn.ConvTranspose2d):
         return float(np.prod(shape[1:]))
     return shape[0] / module.groups * float(np.prod(shape[2:])) / float(np.prod(module.stride))

@@ -1,4 +1,4 @@
-"""Full-size nets: the published numbers of parameters, and half of all channels removed from each, exactly."""
+"""Full-size nets: the published numbers of parameters, and the exact removal of half of all channels."""
 
 import numpy as np
 import onnx
@@ -31,12 +31,12 @@ def test_parameters_are_the_published_ones(name):
 
 
 @pytest.mark.parametrize("name", [*SMALL, pytest.param("swin_tiny", marks=pytest.mark.slow)])
-def test_half_of_all_channels_is_torch_prunings_share_and_removed_exactly(name):
+def test_removing_half_of_all_channels_matches_torch_pruning_and_is_exact(name):
     model = Model.from_proto(build(name))
     everything, exact, reference = pruned(model), pruned(model, is_exact), zeroed(model, is_exact)
     removed = 100 * (1 - Cost.of(everything).parameters / Cost.of(model).parameters)
     share = WITHOUT_RIVAL[name] if name in WITHOUT_RIVAL else int(TORCH_PRUNING[name])
-    assert removed >= share - 0.5  # theirs are known as whole percents
+    assert removed >= share - 0.5  # theirs are known only in whole percents
     onnx.checker.check_model(exact.proto(), full_check=True)
     feeds = get(name).feeds(1)
     expected = run(reference, feeds)
@@ -52,7 +52,7 @@ def test_only_input_and_output_are_fixed(name):
     assert sorted(fixed) == ["graph input 'image'", "graph output 'logits'"]
 
 
-def test_the_export_computes_what_torch_computes():
+def test_the_export_computes_the_same_as_torch():
     feeds = get("mnasnet0_5").feeds(2)
     session = ort.InferenceSession(build("mnasnet0_5").SerializeToString(), providers=["CPUExecutionProvider"])
     with torch.inference_mode():

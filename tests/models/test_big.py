@@ -21,7 +21,7 @@ def run(path, images: np.ndarray) -> np.ndarray:
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, {"image": images})[0]
 
 
-def test_more_than_two_gigabytes_in_no_time_and_on_no_disk(tmp_path):
+def test_more_than_two_gigabytes_take_no_time_and_no_disk_space(tmp_path):
     started = time.perf_counter()
     path = big.write(tmp_path / "big.onnx")
     assert time.perf_counter() - started < 1
@@ -33,7 +33,7 @@ def test_more_than_two_gigabytes_in_no_time_and_on_no_disk(tmp_path):
     onnx.checker.check_model(path)
 
 
-def test_small_one_runs_and_every_weight_counts(tmp_path):
+def test_a_small_one_runs_and_every_weight_matters(tmp_path):
     path = big.write(tmp_path / "small.onnx", size=4 * big.LAYER_BYTES)
     images = np.random.default_rng(0).standard_normal((3, 3, 16, 16), dtype=np.float32)
     before = run(path, images)

@@ -1,4 +1,4 @@
-"""The embedded model is what its README says, and its script makes such a model again."""
+"""The embedded model matches its README, and its script reproduces such a model."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def convolutions(model: onnx.ModelProto) -> list[dict[str, list[int]]]:
     return [{a.name: list(a.ints) for a in n.attribute} for n in nodes]
 
 
-def test_accuracy_is_the_one_in_the_metadata_and_in_the_readme(model):
+def test_accuracy_equals_that_of_the_metadata_and_the_readme(model):
     images, labels = read("digits_test.npz")
     right = digits.correct(model, (images, labels))
     properties = {p.key: p.value for p in model.metadata_props}
@@ -58,7 +58,7 @@ def test_structure(model):
         assert [d.dim_value for d in others] == rest
 
 
-def test_committed_pictures_are_those_of_the_split_and_none_is_in_both():
+def test_committed_images_are_those_of_the_split_and_disjoint():
     training, test = digits.split()
     for (images, labels), name in ((test, "digits_test.npz"), (training, "digits_train.npz")):
         stored_images, stored_labels = read(name)
@@ -74,7 +74,7 @@ def test_files_are_small():
 
 
 @pytest.mark.torch
-def test_script_makes_the_same_bytes_twice_and_reports_what_it_measured(tmp_path, monkeypatch):
+def test_the_script_writes_the_same_bytes_twice_and_reports_its_measurement(tmp_path, monkeypatch):
     monkeypatch.setattr(digits, "EPOCHS", 2)
     threads = torch.get_num_threads()
     outputs = [CliRunner().invoke(digits.main, ["--out", str(tmp_path / run)], catch_exceptions=False) for run in "ab"]

@@ -1,4 +1,4 @@
-"""Every builder: a valid model that computes in onnxruntime what its module computes in torch."""
+"""Every builder: a valid model with the same outputs in onnxruntime as its module in torch."""
 
 import subprocess
 import sys
@@ -150,10 +150,10 @@ def test_fresh_normalizations_share_their_initializers_through_identity():
 
 @pytest.mark.torch
 @pytest.mark.parametrize("exporter", list(Exporter))
-def test_tied_weights_are_one_initializer_that_two_nodes_read(exporter):
+def test_tied_weights_are_one_initializer_with_two_readers(exporter):
     readers = [i for node in build("tied", exporter=exporter).graph.node for i in node.input]
     assert readers.count("project.weight") == 2
-    # Folding two different normalizations into the one convolution makes two weights of it.
+    # Folding two different normalizations into the one convolution gives two weights.
     assert readers.count("twice.weight") == (0 if exporter is Exporter.TORCHSCRIPT_EVAL else 2)
 
 

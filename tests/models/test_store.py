@@ -1,4 +1,4 @@
-"""Exports are made once per process, and once per folder as long as their sources stay the same."""
+"""Exports run once per process, and once per folder while their sources stay the same."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_another_process_reads_the_folder(tmp_path):
     assert [path.name for path in (tmp_path / store.sources()).iterdir()] == ["a.onnx"]
 
 
-def test_without_a_folder_another_process_makes_it_again(tmp_path):
+def test_without_a_folder_another_process_exports_again(tmp_path):
     store.keep_in(tmp_path)
     store.keep_in(None)
     store.fetch("a", lambda: b"1")
@@ -37,7 +37,7 @@ def test_without_a_folder_another_process_makes_it_again(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_changed_sources_make_it_again_and_drop_the_old_ones(tmp_path, monkeypatch):
+def test_changed_sources_export_again_and_delete_the_old_files(tmp_path, monkeypatch):
     store.keep_in(tmp_path)
     monkeypatch.setattr(store, "sources", lambda: "old")
     store.fetch("a", lambda: b"1")
