@@ -110,7 +110,7 @@ def run(name: str, row: ContractRow, folder: Path, into: Path) -> None:
     started = time.perf_counter()
     status = subprocess.run(["onnx-compress", str(model), *words, "-o", str(out)], check=False).returncode
     seconds = time.perf_counter() - started
-    told = json.loads(report.read_text())
+    figures = json.loads(report.read_text())
     before, after = accuracy(model, test), accuracy(out, test)
     feeds = {key: value[:1] for key, value in np.load(test).items() if key != "labels"}
     times = latency.interleaved({"before": create(model), "after": create(out)}, feeds)
@@ -121,10 +121,12 @@ def run(name: str, row: ContractRow, folder: Path, into: Path) -> None:
     print(f"  packed {small / model.stat().st_size:.4f}x ({small:,} bytes)")
     print(f"  with sparse initializers the same outputs in {sparse(out, feeds):,} bytes")
     print(f"  latency {times['after'].median_ms / times['before'].median_ms:.3f}x ({times['after'].median_ms:.3f} ms)")
-    print(f"  parameters {told['output']['parameters'] / told['input']['parameters']:.3f}x")
-    print(f"  MACs {told['output']['macs'] / told['input']['macs']:.3f}x")
-    print(f"  held-out {told['metric']['name']}: {told['metric']['before']:.2f} -> {told['metric']['after']:.2f}")
-    for entry in told["passes"]:
+    print(f"  parameters {figures['output']['parameters'] / figures['input']['parameters']:.3f}x")
+    print(f"  MACs {figures['output']['macs'] / figures['input']['macs']:.3f}x")
+    print(
+        f"  held-out {figures['metric']['name']}: {figures['metric']['before']:.2f} -> {figures['metric']['after']:.2f}"
+    )
+    for entry in figures["passes"]:
         kept = "kept" if entry["kept"] else "rolled back"
         print(f"  {entry['name']}: {kept} {entry['reason']}")
 

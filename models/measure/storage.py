@@ -59,9 +59,9 @@ def measure(source: Path, spec: str, folder: Path) -> None:
     plain, encoded, report = folder / "plain.onnx", folder / "encoded.onnx", folder / "report.json"
     run(source, "-p", spec, "--raw", "--force", "-q", "-o", plain)
     run(plain, "-p", "encode", "--raw", "--force", "-q", "-o", encoded, "--report", report)
-    told = json.loads(report.read_text())
-    size = 4e-6 * told["input"]["parameters"]
-    seconds = [told["passes"][0]["seconds"]]
+    figures = json.loads(report.read_text())
+    size = 4e-6 * figures["input"]["parameters"]
+    seconds = [figures["passes"][0]["seconds"]]
     seconds.append(run("pack", encoded, "--force", "-o", folder / "encoded.ocz"))
     seconds.append(run("pack", encoded, "--plain", "--force", "-o", folder / "plain.ocz"))
     seconds.append(run("unpack", folder / "plain.ocz", "--force", "-o", folder / "back.onnx"))

@@ -85,7 +85,7 @@ def unpack(path: Path, out: Path, *, force: bool) -> list[Path]:
     """Write the model file and its data files, all or none, and return their paths. Raises ModelError, OutputError."""
     check_writable(out, force=force)
     with _archive(path) as packed, ExitStack() as written:
-        paths = [out, *(_beside(out, file.location) for file in packed.files)]
+        paths = [out, *(_data_path(out, file.location) for file in packed.files)]
         for target in paths[1:]:
             target.parent.mkdir(parents=True, exist_ok=True)
             check_writable(target, force=force)
@@ -101,7 +101,7 @@ def _write_all(out: BinaryIO, pieces: Iterable[Piece]) -> None:
         out.write(piece)
 
 
-def _beside(out: Path, location: str) -> Path:
+def _data_path(out: Path, location: str) -> Path:
     """The path of a data file. Raises ModelError if it is not in or below the model's folder."""
     home = out.parent.resolve()
     path = (home / location).resolve() if "\0" not in location else home
@@ -140,7 +140,7 @@ def opened(path: Path) -> Iterator[tuple[onnx.ModelProto, Path | None]]:
             return
         folder = Path(kept.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         for file in packed.files:
-            target = _beside(folder / "model", file.location)
+            target = _data_path(folder / "model", file.location)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
                 _write_all(out, packed.data(file))

@@ -39,7 +39,7 @@ def test_a_codebook_is_inferred_for_a_loaded_weight():
         np.arange(1024, dtype=np.float32).reshape(32, 32) % 65,
         np.zeros((64, 64), np.int8),
     ],
-    ids=["a vector", "many values", "too few of each", "whole numbers"],
+    ids=["a vector", "many values", "too few of each", "integers"],
 )
 def test_no_codebook_is_inferred(values):
     assert inferred(values) is None

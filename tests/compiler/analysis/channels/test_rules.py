@@ -40,7 +40,7 @@ CASES = {
     "einsum": (17, """g (float[N,6] x) => (float[N,4] y) <float[6,8] a, float[8,4] b>
         { h = Einsum <equation="ni,io->no"> (x, a) y = Einsum <equation="no,ok->nk"> (h, b) }""",
         [8]),
-    "spelt batch norm": (17, """g (float[N,3,4,4] x) => (float[N,4,4,4] y)
+    "separate batch norm": (17, """g (float[N,3,4,4] x) => (float[N,4,4,4] y)
         <float[8,3,1,1] a, float[8,1,1] m, float[1,8,1,1] s, float[8,1,1] b, float[4,8,1,1] c>
         { h = Conv (x, a) i = Sub (h, m) j = Mul (i, s) k = Add (j, b) y = Conv (k, c) }""",
         [8]),

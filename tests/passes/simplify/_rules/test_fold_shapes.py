@@ -108,7 +108,7 @@ def reshaped(shape, target):
     dims = [shape[axis] if value == 0 else value for axis, value in enumerate(target)]
     if -1 in dims:
         rest = math.prod(dim for dim in dims if dim != -1)
-        assert rest, "−1 beside a dimension of length 0"
+        assert rest, "−1 next to a dimension of length 0"
         dims[dims.index(-1)] = math.prod(shape) // rest
     return dims
 
