@@ -1,1 +1,1 @@
-"""Everything that runs or times a model: the only place of the compiler with onnxruntime."""
+"""Everything that runs or times a model: the only part of the compiler that imports onnxruntime."""

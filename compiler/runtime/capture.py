@@ -1,4 +1,4 @@
-"""Activations: the values of inner tensors of a model while it runs over a dataset."""
+"""Activations: the values of a model's inner tensors over a dataset."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from onnx_compress.compiler.runtime.specs import ModelLike, as_model
 
 
 class Capture:
-    """The tensors `names` of a model, to be read batch by batch over any dataset.
+    """The tensors `names` of a model, read batch by batch over any dataset.
 
-    The model itself is left as it is: the names become further outputs of what onnxruntime is given, so a
-    fusion that would swallow one of them is not made. Inputs of the graph may be named too. Raises
-    ModelError for a name that has no value at the top level of the graph, with the reason.
+    The model itself is unchanged: only onnxruntime sees the names as additional outputs, so it does not fuse them
+    away. Inputs of the graph may be named too. Raises ModelError, with the reason, for a name without a value at the
+    top level of the graph.
     """
 
     def __init__(self, model: ModelLike, names: Sequence[str], *, threads: int = 1) -> None:
@@ -32,9 +32,9 @@ class Capture:
         self._session: Session = create(loaded, threads=threads, outputs=extra)
 
     def batches(self, dataset: Dataset, size: int | None = None) -> Iterator[Arrays]:
-        """The tensors for each batch of at most `size` samples (None: as many as suit the model), by name.
+        """The tensors for each batch of at most `size` samples (None: chosen for the model), by name.
 
-        One batch is in memory at a time. Rows that only filled up a batch of fixed size are cut off.
+        One batch is in memory at a time. Rows that only pad a batch of fixed size are cut off.
         """
         size = batch_size(self._session, dataset) if size is None else size
         for batch in dataset.runs(size):
@@ -52,5 +52,5 @@ def _check(model: Model, name: str) -> None:
         return
     for node in model.nodes():
         if any(out.name == name for out in node.outputs):
-            raise ModelError(f"'{name}' lies in the body of a control-flow node: onnxruntime can't give it out")
+            raise ModelError(f"'{name}' is in the body of a control-flow node: onnxruntime can't output it")
     raise ModelError(f"the model has no tensor '{name}'")

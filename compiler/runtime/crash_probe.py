@@ -1,7 +1,7 @@
-"""Loading a model in another process, so that a crash of onnxruntime is an answer and not the end.
+"""Loading a model in another process, so that a crash of onnxruntime does not end this one.
 
-onnxruntime refuses most of what it can't run with an exception. A few graphs make it write through a null
-pointer instead (1.32: its layout optimizer on some float16 graphs), which no `except` catches.
+onnxruntime refuses most graphs that it can't run with an exception. A few make it dereference a null pointer instead
+(1.32: its layout optimizer, on some float16 graphs), which no `except` catches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvi
 
 
 def survives(model: Model) -> bool:
-    """Whether a process that loads `model` in onnxruntime ends well."""
+    """Whether a process that loads `model` in onnxruntime exits with status 0."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         model.save(path)

@@ -1,4 +1,4 @@
-"""Computing a constant part of a graph, exactly as onnxruntime would compute it when the model runs."""
+"""Computing a constant part of a graph exactly as onnxruntime computes it at run time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """The outputs of a small graph, each node run as written.
 
-    A GraphProto needs the `opsets` (and, for new element types, the `ir_version`) of the model that it is a
-    part of. Its outputs may be declared by name alone. Raises ModelError where onnxruntime can't run it.
+    A GraphProto needs the `opsets` (and, for new element types, the `ir_version`) of its model. Its outputs may be
+    declared by name alone. Raises ModelError if onnxruntime can't run it.
     """
     if isinstance(graph, onnx.GraphProto):
         model = onnx.ModelProto(ir_version=ir_version, opset_import=opsets)

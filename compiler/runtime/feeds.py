@@ -1,4 +1,4 @@
-"""Values on their way into and out of onnxruntime: inputs checked first, results always arrays."""
+"""Inputs and outputs of onnxruntime: inputs are checked first, results are always arrays."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from onnx_compress.compiler.runtime.specs import Dim, TensorSpec, describe
 
 
 def fitting(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`feeds` as onnxruntime takes them: every input, nothing else, of the exact type and a fitting shape.
+    """`feeds` as onnxruntime requires them: exactly the model's inputs, of the exact type and a matching shape.
 
-    Raises DataError naming the input; onnxruntime itself names it only sometimes.
+    Raises DataError that names the input; onnxruntime's own errors name it only sometimes.
     """
     missing = [spec.name for spec in inputs if spec.name not in feeds]
     if missing:
@@ -22,7 +22,7 @@ def fitting(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> di
 
 
 def fits(shape: Sequence[int], declared: Sequence[Dim] | None) -> bool:
-    """Whether an array of `shape` is one of the declared shape."""
+    """Whether `shape` matches the declared shape."""
     if declared is None:
         return True
     return len(shape) == len(declared) and all(
@@ -33,9 +33,9 @@ def fits(shape: Sequence[int], declared: Sequence[Dim] | None) -> bool:
 def as_arrays(name: str, value: object) -> dict[str, np.ndarray]:
     """One result of onnxruntime as arrays.
 
-    A sequence of tensors becomes an entry `name[i]` per element. A map or a sequence of maps, as
-    classifiers of scikit-learn give, becomes a matrix: a row per map, a column per key, in onnxruntime's
-    order, which is sorted. An optional that is empty becomes nothing.
+    A sequence of tensors becomes an entry `name[i]` per element. A map or a sequence of maps (the output of
+    scikit-learn's classifiers) becomes a matrix with a row per map and a column per key, in onnxruntime's order,
+    which is sorted. An empty optional gives no array.
     """
     if value is None:
         return {}
@@ -50,13 +50,13 @@ def as_arrays(name: str, value: object) -> dict[str, np.ndarray]:
 
 def _fitting(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     if spec.dtype is None:
-        raise DataError(f"input '{spec.name}' is a {spec.kind}; only tensors can be given")
+        raise DataError(f"input '{spec.name}' is a {spec.kind}; only tensors are supported")
     if spec.dtype.kind == "O" and array.dtype.kind in "US":
         array = array.astype(str).astype(object)
     if array.dtype != spec.dtype:
-        raise DataError(f"input '{spec.name}' is given as {array.dtype}; the model takes {spec}")
+        raise DataError(f"input '{spec.name}' has type {array.dtype}; the model takes {spec}")
     if not fits(array.shape, spec.shape):
-        raise DataError(f"input '{spec.name}' is given with shape {list(array.shape)}; the model takes {spec}")
+        raise DataError(f"input '{spec.name}' has shape {list(array.shape)}; the model takes {spec}")
     return np.require(array, requirements="C")
 
 

@@ -1,8 +1,8 @@
 """Handing a model to onnxruntime without a file.
 
-The graph goes over as a small message, the large weights as references to their arrays, which onnxruntime copies
-once while it loads and then needs no more. So a weight that is still in its file is mapped from there for
-just that long, no second copy is made on the way, and the 2 GiB limit of a message does not matter.
+The graph is passed as a small message, and large weights as references to their arrays, which onnxruntime copies once
+while it loads and then releases. So a weight that is still in its file is mapped only during loading, no second copy
+is made, and the 2 GiB limit of a message does not apply.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from onnx_compress.compiler.ir.model import PLACEHOLDER_LIMIT, Model
 from onnx_compress.compiler.runtime.specs import ModelLike, as_model
 
 _SHAREABLE = frozenset("?bhilqBHILQefd")
-"""Type codes of the arrays that onnxruntime can refer to; strings, bfloat16, int4 and the like are embedded."""
+"""Type codes of arrays that can be passed by reference; strings, bfloat16, int4 and the like are embedded."""
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What onnxruntime opens, a path or a message, and the weights to be referred to, by name.
+    """What onnxruntime opens (a path or a message), and the weights that it takes by reference, by name.
 
-    It must live until the model is loaded: `arrays` are the memory behind `weights`.
+    It must live until the model is loaded: `arrays` own the memory of `weights`.
     """
 
     source: str | bytes
@@ -39,10 +39,10 @@ class Handover:
 
 
 def hand_over(model: ModelLike, outputs: Sequence[str] = ()) -> Handover:
-    """`model` for onnxruntime, its inner values `outputs` made further outputs of the graph.
+    """`model` for onnxruntime, with its inner values `outputs` as additional outputs of the graph.
 
-    A path without further outputs is opened by onnxruntime itself. Raises ModelError for a message
-    whose weights lie in another file.
+    A path without additional outputs is opened by onnxruntime itself. Raises ModelError for a message whose weights
+    are in another file.
     """
     if isinstance(model, onnx.ModelProto):
         _refuse_external(model)
@@ -68,17 +68,17 @@ def _is_shareable(constant: Constant) -> bool:
     if isinstance(stored, LazyTensor) and stored.is_sparse:
         return False
     if not constant.outputs and not isinstance(constant, PartConstant):
-        return False  # onnxruntime drops what nothing reads, and then refuses a reference for it
+        return False  # onnxruntime drops unread initializers, and then refuses a reference to them
     return constant.nbytes > PLACEHOLDER_LIMIT and np.dtype(stored.dtype).char in _SHAREABLE
 
 
 def _refuse_external(proto: onnx.ModelProto) -> None:
-    """A message knows no folder, so onnxruntime would look for its data in the current one."""
+    """A message has no folder, so onnxruntime would look for its data in the current one."""
     for tensor in proto.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise ModelError(
                 f"initializer '{tensor.name}' has its data in another file, which a message can't locate: "
-                "give the path of the model"
+                "pass the path of the model instead"
             )
 
 
@@ -92,5 +92,5 @@ def _extended(proto: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto
 
 
 def _add_outputs(graph: onnx.GraphProto, outputs: Sequence[str]) -> None:
-    # A name suffices: onnxruntime infers the type of an output that declares none.
+    # The name suffices: onnxruntime infers the type of an output without one.
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)

@@ -1,8 +1,8 @@
-"""What onnxruntime says when it fails, as one clear line.
+"""onnxruntime's error messages as one clear line.
 
-Its messages carry an error code, a source path and a C++ signature in front of the sentence that matters;
-sometimes they end in advice for its own developers. What is kept is the sentence, the node where one is
-named, and for the frequent cases what to do about it.
+They have an error code, a source path and a C++ signature in front of the sentence that matters, and sometimes end
+with advice for onnxruntime's developers. Only the sentence and the node's name are kept; frequent errors get a
+remedy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import onnxruntime
 
 LONGEST = 300
-"""Characters of onnxruntime's own words that an error repeats."""
+"""Most characters of onnxruntime's own text that an error repeats."""
 
 _CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 _SOURCE = re.compile(r"(?:\S*/)?\w+\.(?:cc|h|cpp|hpp):\d+:? ")
@@ -21,7 +21,7 @@ _LOADING = re.compile(r"^(?:Load model (?:from \S+ )?failed:)+\s*")
 
 
 def explain(error: Exception) -> str:
-    """The cause of an onnxruntime exception in one line, with the remedy where it is known."""
+    """The cause of an onnxruntime exception in one line, with the remedy if known."""
     text = plain(str(error))
     for pattern, explanation in _KNOWN:
         found = pattern.search(text)
@@ -31,7 +31,7 @@ def explain(error: Exception) -> str:
 
 
 def plain(message: str) -> str:
-    """`message` without error code, source position and signature, its whitespace collapsed."""
+    """`message` without error code, source position and signature, with whitespace collapsed."""
     text = _CODE.sub("", " ".join(message.split()))
     position = _SOURCE.search(text)
     while position:
@@ -41,7 +41,7 @@ def plain(message: str) -> str:
 
 
 def _without_signature(text: str) -> str:
-    """`text` without the C++ function in front of it: up to its closing parenthesis, or one bare name."""
+    """`text` without the C++ signature or the bare function name in front of it."""
     head = re.match(r"[\w:<>~*&,. ]+?\(", text)
     if head is None or "::" not in head.group():
         return re.sub(r"^[A-Z]\w*[a-z]\w*[A-Z]\w* ", "", text)
@@ -50,7 +50,7 @@ def _without_signature(text: str) -> str:
 
 
 def _closing(text: str, start: int) -> int:
-    """Position behind the parenthesis that closes the one just before `start`; the end where none does."""
+    """The position behind the parenthesis that closes the one just before `start`; the end if none does."""
     depth = 1
     for position in range(start, len(text)):
         depth += {"(": 1, ")": -1}.get(text[position], 0)
@@ -66,7 +66,7 @@ def _version() -> str:
 _KNOWN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (
         re.compile(r'In Node, \("([^"]*)", (\w+), .*No Op registered for \w+ with domain_version of (\d+)'),
-        lambda m: f"node '{m[1]}': the operator {m[2]} does not exist in opset {m[3]}",
+        lambda m: f"node '{m[1]}': opset {m[3]} has no operator {m[2]}",
     ),
     (
         re.compile(r"Fatal error: ([\w.-]+):(\w+)\(-?\d+\) is not a registered function/op"),
@@ -97,10 +97,10 @@ _KNOWN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     ),
     (
         re.compile(r"(?:Protobuf parsing failed|protobuf parsing failed|No graph was found in the protobuf)"),
-        lambda _: "it is no ONNX model, or it is truncated",
+        lambda _: "not an ONNX model, or the file is truncated",
     ),
     (
         re.compile(r"(?:Numpy_type \d+ can't be converted|No corresponding Numpy type)"),
-        lambda _: "it takes or gives an element type that onnxruntime can't exchange with NumPy",
+        lambda _: "an input or output has an element type that onnxruntime can't exchange with NumPy",
     ),
 )

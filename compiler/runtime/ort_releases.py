@@ -1,4 +1,4 @@
-"""Which release of onnxruntime is the first that loads a model, by its opset and IR version."""
+"""The oldest release of onnxruntime that loads a model, by its opset and IR version."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _BY_IR = {6: (1, 0), 7: (1, 6), 8: (1, 11), 9: (1, 15), 10: (1, 18), 11: (1, 23)
 
 
 def oldest_onnxruntime(model: Model) -> str | None:
-    """The first release that implements the model's opset and IR version; None where that is not known.
+    """The first release that implements the model's opset and IR version; None if unknown.
 
-    Operators of other domains than ONNX's own are not considered.
+    Only ONNX's own operators are considered.
     """
     needs = [
         _first(_BY_OPSET, model.opset or 11),
@@ -38,5 +38,5 @@ def oldest_onnxruntime(model: Model) -> str | None:
 
 
 def _first(table: dict[int, tuple[int, int]], version: int) -> tuple[int, int] | None:
-    """The release for `version`, or for the nearest later one in the table."""
+    """The release for `version`, or for the next later version in the table."""
     return next((release for known, release in sorted(table.items()) if known >= version), None)

@@ -1,4 +1,4 @@
-"""The outputs of a model over a dataset, batch by batch; recorded where they are needed again."""
+"""The outputs of a model over a dataset, batch by batch; recorded if they are needed again."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from onnx_compress.compiler.runtime.session import Session
 Arrays: TypeAlias = dict[str, np.ndarray]
 
 BATCH_BYTES = 1 << 23
-"""Bytes of inputs in one run, unless a single sample has more."""
+"""Most bytes of inputs per run, unless a single sample has more."""
 IN_MEMORY = 1 << 26
-"""Bytes of a recording that stay in memory; a longer one goes on in a nameless temporary file."""
+"""Bytes of a recording that stay in memory; a longer one is moved to an unnamed temporary file."""
 
 
 def outputs(
     session: Session, dataset: Dataset, size: int = 32, names: Sequence[str] | None = None
 ) -> Iterator[tuple[Batch, Arrays]]:
-    """Each batch of `dataset` with what the model makes of it (the outputs `names`; None: all).
+    """Each batch of `dataset` with the model's outputs (`names`; None: all).
 
-    Rows that only filled up a batch of fixed size are cut off.
+    Rows that only pad a batch of fixed size are cut off.
     """
     for batch in dataset.runs(size):
         yield batch, dataset.layout.cut(session.run(batch.feeds, names), batch.count)
 
 
 def batch_size(session: Session, dataset: Dataset, wanted: int = 32) -> int:
-    """How many samples to put into one run of the model.
+    """The number of samples per run of the model.
 
-    At most `wanted`, and so few that their inputs stay below `BATCH_BYTES` (activations take many times
-    that). One, where samples put together do not give what they give alone: some exporters write a batch
-    of one into the graph and declare it free.
+    At most `wanted`, with inputs below `BATCH_BYTES` (activations take many times that). One, if two samples in a
+    batch give other outputs than each alone: some exporters write a batch of one into the graph and declare it free.
     """
     fixed = dataset.layout.run_size(wanted)
     if fixed <= 1 or dataset.layout.fixed is not None or len(dataset) < 2:
@@ -52,7 +51,7 @@ def batch_size(session: Session, dataset: Dataset, wanted: int = 32) -> int:
 
 
 def _independent(session: Session, pair: Dataset) -> bool:
-    """Whether a run of two samples gives the outputs of each alone, one after the other."""
+    """Whether a run of two samples gives the outputs of two runs of one, concatenated."""
     try:
         alone = [arrays for _, arrays in outputs(session, pair, 1)]
         together = [arrays for _, arrays in outputs(session, pair, 2)]
@@ -85,7 +84,7 @@ class _Place:
 
 @dataclass(eq=False)
 class Recording:
-    """Sets of arrays, appended in order and read back as often as needed, in bounded memory."""
+    """Sets of arrays, appended in order and read back any number of times, in bounded memory."""
 
     _file: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115
     _entries: list[list[_Place | tuple[str, np.ndarray]]] = field(default_factory=list)
@@ -125,7 +124,8 @@ class Recording:
             self._file.write(array.tobytes())
         except OSError as error:
             raise OutputError(
-                f"{tempfile.gettempdir()}: outputs can't be kept there for comparison: {error.strerror}"
+                f"{tempfile.gettempdir()}: can't store outputs for comparison: {error.strerror}; "
+                "set TMPDIR to another folder"
             ) from None
         return place
 

@@ -1,4 +1,4 @@
-"""Element-wise operators on what is known of their inputs, computed by onnxruntime as it would at run time."""
+"""Element-wise operators on partly known inputs, computed by onnxruntime as at run time."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from onnx_compress.compiler.runtime.session import create
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """`values`, a scalar or a vector along one axis, of which those under `is_unknown` mean nothing."""
+    """`values`, a scalar or a vector along one axis; entries where `is_unknown` are undefined."""
 
     values: np.ndarray
     is_unknown: np.ndarray
 
     @classmethod
     def unknown(cls) -> Operand:
-        """Of an input of which nothing is known."""
+        """The operand of an entirely unknown input."""
         return cls(np.zeros((), np.float32), np.ones((), bool))
 
     def masked(self) -> np.ndarray:
-        """float64, with NaN for the unknown ones."""
+        """The values as float64, NaN where unknown."""
         return np.where(self.is_unknown, np.nan, self.values.astype(np.float64))
 
 
 def vector_of(values: np.ndarray, axis: int) -> Operand:
-    """What all elements at each index of an axis are, unknown where they differ; a scalar for an axis that it lacks.
+    """The common value of all elements at each index of an axis, unknown where they differ.
 
-    A constant lacks an axis where it is broadcast along it: because its rank is lower, or its length there 1.
+    A scalar where the constant is broadcast along the axis, because its rank is lower or its length there is 1.
     """
     has_axis = axis >= 0 and values.shape[axis] != 1
     moved = np.moveaxis(values, axis, 0) if has_axis else values.reshape(1, -1)
@@ -45,13 +45,13 @@ def vector_of(values: np.ndarray, axis: int) -> Operand:
     corners: list[Any] = [(slice(None), *(end,) * (moved.ndim - 1)) for end in (0, -1)]
     first, last = (np.asarray(moved[corner]) for corner in corners)
     differs = np.asarray(first != last)
-    same = np.flatnonzero(~differs)  # a few at most, of a weight that was trained
+    same = np.flatnonzero(~differs)  # a few at most, for trained weights
     differs[same] = (moved[same].reshape(len(same), moved.size // len(moved)) != first[same, None]).any(1)
     return Operand(first.reshape(shape), differs.reshape(shape))
 
 
 def computed(model: Model, node: Node, operands: Sequence[Operand | None], size: int) -> np.ndarray:
-    """What `node` makes of these along the axis: float64 [size], NaN where that hangs on something unknown.
+    """The output of `node` along the axis: float64 [size], NaN where it depends on an unknown value.
 
     Absent inputs are None. A product with a known zero is zero whatever the other factor is.
     """
@@ -67,7 +67,7 @@ def computed(model: Model, node: Node, operands: Sequence[Operand | None], size:
 
 
 def _run(model: Model, node: Node, operands: Sequence[Operand | None], size: int) -> np.ndarray:
-    """The node on vectors, as written; NaN where onnxruntime does not compute it."""
+    """Run the node on vectors; NaN if onnxruntime can't."""
     part = node_part(model, node, [None if operand is None else operand.values.copy() for operand in operands])
     try:
         values = create(part, optimize=False).run({})[part.graph.outputs[0].name]

@@ -1,4 +1,4 @@
-"""Running a model in onnxruntime: quiet, single-stream, repeatable, its failures as errors of ours."""
+"""Running a model in onnxruntime: quiet, single-stream, repeatable, with failures as CompressError."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from onnx_compress.compiler.runtime.specs import (
 )
 
 _FATAL_ONLY = 4
-"""Failures come as exceptions; onnxruntime's own log would repeat them on stderr, in colour."""
+"""Failures are raised as exceptions; onnxruntime's log would repeat them on stderr, in colour."""
 
 
 class Session:
-    """A model loaded in onnxruntime. `inputs` are those a caller must give, `outputs` all it can ask for."""
+    """A model loaded in onnxruntime. `inputs` are the required ones, `outputs` all that are available."""
 
     def __init__(self, loaded: onnxruntime.InferenceSession, signature: Signature) -> None:
         self._loaded = loaded
@@ -35,9 +35,9 @@ class Session:
         self.outputs = signature.outputs
 
     def run(self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """The outputs `names` (None: all, in order) for one set of inputs; see `values.as_arrays`.
+        """The outputs `names` (None: all, in order) for one set of inputs; see `feeds.as_arrays`.
 
-        Raises DataError when `feeds` do not fit the inputs, ModelError when a node fails.
+        Raises DataError if `feeds` do not match the inputs, ModelError if a node fails.
         """
         wanted = [spec.name for spec in self.outputs] if names is None else list(names)
         checked = fitting(self.inputs, feeds)
@@ -51,12 +51,12 @@ class Session:
         return arrays
 
     def runner(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
-        """A call that runs the model on `feeds` with nothing around it that would spoil a timing."""
+        """A function that runs the model on `feeds`, with no other work that would distort a timing."""
         checked, run = fitting(self.inputs, feeds), self._loaded.run
         return lambda: run(None, checked)
 
     def end_profiling(self) -> Path:
-        """Stop recording, which `create(profile=…)` began, and return the file of events."""
+        """Stop the recording that `create(profile=…)` started, and return the file of events."""
         return Path(self._loaded.end_profiling())
 
 
@@ -73,12 +73,12 @@ def create(
     Args:
         model: a Model, a message, or the path of a file, packed or not.
         threads: threads within one operator; operators run one after another.
-        optimize: whether onnxruntime may fuse and fold; without it each node runs as written.
+        optimize: whether onnxruntime may fuse and fold; otherwise each node runs as written.
         profile: prefix of the file that records each node's time until `end_profiling`.
-        outputs: names of inner values to give as further outputs, behind the model's own.
+        outputs: names of inner values to append to the model's outputs.
 
     Raises:
-        ModelError: with the node or operator that onnxruntime objects to.
+        ModelError: naming the node or operator that onnxruntime rejects.
     """
     if isinstance(model, (str, Path)) and is_packed(Path(model)):
         model = Model.load(model)
@@ -103,7 +103,7 @@ def _options(threads: int, *, optimize: bool, profile: Path | None) -> onnxrunti
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
-    # Threads that went on spinning after a run would take the cores from the session timed next.
+    # Threads that keep spinning after a run would take the cores from the session timed next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -122,7 +122,7 @@ def _name(model: ModelLike) -> str:
 
 
 def _completed(declared: Signature, loaded: onnxruntime.InferenceSession) -> Signature:
-    """The signature with the outputs that declare no type, further ones among them, as onnxruntime sees them."""
+    """The signature, with onnxruntime's types for outputs that declare none, including appended ones."""
     known = {spec.name: spec for spec in declared.outputs if spec.dtype is not None or spec.kind != "tensor"}
     return Signature(declared.inputs, tuple(known.get(o.name) or _found(o) for o in loaded.get_outputs()))
 
@@ -135,5 +135,5 @@ def _found(output: onnxruntime.NodeArg) -> TensorSpec:
 def _run_error(error: Exception) -> CompressError:
     reason = explain(error)
     if type(error).__name__ == "InvalidArgument" and not reason.startswith("node "):
-        return DataError(f"the inputs do not fit the model: {reason}")
+        return DataError(f"the inputs do not match the model: {reason}")
     return ModelError(f"the model fails in onnxruntime: {reason}")

@@ -1,4 +1,4 @@
-"""The signature of a model: names, element types and shapes of what goes in and what comes out."""
+"""The signature of a model: names, element types and shapes of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Dim: TypeAlias = int | str | None
 class TensorSpec:
     """An input or output as declared.
 
-    `shape`: a number is fixed, a name is a dimension that may vary and is the same wherever the name
-    stands, None varies freely; the whole is None where not even the rank is known. `dtype` is None
-    where the value is no tensor; then `kind` is 'sequence', 'map', 'optional' or 'sparse tensor'.
+    In `shape`, a number is a fixed dimension, a name is a free one that is the same wherever the name occurs, and None
+    is free and unnamed; `shape` itself is None if the rank is unknown. `dtype` is None if the value is not a tensor;
+    then `kind` is 'sequence', 'map', 'optional' or 'sparse tensor'.
     """
 
     name: str
@@ -41,20 +41,20 @@ class TensorSpec:
 
     @property
     def element(self) -> str:
-        """The element type in words."""
+        """The element type as messages name it."""
         return "string" if self.dtype is not None and self.dtype.kind == "O" else str(self.dtype)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a caller of a model relies on: two models may stand for each other when theirs are equal."""
+    """The interface of a model: models with equal signatures can replace each other."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
 def specs(model: ModelLike) -> Signature:
-    """The inputs that a caller must give (those without a default value) and the outputs, in order."""
+    """The required inputs (those without a default value) and the outputs, in order."""
     if isinstance(model, Model):
         return Signature(_all(map(export_info, model.inputs())), _all(map(export_info, model.outputs())))
     graph = (model if isinstance(model, onnx.ModelProto) else header_of(Path(model))).graph
@@ -64,29 +64,29 @@ def specs(model: ModelLike) -> Signature:
 
 
 def as_model(model: ModelLike) -> Model:
-    """`model` as a Model, loaded or wrapped where it is not one yet."""
+    """`model` as a Model, loaded or wrapped if necessary."""
     if isinstance(model, Model):
         return model
     return Model.from_proto(model) if isinstance(model, onnx.ModelProto) else Model.load(model)
 
 
 def header_of(path: Path) -> onnx.ModelProto:
-    """The model file at `path`, its external data left where it is. Raises ModelError."""
+    """The model file at `path` without its external data. Raises ModelError."""
     try:
         return onnx.load(path, load_external_data=False)
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such file") from None
     except Exception:  # protobuf's DecodeError, text instead of protobuf, an unreadable file
-        raise ModelError(f"{path} is no ONNX model, is truncated or can't be read") from None
+        raise ModelError(f"{path}: not an ONNX model, or the file is truncated or unreadable") from None
 
 
 def bracketed(shape: Sequence[Dim]) -> str:
-    """A shape as messages write it: '[N, 3, ?]'."""
+    """A shape in the form of messages: '[N, 3, ?]'."""
     return f"[{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
 
 
 def describe(inputs: Sequence[TensorSpec]) -> str:
-    """The inputs of a model as messages list them: 'image: float32 [N, 3, 32, 32]'."""
+    """The inputs of a model in the form of messages: 'image: float32 [N, 3, 32, 32]'."""
     return "; ".join(map(str, inputs)) or "no inputs"
 
 
@@ -123,7 +123,7 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
 
 
 def runtime_dtype(name: str) -> np.dtype | None:
-    """NumPy's type for onnxruntime's name of a tensor type, such as 'tensor(float)'; None for what is no tensor."""
+    """NumPy's type for onnxruntime's name of a tensor type, such as 'tensor(float)'; None if not a tensor."""
     if not name.startswith("tensor("):
         return None
     element = name.removeprefix("tensor(").removesuffix(")").upper()

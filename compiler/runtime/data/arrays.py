@@ -1,4 +1,4 @@
-"""Samples held in arrays, in memory or mapped from a file."""
+"""Samples in arrays, in memory or mapped from a file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from onnx_compress.compiler.runtime.data.source import (
 
 
 class ArraySource:
-    """One array per input, named like it, with samples along axis 0, and perhaps `labels`.
+    """One array per input, under the input's name, with samples along axis 0, and optionally `labels`.
 
-    An input that holds no batch may be given once instead, in its declared shape, and then serves every
-    sample. Arrays are converted as they are read, so that mapped ones stay on disk.
+    An input without a batch may be given once, in its declared shape, for all samples. Arrays are converted as they
+    are read, so that mapped ones stay on disk.
     """
 
     real = True
@@ -43,7 +43,7 @@ class ArraySource:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """The array `labels`, a column of them flattened."""
+        """The array `labels`; a single column is flattened."""
         if self._labels is None:
             return None
         labels = np.asarray(self._labels)
@@ -53,7 +53,7 @@ class ArraySource:
         return self._count
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
-        """See `Source.read`; one sample at a time where an input that holds no batch varies."""
+        """See `Source.read`; one sample at a time if an input without a batch varies."""
         for chosen in chunks(indices, 1 if self._one_by_one else size):
             yield {spec.name: self._rows(spec.name, spec.dtype, chosen) for spec in self.layout.inputs}, len(chosen)
 
@@ -67,9 +67,9 @@ class ArraySource:
         missing = [name for name in (spec.name for spec in self.layout.inputs) if name not in arrays]
         surplus = [name for name in arrays if name not in names and name != LABELS]
         if missing:
-            raise DataError(f"{self.origin}: there is no array '{missing[0]}'; expected {expected(self.layout)}")
+            raise DataError(f"{self.origin}: array '{missing[0]}' is missing; expected {expected(self.layout)}")
         if surplus:
-            raise DataError(f"{self.origin}: '{surplus[0]}' is no input; expected {expected(self.layout)}")
+            raise DataError(f"{self.origin}: '{surplus[0]}' is not an input; expected {expected(self.layout)}")
 
     def _agreed_count(self) -> int:
         counts = {name: len(array) for name, array in self._arrays.items() if name not in self._shared}
@@ -80,5 +80,5 @@ class ArraySource:
             raise DataError(f"{self.origin}: the arrays hold different numbers of samples: {listed}")
         count = next(iter(counts.values()), 1)
         if count == 0:
-            raise DataError(f"{self.origin}: there are no samples")
+            raise DataError(f"{self.origin}: no samples")
         return count

@@ -1,17 +1,17 @@
 """Which inputs of a model hold a batch of samples, and how many samples go into one run.
 
-An input *holds a batch* when its first axis counts samples; any other input is *whole*: a sample is the
-entire array (a scalar sampling rate, a recurrent state). The declared shapes decide:
+An input *holds a batch* if its first axis counts samples; any other input is *whole*: a sample is the entire array
+(a scalar sampling rate, a recurrent state). The declared shapes decide:
 
-1. Where first dimensions are free (a name or unknown), the inputs with a free one hold a batch.
-2. Where all are fixed, the first input with an axis sets the batch B, and the inputs whose first dimension
-   is B as well hold a batch: of exactly B samples, so the last run is filled up and its results cut.
-3. A free first dimension that counts something else than samples makes its input whole: when its name stands
-   behind the front of some input too (`ids[N, T]`, `positions[T]`; `mask[T, T]`), or when a name like 'batch'
-   or 'N' stands behind it (`frames[T, batch, 80]`). If it is such a name itself, it does count samples.
+1. If any first dimension is free (named or unknown), the inputs with a free first dimension hold a batch.
+2. If all are fixed, the first input with an axis sets the batch B, and all inputs with the first dimension B hold a
+   batch of exactly B samples: the last run is padded and its results are cut.
+3. A free first dimension that does not count samples makes its input whole: if its name is also a later dimension
+   of some input (`ids[N, T]`, `positions[T]`; `mask[T, T]`), or if a name like 'batch' or 'N' follows it
+   (`frames[T, batch, 80]`). A dimension with such a name always counts samples.
 
-A model with no batch, or with a whole input of a free dimension (a state `[2, N, 128]`: its size hangs on the
-batch), runs one sample at a time.
+A model without a batch, or with a whole input of free size (a state `[2, N, 128]`, whose size depends on the batch),
+runs one sample at a time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _BATCH = re.compile(r"(?i)(n|b|bs|batch.*|.*batch_?size)$")
 class BatchLayout:
     """How samples go into the inputs of a model.
 
-    `batched` names the inputs that hold a batch; `fixed` is the number of samples that a run must have,
-    None where it may vary; `single` says that samples run one at a time.
+    `batched` names the inputs that hold a batch; `fixed` is the required number of samples per run, None if it may
+    vary; `single` says that samples run one at a time.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -55,20 +55,20 @@ class BatchLayout:
         return cls(tuple(inputs), batched, batch if batched and isinstance(batch, int) else None, single)
 
     def run_size(self, wanted: int) -> int:
-        """Samples to read for one run when the caller would like `wanted`."""
+        """Samples per run if the caller wants `wanted`."""
         if self.single:
             return 1
         return self.fixed or max(1, wanted)
 
     def padded(self, feeds: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-        """`feeds` of `count` samples filled up, by the last one repeated, to the number that a run must have."""
+        """`feeds` of `count` samples, padded by repeating the last one to the required number."""
         if self.fixed is None or count == self.fixed:
             return dict(feeds)
         rows = np.minimum(np.arange(self.fixed), count - 1)
         return {name: array[rows] if name in self.batched else array for name, array in feeds.items()}
 
     def cut(self, outputs: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-        """`outputs` of a run that was filled up, without the surplus: rows of outputs whose first axis is the batch."""
+        """`outputs` of a padded run without the padding, where their first axis is the batch."""
         if self.fixed is None or count == self.fixed:
             return dict(outputs)
         return {name: a[:count] if a.shape[:1] == (self.fixed,) else a for name, a in outputs.items()}
@@ -83,7 +83,7 @@ def _is_fixed(shape: Sequence[Dim]) -> bool:
 
 
 def _counts_samples(spec: TensorSpec, behind: set[str]) -> bool:
-    """Rule 3 for an input with a free first dimension; `behind` are the names that stand behind a front."""
+    """Rule 3 for an input with a free first dimension; `behind` holds the names of all later dimensions."""
     front = _front(spec)
     if isinstance(front, str) and _BATCH.match(front):
         return True

@@ -1,4 +1,4 @@
-"""Samples for calibrating and measuring: where they come from, how they are divided, how they are batched."""
+"""Samples for calibrating and measuring: loading, splitting and batching."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ DataLike: TypeAlias = "Dataset | Mapping[str, np.ndarray] | BatchFunction | Path
 class Batch:
     """Samples for one run.
 
-    `feeds` go into a session as they are. They stand for `count` samples; a model whose batch is fixed gets
-    more rows than that, the surplus being the last sample again. `labels` has `count` entries, or is None.
+    `feeds` are the inputs of a session. They hold `count` samples; for a model with a fixed batch the last sample is
+    repeated to fill it. `labels` has `count` entries, or is None.
     """
 
     feeds: dict[str, np.ndarray]
@@ -38,9 +38,9 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A collection of samples that never changes and is never in memory as a whole.
+    """An immutable collection of samples that is never in memory as a whole.
 
-    `indices` (int64, ascending) are the samples of `source` that belong to it.
+    `indices` (int64, ascending) are its samples in `source`.
     """
 
     source: Source
@@ -56,7 +56,7 @@ class Dataset:
 
     @property
     def real(self) -> bool:
-        """Whether the samples are given by the user; False for made-up inputs, on which accuracy means nothing."""
+        """Whether the user gave the samples; False for synthetic inputs, on which accuracy is meaningless."""
         return self.source.real
 
     @property
@@ -71,9 +71,9 @@ class Dataset:
         return None if labels is None else labels[self.indices]
 
     def runs(self, size: int = 32) -> Iterator[Batch]:
-        """The samples in batches of at most `size`, in a fixed order; smaller where the model demands it.
+        """The samples in batches of at most `size`, in a fixed order; smaller if the model requires it.
 
-        Raises DataError for NaN: whatever is calibrated or measured on it would be meaningless.
+        Raises DataError for NaN: calibrating or measuring on it would be meaningless.
         """
         done = 0
         for feeds, count in self.source.read(self.indices, self.layout.run_size(size)):
@@ -84,12 +84,12 @@ class Dataset:
             done += count
 
     def batches(self, size: int = 32) -> Iterator[dict[str, np.ndarray]]:
-        """The feeds of `runs`, for callers to whom a repeated last sample does no harm."""
+        """The feeds of `runs`, for callers that tolerate a repeated last sample."""
         for batch in self.runs(size):
             yield batch.feeds
 
     def take(self, count: int, seed: int = 0) -> Dataset:
-        """`count` samples drawn at random, all when there are fewer; a smaller draw is part of a larger one.
+        """`count` samples drawn at random, all if there are fewer; a smaller draw is a subset of a larger one.
 
         Not the first ones: folders and many files are sorted by class.
         """
@@ -100,7 +100,7 @@ class Dataset:
     def split(self, held_out: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Two disjoint parts: one for calibrating, and the share `held_out` for measuring.
 
-        They depend on the number of samples and `seed` alone. A single sample serves as both parts.
+        They depend only on the number of samples and `seed`. A single sample is in both parts.
         """
         if len(self) == 1:
             return self, self
@@ -117,24 +117,24 @@ class Dataset:
 
 
 def load(data: DataLike, inputs: Sequence[TensorSpec], *, pictures: PictureOptions | None = None) -> Dataset:
-    """The samples that `data` stands for, checked against the `inputs` of a model.
+    """Load the samples of `data` and check them against the `inputs` of a model.
 
     Args:
         data: a `.npz` of arrays named like the inputs, a `.npy` for a model with one input, a folder or zip of
-            pictures, 'module:function'; or in Python a dict of arrays, a function that yields dicts of
-            arrays, a Dataset.
-        inputs: what the model takes, see `specs`.
+            pictures, or 'module:function'; in Python also a dict of arrays, a function that yields dicts of arrays,
+            or a Dataset.
+        inputs: the model's inputs, see `specs`.
         pictures: how pictures become the input.
 
     Raises:
-        DataError: saying what was found and what was expected.
+        DataError: with what was found and what was expected.
     """
     if isinstance(data, Dataset):
         return data
     layout = BatchLayout.of(inputs)
     odd = next((spec for spec in layout.inputs if spec.dtype is None), None)
     if odd is not None:
-        raise DataError(f"input '{odd.name}' is a {odd.kind}: data can be given for tensors only")
+        raise DataError(f"input '{odd.name}' is a {odd.kind}: only tensors are supported")
     return Dataset.of(_source(data, layout, pictures or PictureOptions()))
 
 
@@ -155,19 +155,19 @@ def _source(
     if isinstance(data, str) and _is_function_name(data):
         return StreamSource(layout, imported(data), data)
     if path.exists():
-        raise DataError(f"{path}: data come as .npz, .npy, a folder or .zip of pictures, or module:function")
+        raise DataError(f"{path}: unknown format: use .npz, .npy, a folder or .zip of pictures, or module:function")
     raise DataError(f"{path}: there is no such file or folder")
 
 
 def _refuse_nan(feeds: Mapping[str, np.ndarray], origin: str) -> None:
     for name, array in feeds.items():
         if array.dtype.kind == "f" and np.isnan(array).any():
-            raise DataError(f"{origin}: the samples for '{name}' contain NaN: mend or leave out these samples")
+            raise DataError(f"{origin}: the samples for '{name}' contain NaN: fix or remove these samples")
 
 
 def _only_input(layout: BatchLayout, path: Path) -> str:
     if len(layout.inputs) != 1:
-        raise DataError(f"{path}: a .npy serves a model with one input; give an .npz with {expected(layout)}")
+        raise DataError(f"{path}: a .npy holds one input; this model needs an .npz with {expected(layout)}")
     return layout.inputs[0].name
 
 

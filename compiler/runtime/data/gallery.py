@@ -1,6 +1,6 @@
-"""The picture files of a folder or a zip archive, and the classes that their folders name.
+"""The picture files of a folder or a zip archive, and the classes named by their folders.
 
-Nothing is ever unpacked to disk. Archives are untrusted: names that leave it and absurd sizes are refused.
+Nothing is unpacked to disk. Archives are untrusted: names that leave the archive and oversized files are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from onnx_compress.compiler.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm"})
-"""Files with these endings are pictures; others, and hidden ones, are passed over."""
+"""Suffixes of picture files; other files, and hidden ones, are ignored."""
 MAX_FILE_BYTES = 1 << 28
 
 ReadFile = Callable[[int], bytes]
@@ -25,14 +25,14 @@ ReadFile = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class Gallery:
-    """Picture files below `path`, a folder or a zip, by name in sorted order."""
+    """Picture files below `path`, a folder or a zip, sorted by name."""
 
     path: Path
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, path: Path) -> Gallery:
-        """List the pictures. Raises DataError where there are none, or the archive is damaged or hostile."""
+        """List the pictures. Raises DataError if there are none, or the archive is damaged or malicious."""
         names = sorted(_folder_names(path) if path.is_dir() else _zip_names(path))
         if not names:
             raise DataError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))})")
@@ -40,7 +40,7 @@ class Gallery:
 
     @contextmanager
     def reader(self) -> Iterator[ReadFile]:
-        """A function from a picture's number to its bytes, for as long as the block lasts."""
+        """A function from a picture's index to its bytes, valid within the block."""
         if self.path.is_dir():
             yield self._read_file
             return
@@ -52,20 +52,20 @@ class Gallery:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the class folders in the order of their numbers; empty without class folders."""
+        """Names of the class folders in the order of the class numbers; empty without class folders."""
         found = set(self._folders)
         if found == {""}:
             return ()
         if "" in found:
             loose = self.names[self._folders.index("")]
-            raise DataError(f"{self.path}: '{loose}' lies in no class folder, others do: move it into one")
+            raise DataError(f"{self.path}: '{loose}' is not in a class folder, but others are: move it into one")
         if all(name.isdecimal() for name in found):
             return tuple(sorted(found, key=int))
         return tuple(sorted(found))
 
     @cached_property
     def labels(self) -> np.ndarray | None:
-        """The class of each picture, int64: its folder's place among `classes`, or the number that is its name."""
+        """The class of each picture, int64: its folder's index in `classes`, or the folder's name if it is a number."""
         if not self.classes:
             return None
         numbered = all(name.isdecimal() for name in self.classes)
@@ -74,7 +74,7 @@ class Gallery:
 
     @cached_property
     def _folders(self) -> tuple[str, ...]:
-        """The first folder of each name, after the folders that all names share; '' for none."""
+        """The first folder of each name below the folders that all names share; '' for none."""
         folders = [PurePosixPath(name).parts[:-1] for name in self.names]
         shared = _shared_length(folders)
         return tuple(parts[shared] if len(parts) > shared else "" for parts in folders)
@@ -91,7 +91,7 @@ class Gallery:
         name = self.names[index]
         try:
             return archive.read(name)
-        except Exception as error:  # of a damaged archive zipfile, zlib and struct complain each in its own way
+        except Exception as error:  # zipfile, zlib and struct raise different errors for a damaged archive
             raise DataError(f"{self.path}: '{name}' can't be unpacked: {error}") from None
 
 
@@ -104,11 +104,11 @@ def _zip_names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if _is_picture(info.filename)]
-    except Exception as error:  # zipfile on bytes of any kind
-        raise DataError(f"{path} is no zip archive, or it can't be read: {error}") from None
+    except Exception as error:  # zipfile may raise anything on arbitrary bytes
+        raise DataError(f"{path}: not a zip archive, or unreadable: {error}") from None
     for info in members:
         if ".." in PurePosixPath(info.filename).parts or info.filename.startswith("/"):
-            raise DataError(f"{path}: the name '{info.filename}' leaves the archive: refused")
+            raise DataError(f"{path}: the name '{info.filename}' points outside the archive: refused")
         _check_size(info.file_size, f"{path}: '{info.filename}'")
     return [info.filename for info in members]
 
@@ -121,11 +121,11 @@ def _is_picture(name: str) -> bool:
 
 def _check_size(size: int, where: str) -> None:
     if size > MAX_FILE_BYTES:
-        raise DataError(f"{where} has {size} bytes, more than the {MAX_FILE_BYTES} allowed for a picture")
+        raise DataError(f"{where} has {size} bytes, more than the {MAX_FILE_BYTES} allowed per picture")
 
 
 def _shared_length(folders: Sequence[tuple[str, ...]]) -> int:
-    """How many leading folders all names have in common."""
+    """The number of leading folders that all names share."""
     shared = min(len(parts) for parts in folders)
     for place in range(shared):
         if len({parts[place] for parts in folders}) > 1:

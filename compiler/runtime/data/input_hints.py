@@ -1,4 +1,4 @@
-"""What the graph says about the values of its inputs: tables that they index, constants they are compared with."""
+"""What a graph implies about its inputs' values: tables that they index, constants that they are compared with."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.runtime.specs import ModelLike, as_model
 
 _SAME_VALUES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Slice")
-"""Operators whose result holds no other values than their first input."""
+"""Operators whose output holds only values of their first input."""
 _LARGEST_COMPARED = 16
 
 
 @dataclass(frozen=True)
 class Hints:
-    """`below`: an input indexes a table of that many rows. `equal`: the graph asks whether it is this value."""
+    """`below`: the rows of the table that an input indexes. `equal`: a value that the graph compares an input with."""
 
     below: dict[str, int] = field(default_factory=dict)
     equal: dict[str, float] = field(default_factory=dict)
 
 
 def hints_of(model: ModelLike) -> Hints:
-    """The hints that can be read off the graph, bodies included."""
+    """The hints found in the graph, including bodies."""
     graph = as_model(model)
     hints = Hints()
     for node in graph.nodes():
@@ -57,7 +57,7 @@ def _comparison(node: Node, hints: Hints) -> None:
 
 
 def _input_behind(tensor: Tensor) -> str | None:
-    """Name of the graph input whose values `tensor` holds; None when it holds others."""
+    """The name of the graph input whose values `tensor` holds; None if it holds others."""
     while tensor.inputs:
         node = tensor.inputs[0]
         if not node.is_op(*_SAME_VALUES):

@@ -1,7 +1,7 @@
-"""Arrays in `.npy` and `.npz` files, mapped instead of loaded wherever the file allows it.
+"""Arrays in `.npy` and `.npz` files, mapped instead of loaded where possible.
 
-NumPy maps `.npy` but loads members of `.npz` whole. Here a stored member is mapped in place; a compressed one
-is unpacked into a nameless temporary file and mapped from there. Nothing is ever unpickled.
+NumPy maps `.npy` but loads members of `.npz` whole. Here an uncompressed member is mapped in place; a compressed one
+is unpacked into an unnamed temporary file and mapped from there. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 from onnx_compress.compiler.errors import DataError
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-"""Signature, lengths of name and of extra field: what precedes a member's bytes in the archive."""
+"""Signature, and lengths of name and extra field: the header in front of a member's bytes."""
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -44,8 +44,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from None
-    except Exception as error:  # of a damaged archive zipfile, zlib and struct complain each in its own way
-        raise DataError(f"{path} is no .npz archive, or it is damaged: {error}") from None
+    except Exception as error:  # zipfile, zlib and struct raise different errors for a damaged archive
+        raise DataError(f"{path}: not an .npz archive, or damaged: {error}") from None
 
 
 def _member(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.ndarray:
@@ -56,7 +56,7 @@ def _member(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo, wh
             raise DataError(f"{where}: the archive is damaged")
         return _mapped(file, info.header_offset + _LOCAL_HEADER.size + name + extra, info.file_size, where)
     if info.file_size > shutil.disk_usage(tempfile.gettempdir()).free:
-        raise DataError(f"{where}: {info.file_size} bytes do not fit the temporary folder: save it uncompressed")
+        raise DataError(f"{where}: {info.file_size} bytes do not fit into the temporary folder: save it uncompressed")
     with tempfile.TemporaryFile() as unpacked, archive.open(info) as packed:
         shutil.copyfileobj(packed, unpacked, 1 << 20)
         return _mapped(unpacked, 0, info.file_size, where)
@@ -69,13 +69,13 @@ def _mapped(file: IO[bytes], start: int, length: int, where: str) -> np.ndarray:
         version = npy.read_magic(file)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
-    except Exception:  # NumPy's parser of headers raises what its tokenizer raises
-        raise DataError(f"{where} is no array in NumPy's format, or it is damaged") from None
+    except Exception:  # NumPy's header parser also raises its tokenizer's errors
+        raise DataError(f"{where}: not an array in NumPy's format, or damaged") from None
     if dtype.hasobject or dtype.names:
-        raise DataError(f"{where} holds Python objects or records, which are never read: save plain arrays")
+        raise DataError(f"{where}: Python objects and records are not supported: save plain arrays")
     size = math.prod(shape) * dtype.itemsize
     if file.tell() - start + size != length:
-        raise DataError(f"{where} is damaged: its header announces {size} bytes of data, which are not there")
+        raise DataError(f"{where} is damaged: its header announces {size} bytes of data, but the file has another size")
     if size == 0:
         return np.zeros(shape, dtype)
     try:

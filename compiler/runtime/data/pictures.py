@@ -1,4 +1,4 @@
-"""A folder or zip of pictures as samples; see `gallery` for what counts and `preparation` for the arithmetic."""
+"""A folder or zip of pictures as samples; see `gallery` for the files and `preparation` for the arithmetic."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from onnx_compress.compiler.runtime.data.preparation import PictureOptions, Prep
 from onnx_compress.compiler.runtime.data.source import Feeds, chunks
 
 DECODERS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
-"""The only decoders that a file may reach, whatever its bytes claim to be."""
+"""The only decoders that files may use, whatever their bytes claim."""
 MAX_PIXELS = 1 << 26
 
 
 class PictureSource:
-    """The pictures of a gallery for a model whose one input takes images; class folders are the labels."""
+    """The pictures of a gallery for a model with one image input; class folders are the labels."""
 
     real = True
 
@@ -34,7 +34,7 @@ class PictureSource:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class numbers, int64; None where there are no class folders."""
+        """Class numbers, int64; None without class folders."""
         return self._gallery.labels
 
     def __len__(self) -> int:
@@ -57,20 +57,20 @@ class PictureSource:
 
 
 def decoded(data: bytes, where: str) -> Image.Image:
-    """The picture in `data`, its size checked before a pixel is decoded. Raises DataError."""
+    """The picture in `data`; its size is checked before pixels are decoded. Raises DataError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data), formats=DECODERS)
             if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(f"{where} has {picture.width}×{picture.height} pixels: refused as too large")
+                raise DataError(f"{where} has {picture.width}×{picture.height} pixels: too large")
             picture.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DataError(f"{where} has too many pixels: refused") from None
+        raise DataError(f"{where} has too many pixels") from None
     except UnidentifiedImageError:
-        raise DataError(f"{where} is no picture that can be decoded ({', '.join(DECODERS)})") from None
+        raise DataError(f"{where} can't be decoded as a picture ({', '.join(DECODERS)})") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{where} is no picture that can be decoded: {error}") from None
+        raise DataError(f"{where} can't be decoded as a picture: {error}") from None
     if picture.mode.startswith(("I", "F")):
-        raise DataError(f"{where} has more than 8 bits per channel: give such data as .npz")
+        raise DataError(f"{where} has more than 8 bits per channel: use .npz for such data")
     return picture

@@ -1,4 +1,4 @@
-"""From a decoded picture to the array that an image model takes."""
+"""From a decoded picture to the input array of an image model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """How a picture becomes an input: (pixel · scale − mean) / std for each channel, pixels from 0 to 255.
+    """How a picture becomes an input: (pixel · scale − mean) / std per channel, pixels from 0 to 255.
 
-    What is None follows from the input: `size` (height, width) from its dimensions, else from the first
-    picture; `layout` ('NCHW' or 'NHWC') from where 1 or 3 channels stand; `scale` is 1/255 for a
-    floating-point input and 1 for whole numbers. `fit` is 'crop' (scaled to cover the size, then its
-    middle) or 'stretch'.
+    Options that are None follow from the input: `size` (height, width) from its dimensions, or from the first picture;
+    `layout` ('NCHW' or 'NHWC') from the axis with 1 or 3 channels; `scale` is 1/255 for a floating-point input and 1
+    for integers. `fit` is 'crop' (scale to cover the size, then crop the center) or 'stretch'.
     """
 
     size: tuple[int, int] | None = None
@@ -36,18 +35,18 @@ class PictureOptions:
 
     def __post_init__(self) -> None:
         if self.layout not in (None, "NCHW", "NHWC"):
-            raise UsageError(f"pictures: layout is NCHW or NHWC, not {self.layout!r}")
+            raise UsageError(f"pictures: layout must be NCHW or NHWC, not {self.layout!r}")
         if self.fit not in ("crop", "stretch"):
-            raise UsageError(f"pictures: fit is crop or stretch, not {self.fit!r}")
+            raise UsageError(f"pictures: fit must be crop or stretch, not {self.fit!r}")
         if not all(self.std):
-            raise UsageError("pictures: std contains 0, by which nothing can be divided")
+            raise UsageError("pictures: std must not contain 0")
         if self.size is not None and min(self.size) < 1:
-            raise UsageError(f"pictures: size {list(self.size)} is empty")
+            raise UsageError(f"pictures: size must be at least 1, not {list(self.size)}")
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The arithmetic for the input `spec`, with everything settled that the options left open.
+    """The arithmetic for the input `spec`, with all options resolved.
 
     `mean` and `std` have one value, or one per channel: shape [1] or [C].
     """
@@ -65,9 +64,9 @@ class Preparation:
     def of(
         cls, layout: BatchLayout, options: PictureOptions, where: str, first_size: Callable[[], tuple[int, int]]
     ) -> Preparation:
-        """Settle what `options` leave open; `first_size` gives height and width of the first picture.
+        """Resolve `options`; `first_size` gives height and width of the first picture.
 
-        Raises DataError where the model takes no pictures, or takes others than the options make.
+        Raises DataError if the model does not take pictures, or not in the form that the options give.
         """
         spec, shape = _image_input(layout, where)
         first = _channels_first(shape, options, where)
@@ -75,12 +74,12 @@ class Preparation:
         size = options.size or _fixed(height_width) or first_size()
         channels = count if isinstance(count, int) else 3
         if channels not in MODES or not fits(size, height_width):
-            raise DataError(f"{where}: pictures of {list(size)} pixels do not fit the input {spec}")
+            raise DataError(f"{where}: pictures of {list(size)} pixels do not match the input {spec}")
         is_float = spec.dtype is not None and spec.dtype.kind == "f"
         scale = options.scale if options.scale is not None else 1 / 255 if is_float else 1.0
         mean, std = (_per_channel(values, channels) for values in (options.mean, options.std))
         if not is_float and (scale != 1 or mean.any() or (std != 1).any()):
-            raise DataError(f"{where}: scale, mean and std need a floating-point input, but it is {spec}")
+            raise DataError(f"{where}: scale, mean and std need a floating-point input, not {spec}")
         return cls(spec, size, channels, first, scale, mean, std, options.fit)
 
     def apply(self, picture: Image.Image) -> np.ndarray:
@@ -101,7 +100,7 @@ class Preparation:
 
 
 def _image_input(layout: BatchLayout, where: str) -> tuple[TensorSpec, tuple[Dim, ...]]:
-    """The one input and its shape, which must be that of a batch of images."""
+    """The only input and its shape, which must be a batch of images."""
     inputs = layout.inputs
     shape = inputs[0].shape if len(inputs) == 1 else None
     dtype = inputs[0].dtype if inputs else None
@@ -110,7 +109,7 @@ def _image_input(layout: BatchLayout, where: str) -> tuple[TensorSpec, tuple[Dim
             f"{where}: pictures need a model with one input of rank 4, but this one takes {describe(inputs)}"
         )
     if dtype.kind not in "fui" or not np.can_cast(np.uint8, dtype, "safe"):
-        raise DataError(f"{where}: pixels from 0 to 255 do not fit the input {inputs[0]}")
+        raise DataError(f"{where}: pixels from 0 to 255 do not fit into the input {inputs[0]}")
     return inputs[0], shape
 
 

@@ -1,4 +1,4 @@
-"""What every source of samples offers; how arrays are checked against the inputs of a model."""
+"""The interface of sources of samples; checks of arrays against the inputs of a model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from onnx_compress.compiler.runtime.feeds import fits
 from onnx_compress.compiler.runtime.specs import Dim, TensorSpec, bracketed
 
 LABELS = "labels"
-"""Name under which labels stand beside the inputs."""
+"""Name of the labels among the inputs."""
 
 Feeds: TypeAlias = dict[str, np.ndarray]
 
 
 class Source(Protocol):
-    """Samples that can be read again and again, never all at once.
+    """Samples that can be read repeatedly, but not all at once.
 
-    `real` is False for made-up inputs; `labels` has an entry per sample, or is None; `origin` says in
-    messages and reports where the samples come from.
+    `real` is False for synthetic inputs; `labels` has an entry per sample, or is None; `origin` names the source in
+    messages and reports.
     """
 
     origin: str
@@ -36,20 +36,20 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
-        """Feeds of the samples at `indices` (ascending), in that order, at most `size` at a time, with their number."""
+        """Feeds of the samples at `indices` (ascending), in order, at most `size` at a time, with their number."""
 
 
 def expected(layout: BatchLayout) -> str:
-    """What data for a model look like, for messages: names, types, and shapes with 'samples' in front."""
+    """The expected data for a model, for messages: names, types, and shapes with 'samples' first."""
     inputs = [_expected_input(layout, spec) for spec in layout.inputs]
     return "; ".join([*inputs, f"{LABELS} (optional): one per sample"])
 
 
 def check_array(layout: BatchLayout, spec: TensorSpec, array: np.ndarray, where: str) -> None:
-    """Raise DataError unless `array` can hold samples for the input `spec`: type, rank and fixed dimensions."""
+    """Raise DataError unless type, rank and fixed dimensions of `array` match samples for the input `spec`."""
     if not _converts(array.dtype, spec.dtype):
         raise DataError(
-            f"{where}: '{spec.name}' is {array.dtype}, which does not convert to {spec.dtype} without "
+            f"{where}: '{spec.name}' is {array.dtype}, which can't be converted to {spec.dtype} without "
             f"loss; expected {expected(layout)}"
         )
     if not (is_shared(layout, spec, array) or fits(array.shape, samples_shape(layout, spec))):
@@ -57,19 +57,19 @@ def check_array(layout: BatchLayout, spec: TensorSpec, array: np.ndarray, where:
 
 
 def samples_shape(layout: BatchLayout, spec: TensorSpec) -> tuple[Dim, ...] | None:
-    """Shape of an array that holds samples along axis 0 for the input `spec`."""
+    """The shape of an array with samples along axis 0 for the input `spec`."""
     if spec.shape is None:
         return None
     return (None, *(spec.shape[1:] if spec.name in layout.batched else spec.shape))
 
 
 def is_shared(layout: BatchLayout, spec: TensorSpec, array: np.ndarray) -> bool:
-    """Whether `array` is one value of a whole input, the same for each sample."""
+    """Whether `array` is one value of a whole input, for all samples."""
     return spec.name not in layout.batched and spec.shape is not None and fits(array.shape, spec.shape)
 
 
 def converted(array: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
-    """`array` as the type of an input; `check_array` has said that nothing is lost."""
+    """`array` in the type of an input; `check_array` ensures that this is lossless."""
     if dtype is not None and dtype.kind == "O" and array.dtype.kind != "O":
         return array.astype(str).astype(object)
     return np.ascontiguousarray(array, dtype) if array.ndim else np.asarray(array, dtype)

@@ -1,4 +1,4 @@
-"""Samples from a function of the user's: `module:function`, called anew for each pass over the data."""
+"""Samples from a user-defined function, `module:function`, called again for each pass over the data."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from onnx_compress.compiler.runtime.data.batch_layout import BatchLayout
 from onnx_compress.compiler.runtime.data.source import Feeds
 
 MAX_SAMPLES = 10_000_000
-"""A function that yields more is taken for one that never ends."""
+"""A function that yields more samples is assumed never to end."""
 
 BatchFunction = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
 
 class StreamSource:
-    """What a function yields: dicts of arrays, one batch each, of any size, perhaps with `labels`.
+    """Samples yielded by a function as dicts of arrays, one batch of any size each, optionally with `labels`.
 
-    The function must yield the same samples each time. A first pass counts them and collects the labels;
-    dicts are then merged or cut to the size of a run. At most one run's samples are held.
+    The function must yield the same samples each time. A first pass counts them and collects the labels; later, dicts
+    are merged or cut to the size of a run. At most one run's samples are in memory.
     """
 
     real = True
@@ -39,7 +39,7 @@ class StreamSource:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """The labels of all batches, joined."""
+        """The labels of all batches, concatenated."""
         return self._labels
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class StreamSource:
             start = stop
             if start > (indices[-1] if len(indices) else -1):
                 return
-        raise DataError(f"{self.origin} yielded {self._count} samples at first and {start} later")
+        raise DataError(f"{self.origin} yielded {self._count} samples the first time and {start} later")
 
     def _survey(self) -> tuple[int, np.ndarray | None]:
         count, labels, labelled = 0, [], set()
@@ -69,11 +69,11 @@ class StreamSource:
             if batch.labels is not None:
                 labels.append(np.array(batch.labels))
             if count > MAX_SAMPLES:
-                raise DataError(f"{self.origin} yields more than {MAX_SAMPLES} samples: does it end?")
+                raise DataError(f"{self.origin} yields more than {MAX_SAMPLES} samples: it must end")
         if count == 0:
-            raise DataError(f"{self.origin} yields nothing")
+            raise DataError(f"{self.origin} yields no samples")
         if len(labelled) > 1:
-            raise DataError(f"{self.origin} yields labels with some batches and none with others")
+            raise DataError(f"{self.origin} yields labels with some batches but not with others")
         return count, np.concatenate(labels) if labels else None
 
     def _batches(self) -> Iterator[ArraySource]:
@@ -82,17 +82,17 @@ class StreamSource:
                 yield self._checked(arrays, f"{self.origin}, batch {number}")
         except (UserError, KeyboardInterrupt):
             raise
-        except Exception as error:  # the user's code: anything
+        except Exception as error:  # user code may raise anything
             raise DataError(f"{self.origin} failed: {type(error).__name__}: {error}") from error
 
     def _checked(self, arrays: Any, where: str) -> ArraySource:
         if not isinstance(arrays, Mapping):
-            raise DataError(f"{where}: a dict of arrays is expected, not {type(arrays).__name__}")
+            raise DataError(f"{where}: expected a dict of arrays, not {type(arrays).__name__}")
         return ArraySource(self.layout, {str(k): np.asarray(v) for k, v in arrays.items()}, where)
 
 
 def imported(name: str) -> Callable[..., Any]:
-    """The function called `module:function`, looked for in the current folder too. Raises DataError."""
+    """The function `module:function`, also searched in the current folder. Raises DataError."""
     module_name, _, function_name = name.partition(":")
     try:
         with _current_folder_importable():
@@ -102,7 +102,7 @@ def imported(name: str) -> Callable[..., Any]:
     except AttributeError:
         raise DataError(f"{name}: module '{module_name}' has no '{function_name}'") from None
     if not callable(function):
-        raise DataError(f"{name} is no function")
+        raise DataError(f"{name} is not a function")
     return function  # type: ignore[no-any-return]
 
 
@@ -117,7 +117,7 @@ def _current_folder_importable() -> Iterator[None]:
 
 
 def _merged(parts: Iterator[tuple[Feeds, int]], size: int, layout: BatchLayout) -> Iterator[tuple[Feeds, int]]:
-    """Consecutive parts joined up to `size` samples, where their shapes agree and every input holds a batch."""
+    """Consecutive parts concatenated up to `size` samples, if their shapes agree and every input holds a batch."""
     held: list[Feeds] = []
     count = 0
     for feeds, rows in parts:

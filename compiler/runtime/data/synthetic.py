@@ -1,9 +1,9 @@
-"""Made-up inputs for a model without data: drawn from what its inputs declare, and tried out before they are used.
+"""Synthetic inputs for a model without data: drawn from the declared types and shapes, and tried before use.
 
-A declared shape says little about what a model can digest, so guesses are tried from the likely to the odd:
-sizes for the free dimensions and values for whole numbers (within the table that they index, a value that the
-graph compares them with) until the model runs and gives something else than nothing or zeros, then ranges of
-numbers until no output is NaN or infinite.
+A declared shape says little about what a model accepts, so guesses are tried from the likely to the unlikely: sizes of
+free dimensions and values of integers (below the size of the table that they index, or a value that the graph compares
+them with) until the model runs and some output is neither empty nor zero; then ranges of floats until no output is NaN
+or infinite.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onnx_compress.compiler.runtime.session import Session, create
 from onnx_compress.compiler.runtime.specs import Dim, ModelLike, TensorSpec
 
 SIZES = ((64, 16), (224, 128), (32, 8), (256, 512), (128, 64), (640, 1024), (512, 16000), (8, 2), (1, 1))
-"""(height and width, other lengths) to try for free dimensions."""
+"""Candidates for free dimensions: (height and width, other lengths)."""
 WHOLE_NUMBERS = ("drawn", "compared", "lengths", "ones", "zeros")
 NUMBERS = ("normal", "unit", "ones")
 _WORDS = np.array(["a", "model", "made", "of", "words", "0", "1", ""], object)
@@ -30,11 +30,11 @@ _WORDS = np.array(["a", "model", "made", "of", "words", "0", "1", ""], object)
 
 @dataclass(frozen=True)
 class Guess:
-    """How inputs are drawn: sizes of free dimensions, and what whole and other numbers are like.
+    """How inputs are drawn: sizes of free dimensions, and distributions of integers and floats.
 
-    `numbers`: 'normal' (mean 0, variance 1), 'unit' (uniform in [0, 1)), 'ones'. `whole`: 'drawn' (below the
-    size of the table they index; 0 to 255 for uint8; else 0 or 1), 'compared' (what the graph compares
-    them with), 'lengths' (of the free dimensions), 'ones', 'zeros'.
+    `numbers`, for floats: 'normal' (mean 0, variance 1), 'unit' (uniform in [0, 1)), 'ones'. `whole`, for integers:
+    'drawn' (below the size of the table that they index; 0 to 255 for uint8; else 0 or 1), 'compared' (a value that
+    the graph compares them with), 'lengths' (of the free dimensions), 'ones', 'zeros'.
     """
 
     spatial: int = SIZES[0][0]
@@ -44,14 +44,14 @@ class Guess:
 
 
 class SyntheticSource:
-    """Samples that are drawn when they are read: sample i depends on the seed and i alone.
+    """Samples that are drawn when read: sample i depends only on the seed and i.
 
-    Inputs that hold no batch are the same for all samples.
+    Inputs without a batch are the same for all samples.
     """
 
     real = False
     labels = None
-    origin = "made-up inputs"
+    origin = "synthetic inputs"
 
     def __init__(self, layout: BatchLayout, hints: Hints, guess: Guess, count: int, seed: int) -> None:
         self.layout = layout
@@ -67,7 +67,7 @@ class SyntheticSource:
         return self._count
 
     def with_guess(self, guess: Guess) -> SyntheticSource:
-        """The same number of samples from the same seed, drawn in another way."""
+        """The same number of samples from the same seed, drawn by another guess."""
         return SyntheticSource(self.layout, self._hints, guess, self._count, self._seed)
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
@@ -109,16 +109,16 @@ class SyntheticSource:
 
 
 def synthetic(model: ModelLike, *, samples: int = 64, seed: int = 0, session: Session | None = None) -> Dataset:
-    """`samples` made-up samples on which `model` runs, the same for the same model and seed.
+    """`samples` synthetic samples on which `model` runs, the same for the same model and seed.
 
-    `session` is the model loaded already, where there is one. Raises DataError when no guess works.
+    `session` is the loaded model, if there is one. Raises DataError if no guess works.
     """
     session = session or create(model)
     layout = BatchLayout.of(session.inputs)
     odd = next((spec for spec in layout.inputs if spec.dtype is None), None)
     if odd is not None:
-        raise DataError(f"input '{odd.name}' is a {odd.kind}: inputs can be made up for tensors only; give --data")
-    count = samples if layout.batched else 1  # without a batch all would be the same
+        raise DataError(f"input '{odd.name}' is a {odd.kind}: synthetic inputs are tensors only; give --data")
+    count = samples if layout.batched else 1  # without a batch all samples would be the same
     hints, reason = hints_of(model), ""
     running: SyntheticSource | None = None
     for guess in _guesses(layout):
@@ -132,7 +132,7 @@ def synthetic(model: ModelLike, *, samples: int = 64, seed: int = 0, session: Se
         if _is_telling(found):
             return Dataset.of(_finite(session, source, found))
     if running is None:
-        raise DataError(f"no inputs could be made up on which the model runs ({reason}): give --data")
+        raise DataError(f"the model runs on none of the synthetic inputs tried ({reason}): give --data")
     return Dataset.of(running)
 
 
@@ -149,7 +149,7 @@ def _first_outputs(session: Session, source: SyntheticSource) -> list[np.ndarray
 
 
 def _is_telling(outputs: list[np.ndarray]) -> bool:
-    """Whether some output holds something else than zeros and NaN: with too short a signal there may be nothing."""
+    """Whether some output has a finite non-zero value: for a signal that is too short, outputs may be empty."""
     return any(a.dtype.kind == "O" or np.any(np.isfinite(a) & (a != 0)) for a in outputs)
 
 
@@ -158,7 +158,7 @@ def _is_finite(outputs: list[np.ndarray]) -> bool:
 
 
 def _finite(session: Session, source: SyntheticSource, found: list[np.ndarray]) -> SyntheticSource:
-    """`source`, which gave the outputs `found`, with the first range of numbers for which they are finite, if any."""
+    """`source`, whose outputs are `found`, or with the first range of floats that makes the outputs finite, if any."""
     if _is_finite(found):
         return source
     for numbers in NUMBERS[1:]:
@@ -177,9 +177,9 @@ def _behind_batch(layout: BatchLayout, spec: TensorSpec) -> tuple[Dim, ...]:
 
 
 def _sample_shapes(layout: BatchLayout, guess: Guess) -> dict[str, tuple[int, ...]]:
-    """The shape of one sample of each input; a dimension's name means the same size wherever it stands.
+    """The shape of one sample of each input; dimensions of the same name have the same size.
 
-    Inputs that hold a batch come first: where their dimensions stand says more of what these are.
+    Inputs that hold a batch come first: the positions of their dimensions are more telling.
     """
     sizes: dict[str, int] = {
         spec.shape[0]: 1
@@ -204,7 +204,7 @@ def _numbered(layout: BatchLayout, spec: TensorSpec) -> list[tuple[int, Dim]]:
 
 
 def _size(layout: BatchLayout, spec: TensorSpec, axis: int, guess: Guess) -> int:
-    """A size for a free dimension, from where it stands."""
+    """A size for a free dimension, guessed from its position."""
     shape = spec.shape or ()
     if spec.name not in layout.batched and layout.batched:
         return 1  # most likely the batch: a state [layers, batch, width]

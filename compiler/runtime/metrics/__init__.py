@@ -1,1 +1,1 @@
-"""How good a model's outputs are, and how far they are from another's."""
+"""The quality of a model's outputs, and their distance from another model's."""

@@ -1,4 +1,4 @@
-"""Finding the class scores among the outputs of a classifier."""
+"""Find the class scores among the outputs of a classifier."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENT = 0.25
-"""How far the model's mean largest probability must rise from pure guessing (0) towards certainty (1)."""
+"""Least mean of the largest probability, on a scale from guessing (0) to certainty (1)."""
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Where a model says how much it believes in each class.
+    """The output that scores the classes.
 
-    `output` is the name. `kind` is 'probabilities' or 'logits' for [N, C] (or [N, C, 1, …]); 'chance' or
-    'logit' of the second of two classes for [N] or [N, 1]; 'decision' for the number of a class [N].
+    `output` is its name. `kind` is 'probabilities' or 'logits' for [N, C] (or [N, C, 1, …]); 'chance' or 'logit' of
+    the second of two classes for [N] or [N, 1]; 'decision' for class numbers [N].
     """
 
     output: str
@@ -32,7 +32,7 @@ class ClassScores:
         return scores if self.kind == "probabilities" else softmax(scores)
 
     def scores(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """A score per class, [N, C]: the largest is the model's choice."""
+        """A score per class, [N, C]; the model chooses the largest."""
         values = outputs[self.output]
         if self.kind in ("chance", "logit"):
             second = values.reshape(len(values))
@@ -41,7 +41,7 @@ class ClassScores:
         return values.reshape(values.shape[:2])
 
     def choices(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The class chosen for each sample, [N]. A sample whose scores contain NaN has none: −1."""
+        """The class chosen for each sample, [N]; −1 for a sample whose scores contain NaN."""
         if self.kind == "decision":
             return outputs[self.output].reshape(-1)
         scores = self.scores(outputs)
@@ -53,10 +53,10 @@ def find(
 ) -> ClassScores | None:
     """The class scores among `outputs` of `count` samples, or None.
 
-    With `labels` (whole numbers or names of classes, [N]) an output counts that has a column for each of them;
-    two classes may share one column; failing that, an output that is the class itself. Without labels, and
-    unless `trusting`, only an output counts that is sure of its choices on average: rows of an embedding
-    look like logits but prefer nothing, and a metric that can't see a loss must not be the budget.
+    With `labels` (numbers or names of classes, [N]), the first output with a column for each of them is taken (two
+    classes may share one column), otherwise an output that is the class itself. Without labels, and unless
+    `trusting`, an output must be confident on average: rows of an embedding look like logits but prefer no class,
+    and a metric that can't see a loss must not be the budget.
     """
     candidates = {name: a for name, a in outputs.items() if a.dtype.kind == "f" and a.shape[:1] == (count,)}
     if labels is None:
@@ -76,7 +76,7 @@ def are_classes(labels: np.ndarray) -> bool:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, exp(z) / Σ exp(z), without overflow."""
-    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which callers look for
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which callers check
         powers = np.exp(logits - np.max(logits, -1, keepdims=True))
         return np.asarray(powers / np.sum(powers, -1, keepdims=True))
 
@@ -107,7 +107,7 @@ def _is_matrix(array: np.ndarray) -> bool:
 
 
 def _of_columns(name: str, array: np.ndarray) -> tuple[ClassScores | None, bool]:
-    """A matrix as class scores, and whether the model is sure of its choices."""
+    """A matrix as class scores, and whether the model is confident."""
     if not _is_matrix(array):
         return None, False
     rows = array.reshape(array.shape[:2]).astype(np.float64)
@@ -117,7 +117,7 @@ def _of_columns(name: str, array: np.ndarray) -> tuple[ClassScores | None, bool]
 
 
 def _confidence(probabilities: np.ndarray) -> float:
-    """Mean largest probability on a scale from guessing (0) to certainty (1); NaN rows count as guessing."""
+    """The mean largest probability, on a scale from guessing (0) to certainty (1); NaN rows count as guessing."""
     guess = 1 / probabilities.shape[1]
     return float(np.mean((np.nan_to_num(probabilities.max(1), nan=guess) - guess) / (1 - guess)))
 

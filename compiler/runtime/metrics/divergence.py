@@ -1,4 +1,4 @@
-"""How far a model's outputs are from what they were, as one number for choosing between candidates."""
+"""The distance of a model's outputs from the original's, as one number for choosing between candidates."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onnx_compress.compiler.runtime.session import create
 
 Arrays = Mapping[str, np.ndarray]
 SMALLEST = 1e-12
-"""Probabilities below this count as this, so that their logarithm is finite."""
+"""Lower bound of probabilities, so that their logarithm is finite."""
 
 
 class Divergence:
-    """The outputs of `model` over `data`, to measure candidates against.
+    """The outputs of `model` over `data`, as a reference for candidates.
 
-    Where an output holds class scores, the mean Kullback–Leibler divergence of the class probabilities, in
-    nats; otherwise the mean over the float outputs of the squared error relative to their variance.
+    If an output holds class scores, the divergence is the mean Kullback-Leibler divergence of the class probabilities,
+    in nats; otherwise it is the mean over the float outputs of the squared error relative to their variance.
     """
 
     def __init__(self, model: Model, data: Dataset, batch: int) -> None:
@@ -31,7 +31,7 @@ class Divergence:
         self._scores: ClassScores | None = find(_joined(self._before), len(data)) if self._before else None
 
     def of(self, model: Model) -> float:
-        """What makes `model` different; infinite where it gives numbers that are none."""
+        """The divergence of `model`; infinite if its outputs contain NaN."""
         found = [self._difference(a, b) for a, b in zip(self._before, self._outputs(model), strict=True)]
         mean = float(np.average([value for value, _ in found], weights=[count for _, count in found]))
         return mean if np.isfinite(mean) else float(np.inf)
@@ -40,7 +40,7 @@ class Divergence:
         return [arrays for _, arrays in outputs(create(model), self._data, self._batch)]
 
     def _difference(self, before: Arrays, after: Arrays) -> tuple[float, int]:
-        """The mean over one batch, and how many samples it has."""
+        """The mean over one batch, and its weight."""
         if self._scores is not None:
             p, q = (np.maximum(self._scores.probabilities(a), SMALLEST) for a in (before, after))
             return float(np.sum(p * np.log(p / q), axis=1).mean()), len(p)
@@ -56,6 +56,6 @@ def _relative(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _joined(batches: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """The outputs of all batches that have one row per sample."""
+    """The float outputs with one row per sample, over all batches."""
     names = [name for name, array in batches[0].items() if array.ndim and array.dtype.kind == "f"]
     return {name: np.concatenate([arrays[name] for arrays in batches]) for name in names}

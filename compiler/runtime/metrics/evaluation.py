@@ -12,14 +12,14 @@ from onnx_compress.compiler.runtime.outputs import Arrays, Recording, batch_size
 from onnx_compress.compiler.runtime.session import Session
 
 LARGEST_RECORDING = 1 << 30
-"""Bytes of the original's outputs that are kept for comparison; more held-out samples than that are left out."""
+"""Most bytes of the original's outputs to keep for comparison; further held-out samples are left out."""
 
 
 class Evaluation:
-    """The original's score, taken once, and that of any number of candidates on the same samples.
+    """The original's score, measured once, and the scores of any number of candidates on the same samples.
 
-    The original's session is needed only while this is made: what the metric compares with is recorded.
-    `data` are the samples measured on, fewer than given where the original's outputs are very large.
+    The original's session is needed only for the constructor: the outputs that the metric compares with are recorded.
+    `data` are the samples measured on, fewer than given if the original's outputs are very large.
     """
 
     def __init__(self, original: Session, data: Dataset, *, metric: str | None = None, size: int = 32) -> None:
@@ -32,18 +32,18 @@ class Evaluation:
         self._recording, self.before = self._take(original)
 
     def measure(self, candidate: Session) -> Score:
-        """The metric of a model with the original's signature. Raises ModelError when it fails to run."""
+        """The metric of a model with the original's signature. Raises ModelError if it fails to run."""
         tally = self.metric.start()
         for (batch, found), original in zip(outputs(candidate, self.data, self.size), self._originals(), strict=False):
             tally.add(found, batch.count, batch.labels, original)
         return tally.score()
 
     def drop(self, after: Score) -> Drop:
-        """What a candidate with the score `after` lost against the original."""
+        """The loss of a candidate with the score `after` against the original."""
         return drop(self.before, after)
 
     def _take(self, original: Session) -> tuple[Recording | None, Score]:
-        """Run the original once: what later comparisons need of its outputs, and its own score."""
+        """Run the original once, for its score and the outputs that later comparisons need."""
         recording = Recording() if self.metric.needs != () else None
         tally = self.metric.start()
         for batch, found in outputs(original, self.data, self.size):

@@ -1,4 +1,4 @@
-"""A metric of the user's own: `module:function(outputs, labels) -> float`."""
+"""A user-defined metric: `module:function(outputs, labels) -> float`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from onnx_compress.compiler.runtime.outputs import IN_MEMORY, Recording
 
 
 class FunctionTally:
-    """Keeps all outputs, on disk when they are many, and hands them to `function` at the end.
+    """Keeps all outputs, on disk if they are large, and passes them to `function` at the end.
 
-    The function gets a dict of arrays with samples along axis 0 (a list of arrays where their shapes
-    differ between batches) and the labels, or None. It returns points, more being better: 87.5, not 0.875.
+    The function gets a dict of arrays with samples along axis 0 (a list of arrays if their shapes differ between
+    batches) and the labels, or None. It returns points, higher is better: 87.5, not 0.875.
     """
 
     def __init__(self, name: str, function: Callable[..., object]) -> None:
@@ -34,18 +34,18 @@ class FunctionTally:
         labels: np.ndarray | None,
         original: Mapping[str, np.ndarray],
     ) -> None:
-        """See `metrics.Tally`."""
+        """See `metric.Tally`."""
         self._samples += count
         self._outputs.append(dict(outputs))
         if labels is not None:
             self._labels.append(labels)
 
     def score(self) -> Score:
-        """See `metrics.Tally`. Raises DataError when the function fails or returns no finite number."""
+        """See `metric.Tally`. Raises DataError if the function fails or its result is not finite."""
         labels = np.concatenate(self._labels) if self._labels else None
         try:
             value = float(self._function(self._joined(), labels))  # type: ignore[arg-type]
-        except Exception as error:  # the user's code: anything
+        except Exception as error:  # user code may raise anything
             raise DataError(f"metric {self._name} failed: {type(error).__name__}: {error}") from error
         if not math.isfinite(value):
             raise DataError(f"metric {self._name} returned {value}, which can't be compared")
@@ -73,7 +73,7 @@ class FunctionTally:
 
 
 def _space(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array to fill, in a nameless file where it is large."""
+    """An array to fill, in an unnamed file if it is large."""
     if dtype.kind == "O" or math.prod(shape) * dtype.itemsize <= IN_MEMORY:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:

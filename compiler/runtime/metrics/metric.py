@@ -1,14 +1,14 @@
-"""How good a model's outputs are, in points, more being better.
+"""The quality of a model's outputs, in points; higher is better.
 
 ===============  ====================================================================================
 `top1`           100 × share of samples whose class is the label
 `top1-expected`  100 × mean p₀(ŷ), where p₀ are the original's probabilities and ŷ is the model's choice: without
-                 labels, what the original thinks of the model's choices. Its drop p₀(ŷ₀) − p₀(ŷ)
+                 labels, the original's confidence in the model's choices. Its drop p₀(ŷ₀) − p₀(ŷ)
                  estimates the points of accuracy lost; where the original is unsure, another choice costs little.
 `agreement`      100 × share of samples with the original's choice. Counts every change as a loss: never the default.
 `cosine`         100 × cosine between the outputs and the original's, over all samples, mean over outputs; for
-                 whole numbers and strings the share of equal elements
-module:function  what the function makes of all outputs and labels, taken as points as it is
+                 integers and strings the share of equal elements
+module:function  the function's result for all outputs and labels, taken as points
 ===============  ====================================================================================
 """
 
@@ -33,10 +33,10 @@ NAMES = ("top1", "top1-expected", "agreement", "cosine")
 
 
 class Tally(Protocol):
-    """Takes a model's outputs batch by batch and ends in a score."""
+    """Collects a model's outputs batch by batch and computes a score."""
 
     def add(self, outputs: Arrays, count: int, labels: np.ndarray | None, original: Arrays) -> None:
-        """One batch of `count` samples; `original` are those of the original's outputs that the metric needs."""
+        """Add one batch of `count` samples; `original` holds the original's outputs that the metric needs."""
 
     def score(self) -> Score:
         """The metric over all batches."""
@@ -44,9 +44,9 @@ class Tally(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """A way to judge outputs: `start` begins a tally.
+    """A measure of outputs: `start` makes a new tally.
 
-    `needs` names the outputs of the original that a tally compares with; None stands for all of them.
+    `needs` names the outputs of the original that a tally compares with; None: all of them.
     """
 
     name: str
@@ -55,22 +55,22 @@ class Metric:
 
 
 def choose(name: str | None, outputs: Arrays, count: int, labels: np.ndarray | None) -> Metric:
-    """The metric called `name`, or the best that there is for a model.
+    """The metric called `name`, or the best available one.
 
-    None means: `top1` where there are labels for the class scores, else `top1-expected` for class scores, else
-    `cosine`. `outputs` are the original's of a first batch of `count` samples, `labels` all labels. Raises
-    UsageError when the name is unknown, or the metric can't be taken.
+    None means: `top1` if there are labels for the class scores, else `top1-expected` for class scores, else `cosine`.
+    `outputs` are the original's on a first batch of `count` samples, `labels` all labels. Raises UsageError if the
+    name is unknown or the metric does not apply.
     """
     if name is not None and ":" in name:
         function = imported(name)
         return Metric(name, lambda: FunctionTally(name, function))
     if name not in (None, *NAMES):
-        raise UsageError(f"metric '{name}': it is one of {', '.join(NAMES)}, or module:function")
+        raise UsageError(f"metric '{name}' is unknown: use {', '.join(NAMES)}, or module:function")
     if name == "cosine":
         return _cosine()
     labelled = None if labels is None else find(outputs, count, labels)
     if name == "top1" and labelled is None:
-        why = "the data have no labels" if labels is None else "no output holds a score for each of the labels"
+        why = "the data have no labels" if labels is None else "no output has a score for each label"
         raise UsageError(f"metric 'top1': {why}")
     if labelled is not None and name in (None, "top1"):
         return _per_sample("top1", labelled, _top1, ())
@@ -88,7 +88,7 @@ Points = Callable[[ClassScores, Arrays, np.ndarray | None, Arrays], np.ndarray]
 
 @dataclass
 class _SampleTally:
-    """A mean over samples; `points` gives those of a batch, in hundredths of a hundred: [N] from 0 to 1."""
+    """A mean over samples; `points` gives a batch's points [N] as a share from 0 to 1."""
 
     name: str
     scores: ClassScores

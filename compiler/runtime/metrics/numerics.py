@@ -1,4 +1,4 @@
-"""How far the outputs of one model are from another's."""
+"""The numerical difference between the outputs of two models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx_compress.compiler.runtime.outputs import Arrays, Recording, batch_size
 from onnx_compress.compiler.runtime.session import Session
 
 EXACT = 1e-5
-"""Share of an output's scale by which a pass that changes nothing may move it: float32 summed in another order."""
+"""Share of an output's scale by which an exact pass may move it: float32 summed in another order."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,9 @@ class Numerics:
 
     `max_abs` is max|y′ − y|, `scale` max|y|, `cosine` y·y′ / (‖y‖ ‖y′‖) (1 where both are zero), `sqnr_db`
     10 log₁₀ ‖y‖² / ‖y − y′‖² (infinite when equal); all over the elements that are finite in both.
-    `nonfinite` counts the elements where y or y′ is NaN or infinite and the other is not the same.
-    `mismatched` counts the elements that differ at all, for types where a difference has no size (whole
-    numbers, truth values, strings). `resolution` is the spacing of the output's type at 1. `problem` says
-    why nothing could be compared.
+    `nonfinite` counts the elements where y or y′ is NaN or infinite and the other is different.
+    `mismatched` counts unequal elements of types that are compared exactly (integers, booleans, strings).
+    `resolution` is the spacing of the output's type at 1. `problem` says why the output could not be compared.
     """
 
     max_abs: float
@@ -39,7 +38,7 @@ class Numerics:
     problem: str | None = None
 
     def within(self, tolerance: float = EXACT) -> bool:
-        """Whether the difference is at most `tolerance` of the scale, or two steps of a coarser element type."""
+        """Whether the difference is at most `tolerance` of the scale, or two steps of a half-precision type."""
         if self.problem is not None or self.nonfinite or self.mismatched:
             return False
         return self.max_abs <= max(tolerance, 2 * self.resolution) * self.scale
@@ -49,7 +48,7 @@ class Numerics:
             return self.problem
         if self.mismatched:
             return f"{self.mismatched} of {self.elements} elements differ"
-        odd = f", {self.nonfinite} NaN or infinite in one only" if self.nonfinite else ""
+        odd = f", {self.nonfinite} NaN or infinite in only one" if self.nonfinite else ""
         figures = f"max |Δ| {self.max_abs:.3g} at scale {self.scale:.3g}, cosine {self.cosine:.6f}"
         return f"{figures}, SQNR {self.sqnr_db:.1f} dB{odd}"
 
@@ -57,10 +56,10 @@ class Numerics:
 def numerics(
     reference: Session | Recording, candidate: Session, dataset: Dataset, *, size: int | None = None
 ) -> dict[str, Numerics]:
-    """Compare the outputs of two models on `dataset`, batches of `size` (None: what suits them) one by one.
+    """Compare the outputs of two models on `dataset`, in batches of `size` (None: chosen for the models).
 
-    A `reference` that is a Recording must come from the same dataset and `size`. Outputs go by name, in
-    the order of the reference; one that only one of the models has appears with its `problem`.
+    A `reference` that is a Recording must come from the same dataset and `size`. Outputs are matched by name, in the
+    order of the reference; an output of only one of the models appears with a `problem`.
     """
     if size is None:
         size = batch_size(candidate if isinstance(reference, Recording) else reference, dataset)
@@ -74,7 +73,7 @@ def numerics(
 
 
 def worst(results: Mapping[str, Numerics]) -> Numerics:
-    """The output that suffered most: one with a problem, else the lowest SQNR. Raises ValueError without outputs."""
+    """The output that changed most: one with a problem, else the lowest SQNR. Raises ValueError without outputs."""
     return min(results.values(), key=lambda n: (n.problem is None, n.nonfinite + n.mismatched == 0, n.sqnr_db))
 
 
@@ -135,7 +134,7 @@ class _Tally:
 
 
 def cosine(dot: float, square: float, square_other: float) -> float:
-    """Cosine of two vectors from their products with each other and themselves; two zero vectors agree."""
+    """The cosine of two vectors from their products with each other and themselves; 1 for two zero vectors."""
     if square == 0 or square_other == 0:
         return float(square == square_other)
     return dot / math.sqrt(square) / math.sqrt(square_other)
@@ -158,5 +157,5 @@ def _problem(expected: np.ndarray | None, found: np.ndarray | None) -> str | Non
 
 
 def _resolution(dtype: np.dtype) -> float:
-    """Spacing of half-precision numbers at 1; 0 for float32 and finer, whose spacing EXACT leaves room for."""
+    """Spacing of half-precision numbers at 1; 0 for float32 and finer, whose spacing EXACT already allows."""
     return float(np.finfo(dtype).eps) if dtype.itemsize < 4 else 0.0

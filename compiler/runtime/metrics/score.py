@@ -1,4 +1,4 @@
-"""A metric's value, how sure it is, and what one model lost against another."""
+"""A metric's value, its standard error, and the loss of one model against another."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 FEW = 256
-"""Below so many samples a value is only worth reading with its standard error."""
+"""Number of samples below which a value is shown with its standard error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A metric over `samples` samples, in points, more being better.
+    """A metric over `samples` samples, in points; higher is better.
 
-    `error` is the standard error, None where it can't be told. `each` are the points of each sample where
-    the value is their mean, so that two models can be compared sample by sample.
+    `error` is the standard error, None if unknown. `each` holds the points of each sample if the value is their mean,
+    so that two models can be compared sample by sample.
     """
 
     name: str
@@ -32,17 +32,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Drop:
-    """Points lost, negative when gained, with the standard error of the difference where it can be told."""
+    """Points lost, negative if gained, and the standard error of the difference, None if unknown."""
 
     points: float
     error: float | None = None
 
 
 def drop(before: Score, after: Score) -> Drop:
-    """What `after` lost against `before`, both on the same samples in the same order.
+    """The loss of `after` against `before`, both on the same samples in the same order.
 
-    Where both know the points of each sample, the error is that of the paired difference: far smaller than
-    the errors of the two values, since most samples do not change.
+    If both have the points of each sample, the error is that of the paired difference: far smaller than the errors of
+    the two values, because most samples do not change.
     """
     points = before.value - after.value
     if before.each is None or after.each is None or len(before.each) != len(after.each):
@@ -51,7 +51,7 @@ def drop(before: Score, after: Score) -> Drop:
 
 
 def standard_error(values: np.ndarray) -> float | None:
-    """Standard error of the mean of `values` [N]; None for fewer than two."""
+    """The standard error of the mean of `values` [N]; None for fewer than two."""
     if len(values) < 2:
         return None
     return float(np.std(values, ddof=1)) / math.sqrt(len(values))

@@ -1,4 +1,4 @@
-"""The metric `cosine`: how alike a model's outputs are to the original's."""
+"""The metric `cosine`: the similarity of a model's outputs to the original's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from onnx_compress.compiler.runtime.metrics.score import Score
 class SimilarityTally:
     """100 × the mean over outputs of the cosine between an output and the original's.
 
-    One cosine over all samples, not one per sample: an output of one number per sample would have only ±1.
-    Each sample leaves three sums, from which the standard error follows by the jackknife. NaN and infinite
-    numbers count as 0; an output that is missing or has another shape counts as unlike. Outputs that are no
-    numbers count by their share of equal elements.
+    It is one cosine over all samples: per sample, an output with one number would give only ±1. Each sample adds three
+    sums, from which the standard error follows by the jackknife. NaN and infinite numbers count as 0; an output that
+    is missing or has another shape has the cosine 0. Outputs that are not floats count by their share of equal
+    elements.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,23 +32,23 @@ class SimilarityTally:
         labels: np.ndarray | None,
         original: Mapping[str, np.ndarray],
     ) -> None:
-        """See `metrics.Tally`."""
+        """See `metric.Tally`."""
         self._samples += count
         for name, expected in original.items():
             self._sums.setdefault(name, []).append(_sums(expected, outputs.get(name), count))
 
     def score(self) -> Score:
-        """See `metrics.Tally`."""
+        """See `metric.Tally`."""
         found = [_with_error(np.concatenate(parts)) for parts in self._sums.values()]
         values, errors = [value for value, _ in found], [error for _, error in found]
         known = [error for error in errors if error is not None]
-        # Outputs of one model err together, so their errors are averaged, not divided by their number.
+        # The errors of one model's outputs are correlated, so they are averaged, not reduced by their number.
         error = 100 * float(np.mean(known)) if known else None
         return Score(self._name, 100 * float(np.mean(values)) if values else 100.0, self._samples, error)
 
 
 def _sums(expected: np.ndarray, found: np.ndarray | None, count: int) -> np.ndarray:
-    """y·y′, ‖y‖², ‖y′‖² of each sample [N, 3]; of the whole run, [1, 3], where axis 0 does not count samples."""
+    """y·y′, ‖y‖², ‖y′‖² of each sample [N, 3]; of the whole run, [1, 3], if axis 0 is not the samples."""
     rows = count if expected.shape[:1] == (count,) else 1
     y = expected.reshape(rows, -1)
     if found is None or found.shape != expected.shape:

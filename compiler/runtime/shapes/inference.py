@@ -1,9 +1,8 @@
-"""Element types and shapes of all values of a model, from every source that has an opinion.
+"""Element types and shapes of all values of a model, merged from several sources.
 
-No source knows all, and each has models on which it fails: onnxruntime's symbolic inference follows computed
-shapes best but stops at the first operator it does not know; onnx's own goes on but leaves holes. So their
-answers are merged value by value, and a failure is a note, never the end. Large weights take part by type
-and shape alone.
+No source knows all, and each fails on some models: onnxruntime's symbolic inference follows computed shapes best but
+stops at the first unknown operator; onnx's inference continues but leaves gaps. So their results are merged value by
+value, and a failure is only noted. Of large weights, only type and shape are used.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from onnx_compress.compiler.runtime.shapes.symbolic import symbolic
 from onnx_compress.compiler.runtime.specs import Dim, ModelLike, as_model, element_dtype, shape_of, specs
 
 KEPT_BYTES = 1 << 13
-"""Constants up to this size keep their values: those that shapes are computed from are smaller."""
+"""Constants up to this size keep their values: constants that shapes are computed from are smaller."""
 
 
 @dataclass(frozen=True)
 class ValueType:
-    """What is known of a value: `dtype`, None where unknown, and `shape` as in `specs.TensorSpec`."""
+    """The known type of a value: `dtype`, None if unknown, and `shape` as in `specs.TensorSpec`."""
 
     dtype: np.dtype | None
     shape: tuple[Dim, ...] | None
@@ -39,10 +38,9 @@ UNKNOWN = ValueType(None, None)
 
 @dataclass(frozen=True)
 class Shapes:
-    """Types of values by name, those in bodies of control-flow nodes included.
+    """Types of values by name, including those in bodies of control-flow nodes.
 
-    Names of free dimensions are the model's own where these are known, or expressions in them ('3*H*W').
-    `notes` say which source failed and why.
+    Free dimensions have the model's names, or expressions in them ('3*H*W'). `notes` say which source failed and why.
     """
 
     types: Mapping[str, ValueType]
@@ -54,19 +52,19 @@ class Shapes:
         return infer(model)
 
     def shape(self, name: str) -> tuple[Dim, ...] | None:
-        """The shape of a value; None where not even its rank is known."""
+        """The shape of a value; None if its rank is unknown."""
         return self.types.get(name, UNKNOWN).shape
 
     def dtype(self, name: str) -> np.dtype | None:
-        """The element type of a value; None where it is not known or the value is no tensor."""
+        """The element type of a value; None if unknown or if the value is not a tensor."""
         return self.types.get(name, UNKNOWN).dtype
 
 
 def infer(model: ModelLike, *, by_running: bool = False) -> Shapes:
-    """Types and shapes of the values of `model`; never raises for what can't be inferred.
+    """Types and shapes of the values of `model`; a failed inference does not raise.
 
-    With `by_running`, values that stay unknown get the sizes they have when the model runs on made-up
-    inputs: those are the sizes for these inputs, not for all.
+    With `by_running`, values that stay unknown get their sizes from a run on synthetic inputs: sizes for these
+    inputs, not for all.
     """
     loaded = as_model(model)
     proto = _without_weights(loaded)
@@ -76,10 +74,10 @@ def infer(model: ModelLike, *, by_running: bool = False) -> Shapes:
     table.add(_in_bodies(bodies))
     table.note("onnxruntime's symbolic inference", note)
     inferred, note = _inferred_by_onnx(proto)
-    table.add(_without_made_up_names(inferred, proto))
+    table.add(_without_generated_names(inferred, proto))
     table.note("onnx's inference", note)
     table.add(_declared(proto))
-    # Inputs are as promised to callers, whatever a source would like to call their dimensions.
+    # Inputs keep their declared types, whatever a source calls their dimensions.
     table.types.update((spec.name, ValueType(spec.dtype, spec.shape)) for spec in specs(loaded).inputs)
     if by_running:
         _observe(loaded, table)
@@ -101,7 +99,7 @@ def _better(known: Dim, other: Dim) -> Dim:
 
 
 class _Table:
-    """What the sources said so far; the earlier ones count for more."""
+    """The results of the sources so far; earlier ones take precedence."""
 
     def __init__(self) -> None:
         self.types: dict[str, ValueType] = {}
@@ -121,9 +119,9 @@ class _Table:
 
 
 def _without_weights(model: Model) -> onnx.ModelProto:
-    """The model with typed inputs in place of its large weights, those in Constant nodes included.
+    """The model with typed inputs in place of its large weights, including those in Constant nodes.
 
-    So no library looks for their values. Weights inside bodies, which have no such inputs, are kept.
+    So no library looks for their values. Weights inside bodies are kept: a body can't have such inputs.
     """
     top = {c for c in model.graph.initializers if c.nbytes > KEPT_BYTES}
     nodes = [node for node in model.graph.nodes if node.is_op("Constant")]
@@ -163,12 +161,12 @@ def _is_placeholder(tensor: onnx.TensorProto) -> bool:
 def _inferred_by_onnx(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True), ""
-    except Exception as error:  # any operator's own inference may object
+    except Exception as error:  # any operator's inference may raise
         return proto, " ".join(str(error).split())[:200]
 
 
-def _without_made_up_names(inferred: onnx.ModelProto, declared: onnx.ModelProto) -> Iterator[tuple[str, ValueType]]:
-    """What onnx found, without the names ('unk__0') that it makes up for what it does not know."""
+def _without_generated_names(inferred: onnx.ModelProto, declared: onnx.ModelProto) -> Iterator[tuple[str, ValueType]]:
+    """The results of onnx without the names ('unk__0') that it generates for unknown dimensions."""
     known = {dim for _, found in _declared(declared) for dim in found.shape or ()}
     for name, found in _declared(inferred):
         shape = found.shape

@@ -1,4 +1,4 @@
-"""Shapes of inner values, seen while the model runs on made-up inputs."""
+"""Shapes of inner values, observed in a run on synthetic inputs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from onnx_compress.compiler.runtime.data.synthetic import synthetic
 from onnx_compress.compiler.runtime.session import create
 
 TOGETHER = 64
-"""Values fetched in one run: each that is fetched stays in memory until the run ends."""
+"""Values fetched per run: each fetched value stays in memory until the run ends."""
 
 
 def observe(model: Model, names: Sequence[str]) -> Iterator[tuple[str, np.dtype, tuple[int, ...]]]:
-    """Element types and shapes of the values `names` in a run on one made-up sample.
+    """Element types and shapes of the values `names` in a run on one synthetic sample.
 
-    Names that are no values at the top level of the graph are left out. Raises what loading and running raise.
+    Names without a value at the top level of the graph are left out. Raises the errors of loading and running.
     """
     computed = {out.name for node in model.graph.nodes for out in node.outputs}
     given = {tensor.name for tensor in model.outputs()}

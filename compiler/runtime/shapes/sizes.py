@@ -1,4 +1,4 @@
-"""Shapes in whole numbers, for one sample: what the cost of a model is computed from."""
+"""Shapes in whole numbers, for one sample: the basis for a model's cost."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from onnx_compress.compiler.runtime.shapes.observed import observe
 
 BATCH = 1
 RUNNABLE_BYTES = 1 << 30
-"""Weights up to which a model is run once for the shapes that can't be inferred."""
+"""Bytes of weights up to which a model is run once for shapes that can't be inferred."""
 
 
 class UnknownSize(Exception):
-    """A dimension that is not known. The message names the tensor."""
+    """An unknown dimension. The message names the tensor."""
 
 
 class SizeTable:
-    """The shape of every tensor whose dimensions follow from the inputs' and the weights'.
+    """The shape of every tensor whose dimensions follow from those of inputs and weights.
 
-    Inputs have the shapes given; otherwise a first axis that may vary is the batch, 1. `is_whole` says that
-    no dimension of an input is left open.
+    Inputs have the given shapes; without one, a free first axis is the batch, 1. `is_whole` says that all dimensions
+    of the inputs are fixed.
     """
 
     def __init__(self, model: Model, inputs: Mapping[str, Sequence[int]]) -> None:
@@ -35,11 +35,11 @@ class SizeTable:
         self.is_whole = all(tensor.shape is not None and _is_fixed(tensor.shape) for tensor in self._model.inputs())
 
     def __call__(self, tensor: Tensor) -> tuple[int, ...]:
-        """The shape of `tensor`. Raises UnknownSize naming it, and the dimensions that it hangs on."""
+        """The shape of `tensor`. Raises UnknownSize with its name and known dimensions."""
         constant = constant_of(tensor)
         shape = self._shape(tensor.name) if constant is None else tuple(constant.shape)
         if shape is None:
-            raise UnknownSize(f"the shape of '{tensor.name}' is not known")
+            raise UnknownSize(f"the shape of '{tensor.name}' is unknown")
         if not _is_fixed(shape):
             raise UnknownSize(f"the shape of '{tensor.name}' is [{', '.join(map(_written, shape))}]")
         return tuple(int(dim) for dim in shape if dim is not None)
@@ -48,9 +48,9 @@ class SizeTable:
         return self._seen.get(name) or self._shapes.shape(name)
 
     def look(self, tensors: Iterable[Tensor]) -> None:
-        """Learn the shapes of those `tensors` that inference left open by running the model on made-up inputs.
+        """Observe the shapes of `tensors` that inference left open, by running the model on synthetic inputs.
 
-        Only where all inputs are fixed: otherwise their sizes would be made up too.
+        Only if all inputs are fixed: otherwise their sizes would be guessed too.
         """
         names = [tensor.name for tensor in tensors if not _is_fixed(self._shapes.shape(tensor.name) or (None,))]
         if not names or not self.is_whole or self._model.weight_bytes() > RUNNABLE_BYTES:

@@ -1,4 +1,4 @@
-"""onnxruntime's symbolic shape inference, made to keep what it finds and to end in reasonable time."""
+"""onnxruntime's symbolic shape inference, changed to keep partial results and to end in reasonable time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sympy
 
 _TORCH_IS_LOADED = "torch" in sys.modules
 if not _TORCH_IS_LOADED:
-    # onnxruntime.tools imports torch wherever it is installed: seconds at every start, for nothing used here.
+    # onnxruntime.tools imports torch if it is installed: seconds at every start, for nothing used here.
     sys.modules["torch"] = None  # type: ignore[assignment]
 try:
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
@@ -22,16 +22,16 @@ finally:
         del sys.modules["torch"]
 
 LONGEST = 8
-"""Operations in a dimension's expression up to which it is calculated with; beyond, its text stands for it.
+"""Most operations in a dimension's expression; a longer one is replaced by a symbol with its text as name.
 
-Sizes that pass through a chain of resizes nest roundings in roundings, and simplifying those takes minutes.
+A chain of resizes nests roundings in roundings, and simplifying those takes minutes.
 """
 _LARGEST_INT = 2**31 - 1
 
 
 class _Inference(SymbolicShapeInference):
     def _update_computed_dims(self, new_sympy_shape: list[Any]) -> None:
-        # A resize by 1.0 leaves the batch 'floor(1.0*N)': as a fraction it is N.
+        # A resize by 1.0 gives the batch 'floor(1.0*N)': with a rational factor it is N.
         for axis, dim in enumerate(new_sympy_shape):
             if isinstance(dim, sympy.Expr) and dim.has(sympy.Float):
                 new_sympy_shape[axis] = sympy.nsimplify(dim, rational=True)
@@ -42,12 +42,12 @@ class _Inference(SymbolicShapeInference):
 
 
 def symbolic(proto: onnx.ModelProto) -> tuple[list[onnx.ValueInfoProto], onnx.GraphProto, str]:
-    """What inference finds: declarations of the main graph's values, a graph whose bodies declare theirs, a note.
+    """The results: declarations of the main graph's values, a graph whose bodies declare theirs, and a note.
 
-    The note says why it stopped early, on a failure of its own or at an operator that it does not know; what
-    it had found until then counts.
+    The note says why inference stopped early, on a failure or at an unknown operator; its results up to there are
+    kept.
     """
-    # Not `infer_shapes`: where that stops early it discards what it has, and leaves a file in the current folder.
+    # Not `infer_shapes`: if that stops early, it discards its results and leaves a file in the current folder.
     inference: Any = _Inference(_LARGEST_INT, True, False, 0)  # type: ignore[no-untyped-call]
     note = ""
     try:
@@ -56,15 +56,15 @@ def symbolic(proto: onnx.ModelProto) -> tuple[list[onnx.ValueInfoProto], onnx.Gr
             complete = False
             while inference.run_:
                 complete = inference._infer_impl()
-        note = "" if complete else "there is an operator that it does not know"
-    except Exception as error:  # sympy and onnxruntime, on models of any kind
+        note = "" if complete else "unknown operator"
+    except Exception as error:  # sympy and onnxruntime raise anything
         note = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return list(getattr(inference, "known_vi_", {}).values()), getattr(inference, "out_mp_", proto).graph, note
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's warnings off the user's terminal: what matters is in the result."""
+    """Keep the library's warnings off the terminal: the result says what matters."""
     logger = logging.getLogger("onnxruntime.tools.symbolic_shape_infer")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

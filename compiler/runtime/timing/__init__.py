@@ -1,1 +1,1 @@
-"""How long models and their layers take, and what is remembered of that."""
+"""Latencies of models and their layers, measured and remembered."""

@@ -1,4 +1,4 @@
-"""In steps of how many channels onnxruntime's kernels take their time on this machine."""
+"""The channel block of onnxruntime's kernels on this machine: the step in which the number of channels costs time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from onnx_compress.compiler.runtime.session import create
 from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable, keys_of
 
 STEPS = (32, 16, 8, 4, 2)
-"""Widths of the blocks that kernels work on, the widest first."""
+"""Candidate widths of a kernel's channel block, widest first."""
 WIDTHS = (41, 42, 44, 48, 56, 64)
-"""Between them each step is told from its half: 41 rounds up to 42, 44, 48, 48 and 64."""
+"""They distinguish each step from its half: 41 rounds up to 42, 44, 48, 48 and 64."""
 SLACK = 1.08
-"""Rounding up may cost so much, half of what a further block of 8 costs at 56 channels."""
+"""Most that rounding up may cost: half of the cost of another block of 8 at 56 channels."""
 LAYERS, SIZE = 3, 28
 ENDS = 16
 """Channels of the net's input and output, whatever its width."""
@@ -28,9 +28,9 @@ INPUT = "x"
 
 
 def channel_step(table: LatencyTable, threads: int = 1) -> int:
-    """The widest step up to whose multiples widths can be rounded for nothing: 16 on AVX-512.
+    """The widest step to whose multiples widths can be rounded up at no cost: 16 on AVX-512.
 
-    Measured with 3×3 convolutions over 28×28, once for each machine: afterwards the table knows.
+    Measured with 3×3 convolutions over 28×28, once per machine: the table keeps the times.
     """
     nets = {str(width): _net(width) for width in WIDTHS}
     feeds = {INPUT: np.zeros((1, ENDS, SIZE, SIZE), np.float32)}
@@ -44,7 +44,7 @@ def channel_step(table: LatencyTable, threads: int = 1) -> int:
 
 
 def _fastest_ms(runs: Sequence[Callable[[], object]]) -> list[float]:
-    """The least time of each, run in turns: whatever else the machine does only adds to it, and does so at times."""
+    """The least time of each, run in turns: other work on the machine only adds time, and not always."""
     times = np.zeros((ROUNDS, len(runs)))
     for row in times:
         for i, run in enumerate(runs):
@@ -55,7 +55,7 @@ def _fastest_ms(runs: Sequence[Callable[[], object]]) -> list[float]:
 
 
 def step_of(times: Mapping[int, float]) -> int:
-    """The widest of `STEPS` to whose multiples every width can be rounded up for nothing, or 1."""
+    """The widest of `STEPS` to whose multiples every width can be rounded up at no cost, or 1."""
     return next((step for step in STEPS if all(times[_up(w, step)] <= SLACK * ms for w, ms in times.items())), 1)
 
 
@@ -64,7 +64,7 @@ def _up(width: int, step: int) -> int:
 
 
 def _net(width: int) -> Model:
-    """Convolutions of that width in a row, between two to and from it."""
+    """A chain of convolutions of that width, between one to it and one from it."""
     channels = [ENDS, *[width] * (LAYERS + 1), ENDS]
     kernels = [np.full((after, before, 3, 3), 0.01, np.float32) for before, after in pairwise(channels)]
     names = [INPUT, *(f"h{i}" for i in range(len(kernels)))]

@@ -1,4 +1,4 @@
-"""How long models take, measured side by side, so that what the machine does besides hits them alike."""
+"""Latencies of models, measured side by side, so that other load on the machine affects them alike."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 from onnx_compress.compiler.runtime.session import Session
 
 SAMPLE_SECONDS = 0.005
-"""A model is run as often in a row as it takes to fill this: a shorter time would be the clock's and the system's."""
+"""Each sample repeats the run to fill this time: shorter ones measure the clock and the system."""
 LEAST_ROUNDS = 3
 MOST_TIMES, PRECISION = 4, 0.01
-"""So many times as many rounds there are at most, as long as the standard error of a ratio of times is larger."""
+"""Most rounds, as a multiple of the requested ones, while the standard error of a time ratio exceeds the precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class Latency:
-    """Times of one model, per run of it.
+    """Times per run of one model.
 
-    `spread` is the interquartile range over the median; `runs` is how many runs were timed in all;
-    `rounds_ms` are the times round by round, for comparing pair by pair.
+    `spread` is the interquartile range over the median; `runs` is the total number of timed runs; `rounds_ms` are the
+    times of each round, for paired comparison.
     """
 
     median_ms: float
@@ -39,12 +39,12 @@ class Latency:
 
 
 NOISE = 0.05
-"""Share of a latency by which two timings of one model may differ."""
+"""Relative difference between two timings of the same model that counts as noise."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long a model takes as another: the median over rounds, and their spread."""
+    """A model's time relative to another's: the median over rounds, and its spread."""
 
     median: float
     spread: float
@@ -58,12 +58,11 @@ def interleaved(
     warmup: int = 3,
     budget_seconds: float = 10.0,
 ) -> dict[str, Latency]:
-    """Time every session on the same inputs, in rounds in which each has a turn.
+    """Time every session on the same inputs, in rounds in which each has one turn.
 
-    The order rotates from round to round. In a turn a session runs as often as it takes to fill
-    `SAMPLE_SECONDS`. There are `rounds` of them, more on a busy machine (see `PRECISION`), fewer when
-    `budget_seconds` are over, never fewer than `LEAST_ROUNDS`. Each session first runs `warmup` times,
-    uncounted. Raises what a session raises.
+    The order rotates from round to round. In a turn a session runs repeatedly to fill `SAMPLE_SECONDS`. There are
+    `rounds` rounds, more on a busy machine (see `PRECISION`), fewer once `budget_seconds` have passed, at least
+    `LEAST_ROUNDS`. Each session first runs `warmup` times, uncounted. Raises the errors of the sessions.
     """
     runs = {name: session.runner(feeds) for name, session in sessions.items()}
     with _without_garbage_collection():
@@ -82,15 +81,15 @@ def interleaved(
 
 
 def ratio(candidate: Latency, reference: Latency) -> Ratio:
-    """Time of `candidate` over that of `reference`, both from one call of `interleaved`.
+    """The time of `candidate` over that of `reference`, both from one call of `interleaved`.
 
-    Ratios are taken round by round: what slowed the machine in a round slowed both.
+    Ratios are taken round by round: load on the machine in a round slows both.
     """
     return Ratio(*_median_and_spread(candidate.rounds_ms / reference.rounds_ms))
 
 
 def _error(times: list[list[float]]) -> float:
-    """The standard error of the median ratio to the first, of the model where it is largest."""
+    """The standard error of the median ratio to the first model, the largest over models."""
     ratios = (np.array(found) / np.array(times[0]) for found in times[1:])
     return max((0.93 * _median_and_spread(r)[1] / math.sqrt(len(r)) for r in ratios), default=0.0)
 
@@ -101,20 +100,20 @@ def _latency(rounds_ms: np.ndarray, repeats: int) -> Latency:
 
 
 def _median_and_spread(values: np.ndarray) -> tuple[float, float]:
-    """The median, and the interquartile range over it."""
+    """The median, and the interquartile range relative to it."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return float(median), float((high - low) / median)
 
 
 def _repeats(session: Session, feeds: Mapping[str, np.ndarray], run: Callable[[], object], warmup: int) -> int:
-    """Runs that fill a sample, by the fastest of the warm-up."""
-    session.run(feeds)  # fails with an error of ours where the bare run would not
+    """The number of runs that fill a sample, estimated from the fastest warm-up run."""
+    session.run(feeds)  # fails with a CompressError, unlike the bare run
     fastest = min(_seconds(run, 1) for _ in range(max(1, warmup)))
     return max(1, math.ceil(SAMPLE_SECONDS / max(fastest, 1e-7)))
 
 
 def _seconds(run: Callable[[], object], repeats: int) -> float:
-    """Seconds per run over `repeats` in a row."""
+    """Seconds per run over `repeats` runs in a row."""
     started = time.perf_counter()
     for _ in range(repeats):
         run()

@@ -1,7 +1,7 @@
-"""The time of each layer in many forms of one model, taken where the layer stands: fused, in its layout, in the cache.
+"""The time of each layer in many forms of one model, measured in place: fused, in its layout, with a warm cache.
 
-A layer alone is another one than the same layer in a model, where onnxruntime fuses it with its neighbours and
-converts layouts between them. So whole models run, and the runtime's own profile says what each layer took.
+A layer timed alone differs from the same layer in a model, where onnxruntime fuses it with its neighbours and converts
+layouts between them. So whole models run, and onnxruntime's profile gives the time of each layer.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable, se
 from onnx_compress.compiler.runtime.timing.profile import INSERTED, KERNEL, NodeNames
 
 TURNS, RUNS = 6, 4
-"""In each turn a model runs so often in a row, of which the first, with a cold cache, does not count."""
+"""Turns, and runs of a model per turn; the first run of a turn has a cold cache and does not count."""
 LEAST_TURNS = 3
 SECONDS = 20.0
-"""Once these are over there are no further turns."""
+"""Time after which no further turns start."""
 TOGETHER = 1 << 29
-"""Bytes of weights up to which sessions are held side by side, so that their turns can be interleaved."""
+"""Most bytes of weights in sessions held side by side, so that their turns can be interleaved."""
 LEAST_MS = 1e-6
 
 Build = Callable[[int], Model]
@@ -36,7 +36,7 @@ Times = dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Forms:
-    """What is to be timed: `build(i)` is form i of `model`; `widths[i]` tells it from the other forms."""
+    """The forms to time: `build(i)` is form i of `model`, identified by `widths[i]`."""
 
     model: Model
     widths: Sequence[tuple[int, ...]]
@@ -51,9 +51,9 @@ def layer_times(
     threads: int = 1,
     advance: Callable[[], object] = lambda: None,
 ) -> list[Times]:
-    """For each form the milliseconds of each layer by its name, from the table, else measured and noted there.
+    """For each form the milliseconds of each layer by its name, from the table, or measured and stored there.
 
-    What onnxruntime puts in between layers (conversions of layout) counts to the layer that runs next.
+    Nodes that onnxruntime inserts between layers (layout conversions) count towards the next layer.
     """
     prefix = _key(forms, setting_of(feeds, threads, table.machine))
     known = table.under(prefix)
@@ -61,7 +61,7 @@ def layer_times(
         measured = _measured(forms, feeds, threads, advance)
         known = {f"{i}/{name}": ms for i, times in enumerate(measured) for name, ms in times.items()}
         table.put({f"{prefix}{key}": ms for key, ms in known.items()})
-        known = table.under(prefix)  # rounded as it will be read the next time
+        known = table.under(prefix)  # rounded, as it will be read the next time
     found: list[Times] = [{} for _ in forms.widths]
     for key, ms in known.items():
         number, _, name = key.partition("/")
@@ -78,7 +78,7 @@ def _key(forms: Forms, setting: tuple[object, ...]) -> str:
 def _measured(
     forms: Forms, feeds: Mapping[str, np.ndarray], threads: int, advance: Callable[[], object]
 ) -> Iterator[Times]:
-    """Part by part, so that what is in memory at once is bounded."""
+    """Measure in parts, to bound memory."""
     part: list[Model] = []
     size = 0
     share = 1.0 / max(1, len(forms.widths))
@@ -108,7 +108,7 @@ def _timed(
 
 
 def _take_turns(runs: Sequence[Callable[[], object]], seconds: float) -> int:
-    """Let all models run in turns, in an order that rotates; returns how many turns there were."""
+    """Run all models in turns, in a rotating order; return the number of turns."""
     started = time.perf_counter()
     for turn in range(TURNS):
         if turn >= LEAST_TURNS and time.perf_counter() - started > seconds:
@@ -133,26 +133,26 @@ def _by_layer(model: Model, session: Session, turns: int) -> Times:
 
 
 def typical_ms(microseconds: Sequence[int], turns: int) -> float:
-    """Milliseconds per run: the mean of the fastest third of the runs that count.
+    """Milliseconds per run: the mean of the fastest third of the counted runs.
 
-    What else the machine does only adds time; and the mean sees below the clock's whole microseconds.
+    Other load on the machine only adds time, and a mean resolves less than the clock's microseconds.
     """
     each = max(1, len(microseconds) // (turns * RUNS))
-    if len(microseconds) != each * turns * RUNS:  # it does not run in every run: inside a branch
+    if len(microseconds) != each * turns * RUNS:  # a node inside a branch does not run every time
         return float(np.mean(microseconds)) * len(microseconds) / (turns * RUNS) / 1000
     runs = np.array(microseconds, np.float64).reshape(turns, RUNS, each).sum(2)[:, 1:].ravel()
     return float(np.sort(runs)[: -(-len(runs) // 3)].mean()) / 1000
 
 
 def attributed(spent: Iterable[tuple[str, float]], layers: Iterable[str]) -> Times:
-    """Times by layer, from those of what ran, in order: anything else counts to the layer that runs next."""
+    """Times by layer, from the times of the nodes in order of execution; other nodes count towards the next layer."""
     known = dict.fromkeys(layers)
     total: Times = {}
     waiting, last = 0.0, None
     for name, ms in spent:
         if name.endswith(f"({INSERTED})"):
             waiting += ms
-        elif name in known:  # not inside a body, whose time the node that holds it has already
+        elif name in known:  # nodes in a body are already in the time of the control-flow node
             total[name] = total.get(name, 0.0) + waiting + ms
             waiting, last = 0.0, name
     if last is not None:

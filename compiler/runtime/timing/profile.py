@@ -1,7 +1,7 @@
 """Where a model spends its time, layer by layer, and which layers became slower.
 
-onnxruntime runs other nodes than the file holds: it fuses, changes layouts, and names the results in its own
-way. Each of its nodes is traced back to the node of the model that it stands for.
+onnxruntime runs other nodes than those in the file: it fuses, changes layouts, and renames the results. Each of its
+nodes is mapped back to a node of the model.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ WARMUP = 3
 LEAST_SHARE = 0.01
 LEAST_GROWTH = 0.10
 LEAST_MS = 0.005
-"""A layer is worth naming that lost this share of the model's time, this share of its own, and this much: the clock
-counts whole microseconds."""
+"""A layer is reported as slower if it lost this share of the model's time, this share of its own time, and this many
+milliseconds: the clock counts whole microseconds."""
 INSERTED = "inserted by onnxruntime"
 KERNEL = "_kernel_time"
-"""How the runtime's events end that say how long a node took."""
+"""Suffix of onnxruntime's events that hold a node's time."""
 _FUSION = re.compile(r"^fused |/\w*Fusion\w*/?$")
 _COPY = re.compile(r"_token_\d+$")
 
 
 @dataclass(frozen=True)
 class NodeTime:
-    """Milliseconds that one run spends in a node (median over runs); a control-flow node's time includes its body's.
+    """Milliseconds per run spent in a node (median over runs); a control-flow node's time includes its bodies'.
 
-    `name` is the node's in the model, or its first output's where it has none; nodes that onnxruntime put in by
-    itself go by their operator.
+    `name` is the node's name in the model, or its first output's if it has none; nodes that onnxruntime inserted are
+    named after their operator.
     """
 
     name: str
@@ -48,7 +48,7 @@ class NodeTime:
 
 
 class Slower(NamedTuple):
-    """A layer that takes longer than before. `before_ms` is 0 for one that was not there."""
+    """A layer that takes longer than before. `before_ms` is 0 for a new layer."""
 
     name: str
     before_ms: float
@@ -56,7 +56,7 @@ class Slower(NamedTuple):
 
 
 def profile(model: ModelLike, feeds: Mapping[str, np.ndarray], *, threads: int = 1, runs: int = 20) -> list[NodeTime]:
-    """The time of each node over `runs` runs on `feeds`, in the order in which they run."""
+    """The time of each node over `runs` runs on `feeds`, in order of execution."""
     return _profiles([as_model(model)], feeds, threads, runs)[0]
 
 
@@ -65,7 +65,7 @@ def slower_nodes(
 ) -> list[Slower]:
     """The layers of `after` that take longer than those of the same name in `before`, the worst first.
 
-    Both models run in turns. What counts is said at `LEAST_MS`.
+    Both models run in turns. See `LEAST_MS` for the thresholds.
     """
     earlier, later = _profiles([as_model(before), as_model(after)], feeds, threads, runs)
     known, now = _by_name(earlier), _by_name(later)
@@ -97,7 +97,7 @@ def _times(model: Model, session: Session, runs: int) -> list[NodeTime]:
 
 
 def _median_ms(microseconds: list[int], runs: int) -> float:
-    """Milliseconds per run, the warm-up left out; a node in a loop runs several times in each."""
+    """Milliseconds per run, without the warm-up; a node in a loop runs several times per run."""
     each = len(microseconds) / (WARMUP + runs)
     counted = microseconds[round(WARMUP * each) :]
     return float(np.median(counted)) * each / 1000
@@ -111,7 +111,7 @@ def _by_name(times: Iterable[NodeTime]) -> dict[str, float]:
 
 
 class NodeNames:
-    """From the name that onnxruntime gives a node to that of the node in the model."""
+    """Maps onnxruntime's names of nodes to those of the model's nodes."""
 
     def __init__(self, model: Model) -> None:
         self._nodes = list(model.graph.nodes)
@@ -120,10 +120,10 @@ class NodeNames:
         self._makers = {out.name: node for node in everywhere for out in node.outputs if out.name}
 
     def of_all(self, given: Sequence[tuple[str, str]]) -> list[str]:
-        """The names to report for all nodes of a run, (name, operator) as onnxruntime calls them.
+        """The names to report for all nodes of a run, given onnxruntime's (name, operator).
 
-        A sum of two convolutions is fused with one of them, and called after the sum: it is the one that has no
-        name of its own among the others.
+        onnxruntime fuses a sum of two convolutions with one of them and names the result after the sum: it stands for
+        the convolution whose name does not occur otherwise.
         """
         plain = [self.of(name, op) for name, op in given]
         sums = [self._is_sum(name, op) for name, op in given]
@@ -146,14 +146,14 @@ class NodeNames:
         return self._makers.get(_COPY.sub("", given).removesuffix("_nchwc"))
 
     def _is_sum(self, given: str, op: str) -> bool:
-        """Whether what the node is called after is the sum of results of several nodes."""
+        """Whether the node is named after a sum of several nodes' results."""
         node = self._behind(given)
         while node is not None and node.op != op and len(makers := _makers(node)) == 1:
             node = makers[0]
         return node is not None and node.op != op and given.endswith("_nchwc")
 
     def _by_output(self, given: str, op: str, taken: Collection[str] = ()) -> Node | None:
-        """A convolution in blocked layout is called after what it computes, activation included: look behind that."""
+        """A convolution in blocked layout is named after its output, perhaps that of a fused activation: trace back."""
         node = self._behind(given)
         seen = 0
         while node is not None and node.op != op and seen < 8:
@@ -165,7 +165,7 @@ class NodeNames:
         return node if node is not None and node.op == op else None
 
     def _by_place(self, given: str, op: str) -> Node | None:
-        """A node without a name is called after its operator and its place in the file."""
+        """An unnamed node is named after its operator and its position in the file."""
         place = given.removeprefix(f"{op}_")
         if not place.isdecimal() or int(place) >= len(self._nodes):
             return None

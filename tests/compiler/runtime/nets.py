@@ -1,4 +1,4 @@
-"""Models of a few nodes for the tests of this folder, as text."""
+"""Small models for the tests of this folder, as text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ZIPMAP = """g (float[N,3] p) => (seq(map(int64, float)) scores) {
 
 
 def net(text: str, **weights: np.ndarray) -> onnx.ModelProto:
-    """The model of `text`, with further initializers."""
+    """The model of `text`, with additional initializers."""
     model = parser.parse_model(text if text.startswith("<") else HEAD + text)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
     return model

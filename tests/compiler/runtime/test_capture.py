@@ -44,7 +44,7 @@ def test_the_order_is_that_of_the_names_and_each_comes_once() -> None:
     assert list(arrays) == ["y", "a"]
 
 
-def test_the_model_is_left_as_it_is() -> None:
+def test_the_model_is_unchanged() -> None:
     captured = model()
     before = captured.proto().SerializeToString()
     Capture(captured, ["a"])
@@ -55,15 +55,15 @@ def test_the_model_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("b", "'b' lies in the body of a control-flow node: onnxruntime can't give it out"),
+        ("b", "'b' is in the body of a control-flow node: onnxruntime can't output it"),
         ("nothing", "the model has no tensor 'nothing'"),
     ],
 )
-def test_what_can_not_be_captured_is_refused_with_the_reason(name: str, reason: str) -> None:
+def test_names_that_cannot_be_captured_are_refused_with_the_reason(name: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         Capture(net(BRANCHES), [name])
 
 
-def test_a_weight_is_no_activation() -> None:
+def test_a_weight_is_not_an_activation() -> None:
     with pytest.raises(ModelError, match="'w' is a weight"):
         Capture(model(), ["w"])

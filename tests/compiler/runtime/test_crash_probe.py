@@ -13,11 +13,11 @@ def test_a_sound_model_survives():
     assert crash_probe.survives(from_text(GOOD))
 
 
-def test_a_model_that_does_not_load_does_not():
+def test_a_model_that_does_not_load_does_not_survive():
     assert not crash_probe.survives(from_text(GOOD.replace("Relu", "NoSuchOperator")))
 
 
-def test_a_crash_is_an_answer(monkeypatch):
+def test_a_crash_is_survived(monkeypatch):
     crashed = subprocess.CompletedProcess([], -11)
     monkeypatch.setattr(crash_probe.subprocess, "run", lambda *args, **options: crashed)
     assert not crash_probe.survives(from_text(GOOD))

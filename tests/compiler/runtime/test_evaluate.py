@@ -33,7 +33,7 @@ def test_a_constant_part_of_a_graph() -> None:
     assert found["shape"].tolist() == [2, 2]
 
 
-def test_feeds_take_the_place_of_what_is_not_constant() -> None:
+def test_feeds_replace_what_is_not_constant() -> None:
     model = net("g (string[2] s, float16 h) => (string[2] t, float16 k) { t = Identity (s) k = Neg (h) }")
     found = evaluate(model, {"s": np.array(["a", ""], object), "h": np.array(2, np.float16)})
     assert found["t"].tolist() == ["a", ""]
@@ -41,11 +41,11 @@ def test_feeds_take_the_place_of_what_is_not_constant() -> None:
     assert found["k"].dtype == np.float16
 
 
-def test_what_onnxruntime_can_not_run_is_said() -> None:
+def test_a_graph_that_onnxruntime_cannot_run() -> None:
     graph = helper.make_graph(
         [helper.make_node("Frob", [], ["y"], name="odd")], "g", [], [helper.make_empty_tensor_value_info("y")]
     )
-    with pytest.raises(ModelError, match="node 'odd': the operator Frob does not exist"):
+    with pytest.raises(ModelError, match=r"node 'odd': opset .* has no operator Frob"):
         evaluate(graph, opsets=OPSETS)
 
 

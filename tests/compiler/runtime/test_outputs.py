@@ -25,14 +25,14 @@ def test_outputs_follow_the_samples() -> None:
     np.testing.assert_allclose(np.concatenate([arrays["y"] for _, arrays in found]), expected, rtol=1e-5)
 
 
-def test_rows_that_filled_up_a_fixed_batch_are_cut() -> None:
+def test_rows_that_pad_a_fixed_batch_are_cut() -> None:
     loaded = session.create(net(FIXED))
     found = [arrays for _, arrays in outputs(loaded, given(loaded))]
     assert [arrays["y"].shape for arrays in found] == [(4, 3), (4, 3), (2, 3)]
     assert [arrays["s"].shape for arrays in found] == [(1,)] * 3
 
 
-def test_only_the_outputs_asked_for() -> None:
+def test_only_the_requested_outputs() -> None:
     loaded = session.create(net(FIXED))
     assert set(next(outputs(loaded, given(loaded), 4, ["s"]))[1]) == {"s"}
 
@@ -42,7 +42,7 @@ def size_for(text: str, rows: np.ndarray = ROWS, wanted: int = 32) -> int:
     return batch_size(loaded, given(loaded, rows), wanted)
 
 
-def test_a_free_batch_takes_what_is_wanted() -> None:
+def test_a_free_batch_takes_the_wanted_size() -> None:
     assert size_for(LINEAR) == 32
     assert size_for(LINEAR, wanted=1) == 1
     assert size_for(FIXED) == 4
@@ -53,7 +53,7 @@ def test_a_free_batch_takes_what_is_wanted() -> None:
     [
         "<int64[2] one = {1, -1}> { y = Reshape (x, one) }",  # the shape of one sample, written into the graph
         "<int64[2] one = {1, 3}> { y = Reshape (x, one) }",  # fails with two
-        "{ y = Softmax <axis = 0> (x) }",  # samples see each other
+        "{ y = Softmax <axis = 0> (x) }",  # samples interact
         "{ y = ReduceMean <keepdims = 0> (x) }",  # one result for all
     ],
 )
@@ -76,7 +76,7 @@ SETS = [
 
 
 @pytest.mark.parametrize("in_memory", [1 << 20, 8])
-def test_a_recording_gives_back_what_was_put_in(in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_returns_what_was_appended(in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IN_MEMORY", in_memory)
     recording = Recording()
     for arrays in SETS:
@@ -98,7 +98,7 @@ def test_a_recording_of_a_model() -> None:
         np.testing.assert_array_equal(found["y"], expected["y"])
 
 
-def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     recording = Recording()
 
     class Full:
@@ -109,5 +109,5 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(recording, "_file", Full())
-    with pytest.raises(OutputError, match="can't be kept there for comparison: No space left"):
+    with pytest.raises(OutputError, match="can't store outputs for comparison: No space left"):
         recording.append(SETS[0])

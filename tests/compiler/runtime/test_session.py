@@ -50,7 +50,7 @@ def test_message_model_and_file_compute_the_same_bits(tmp_path: Path) -> None:
         np.testing.assert_array_equal(session.create(other).run(image())["y"], expected)
 
 
-def test_large_weights_go_over_by_reference_and_small_ones_in_the_message() -> None:
+def test_large_weights_are_passed_by_reference_and_small_ones_in_the_message() -> None:
     model = Model.from_proto(conv_net())
     handover = hand_over(model)
     assert set(handover.weights) == {"k"}
@@ -70,7 +70,7 @@ def test_a_weight_given_by_reference_is_folded_and_fused_like_any_other(tmp_path
 def test_the_weights_outlive_the_model() -> None:
     rng = np.random.default_rng(2)
     weight = rng.standard_normal((64, 64)).astype(np.float32)
-    # Sum takes its operand as it is: nothing is packed into a copy.
+    # Sum reads its operand directly, without packing it into a copy.
     loaded = session.create(
         Model.from_proto(net("g (float[64,64] x) => (float[64,64] y) { y = Sum (x, w) }", w=weight))
     )
@@ -83,7 +83,7 @@ def test_the_weights_outlive_the_model() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.uint16, np.int64, np.bool_])
-def test_weights_of_many_types_go_by_reference(dtype: type) -> None:
+def test_weights_of_many_types_are_passed_by_reference(dtype: type) -> None:
     weight = np.random.default_rng(0).integers(0, 2, (40, 40)).astype(dtype)
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     declared = onnx.TensorProto.DataType.Name(element).lower()
@@ -102,7 +102,7 @@ def test_a_weight_in_another_memory_order() -> None:
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.int4])
-def test_types_that_onnxruntime_can_not_refer_to_are_embedded(dtype: type) -> None:
+def test_types_that_cannot_be_passed_by_reference_are_embedded(dtype: type) -> None:
     weight = np.arange(3000).reshape(60, 50).astype(np.int8) % 7
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     text = "g (int64 i) => (float[50] y) { a = Cast <to = 1> (w) y = Gather (a, i) }"
@@ -116,7 +116,7 @@ def test_types_that_onnxruntime_can_not_refer_to_are_embedded(dtype: type) -> No
     np.testing.assert_array_equal(session.create(model).run({"i": np.array(3)})["y"], weight[3].astype(np.float32))
 
 
-def test_a_weight_that_nothing_reads_does_not_matter() -> None:
+def test_an_unread_weight_does_not_matter() -> None:
     proto = net(LINEAR, unused=np.zeros(1000, np.float32))
     assert session.create(Model.from_proto(proto)).run({"x": np.ones((1, 3), np.float32)})["y"].shape == (1, 2)
 
@@ -131,7 +131,7 @@ def test_a_weight_read_only_in_a_branch() -> None:
     np.testing.assert_allclose(loaded.run({"x": x, "c": np.array(False)})["y"], -x @ weight, rtol=1e-5)
 
 
-def test_external_data_is_read_from_beside_the_file_and_from_nowhere_else(tmp_path: Path) -> None:
+def test_external_data_is_read_only_from_the_folder_of_the_file(tmp_path: Path) -> None:
     proto = conv_net()
     expected = session.create(proto).run(image())["y"]
     onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
@@ -142,7 +142,7 @@ def test_external_data_is_read_from_beside_the_file_and_from_nowhere_else(tmp_pa
         session.create(bare)
 
 
-def test_a_file_may_vanish_once_it_is_loaded(tmp_path: Path) -> None:
+def test_a_file_may_be_deleted_after_loading(tmp_path: Path) -> None:
     weight = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
     proto = net("g (float[300,300] x) => (float[300,300] y) { y = Sum (x, w) }", w=weight)
     onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
@@ -151,7 +151,7 @@ def test_a_file_may_vanish_once_it_is_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.run({"x": np.zeros((300, 300), np.float32)})["y"], weight)
 
 
-def test_inner_values_as_further_outputs(tmp_path: Path) -> None:
+def test_inner_values_as_additional_outputs(tmp_path: Path) -> None:
     proto = conv_net()
     before = proto.SerializeToString()
     onnx.save(proto, tmp_path / "m.onnx")
@@ -184,12 +184,12 @@ def test_without_optimization_every_node_runs(tmp_path: Path) -> None:
     ("feeds", "complaint"),
     [
         ({}, "input 'x' is missing; the model takes x: float32"),
-        ({"x": np.zeros((2, 3))}, "given as float64; the model takes x: float32"),
-        ({"x": np.zeros((2, 4), np.float32)}, r"with shape \[2, 4\]; the model takes x: float32 \[N, 3\]"),
-        ({"x": np.zeros(3, np.float32)}, r"with shape \[3\]"),
+        ({"x": np.zeros((2, 3))}, "has type float64; the model takes x: float32"),
+        ({"x": np.zeros((2, 4), np.float32)}, r"has shape \[2, 4\]; the model takes x: float32 \[N, 3\]"),
+        ({"x": np.zeros(3, np.float32)}, r"has shape \[3\]"),
     ],
 )
-def test_inputs_that_do_not_fit_are_named(feeds: dict[str, np.ndarray], complaint: str) -> None:
+def test_inputs_that_do_not_match_are_named(feeds: dict[str, np.ndarray], complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         session.create(net(LINEAR)).run(feeds)
 
@@ -203,7 +203,7 @@ def test_scalars_strings_and_no_inputs() -> None:
     assert session.create(empty).run({})["y"] == [2]
 
 
-def test_a_transposed_array_is_taken_for_what_it_says() -> None:
+def test_a_transposed_array_keeps_its_values() -> None:
     x = np.arange(6, dtype=np.float32).reshape(3, 2).T
     found = session.create(net("g (float[2,3] x) => (float[2,3] y) { y = Neg (x) }")).run({"x": x})
     np.testing.assert_array_equal(found["y"], -x)

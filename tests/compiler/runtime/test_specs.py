@@ -29,12 +29,12 @@ def test_message_model_and_file_have_the_same_signature(tmp_path: Path) -> None:
     assert specs(proto) == specs(Model.from_proto(proto)) == specs(tmp_path / "m.onnx") == expected
 
 
-def test_an_input_with_a_default_value_need_not_be_given() -> None:
+def test_an_input_with_a_default_value_is_optional() -> None:
     proto = net("g (float[N] x, float[N] w) => (float[N] y) { y = Add (x, w) }", w=np.ones(1, np.float32))
     assert [spec.name for spec in specs(proto).inputs] == ["x"]
 
 
-def test_a_rank_that_is_not_declared_is_no_scalar() -> None:
+def test_an_undeclared_rank_is_not_a_scalar() -> None:
     proto = net("g (float x) => (float y) { y = Relu (x) }")
     assert specs(proto).inputs[0].shape == ()
     proto.graph.input[0].type.tensor_type.ClearField("shape")
@@ -47,12 +47,12 @@ def test_a_negative_dimension_is_free() -> None:
     assert specs(proto).inputs[0].shape == (None,)
 
 
-def test_what_is_no_tensor_says_what_it_is() -> None:
+def test_other_kinds_than_tensors_are_named() -> None:
     spec = specs(net(ZIPMAP)).outputs[0]
     assert (spec.dtype, spec.kind, str(spec)) == (None, "sequence", "scores: sequence")
 
 
-def test_how_messages_write_an_input() -> None:
+def test_inputs_in_messages() -> None:
     assert str(TensorSpec("x", F32, ("N", 3, None))) == "x: float32 [N, 3, ?]"
     assert str(TensorSpec("s", np.dtype(object), ())) == "s: string []"
     assert str(TensorSpec("a", F32, None)) == "a: float32 of any shape"
@@ -64,9 +64,9 @@ def test_names_of_onnxruntimes_types() -> None:
     assert runtime_dtype("seq(tensor(float))") is None
 
 
-def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"hello world" * 10)
-    with pytest.raises(ModelError, match=r"m\.onnx is no ONNX model"):
+    with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX model"):
         specs(tmp_path / "m.onnx")
     with pytest.raises(ModelError, match=r"absent\.onnx: there is no such file"):
         specs(tmp_path / "absent.onnx")

@@ -75,4 +75,4 @@ def test_a_pipeline_is_measured_and_a_broken_model_is_a_failed_trial(tmp_path):
     (tmp_path / "b.onnx").write_text("no model")
     broken = measure(ENTRY, tmp_path / "b.onnx", "simplify", tmp_path)
     assert broken.status == FAILED
-    assert "is no ONNX model" in broken.problems[0]
+    assert "not an ONNX model" in broken.problems[0]

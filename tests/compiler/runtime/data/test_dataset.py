@@ -28,12 +28,12 @@ def test_batches_hold_all_samples_in_order_with_their_labels() -> None:
     assert [batch["x"].shape for batch in loaded().batches(4)] == [(4, 3), (4, 3), (2, 3)]
 
 
-def test_without_labels_there_are_none() -> None:
+def test_labels_are_optional() -> None:
     assert loaded(labels=False).labels is None
     assert next(loaded(labels=False).runs()).labels is None
 
 
-def test_samples_can_be_read_again_and_again() -> None:
+def test_samples_can_be_read_repeatedly() -> None:
     dataset = loaded()
     for _ in range(2):
         assert sum(batch["x"].sum() for batch in dataset.batches(3)) == ROWS.sum()
@@ -48,7 +48,7 @@ def test_a_draw_is_random_repeatable_nested_and_keeps_labels_with_samples() -> N
     assert set(small.indices) < set(large.indices)
     np.testing.assert_array_equal(small.indices, dataset.take(20).indices)
     assert set(small.indices) != set(dataset.take(20, seed=1).indices)
-    assert small.indices.max() > 100  # not merely the first ones
+    assert small.indices.max() > 100  # not just the first ones
     np.testing.assert_array_equal(next(small.batches(20))["x"][:, 0], small.labels)
     assert dataset.take(1000) is dataset
 
@@ -68,7 +68,7 @@ def test_a_split_of_a_part_stays_inside_it() -> None:
     assert sorted(itertools.chain(*(side.indices for side in part.split()))) == sorted(part.indices)
 
 
-def test_a_single_sample_serves_twice() -> None:
+def test_a_single_sample_is_in_both_parts() -> None:
     dataset = loaded().take(1)
     assert dataset.split() == (dataset, dataset)
 
@@ -85,19 +85,19 @@ def test_files(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
-        ({"y": ROWS}, "there is no array 'x'; expected x: float32 [samples, 3]; labels (optional): one per sample"),
-        ({"x": ROWS, "q": ROWS}, "'q' is no input; expected x"),
+        ({"y": ROWS}, "array 'x' is missing; expected x: float32 [samples, 3]; labels (optional): one per sample"),
+        ({"x": ROWS, "q": ROWS}, "'q' is not an input; expected x"),
         ({"x": ROWS[:, :2]}, "'x' has shape [10, 2]; expected x: float32 [samples, 3]"),
         ({"x": ROWS[0]}, "'x' has shape [3]"),
-        ({"x": ROWS.astype(np.float64)}, "'x' is float64, which does not convert to float32 without loss"),
+        ({"x": ROWS.astype(np.float64)}, "'x' is float64, which can't be converted to float32 without loss"),
         ({"x": ROWS.astype(np.int64)}, "'x' is int64"),
         ({"x": np.full((2, 3), "a")}, "'x' is <U1"),
         ({"x": ROWS, "labels": np.arange(9)}, "different numbers of samples: 'x' 10, 'labels' 9"),
         ({"x": ROWS, "labels": np.int64(3)}, "different numbers of samples"),
-        ({"x": ROWS[:0]}, "there are no samples"),
+        ({"x": ROWS[:0]}, "no samples"),
     ],
 )
-def test_data_that_do_not_fit_are_told_what_was_expected(arrays: dict[str, np.ndarray], complaint: str) -> None:
+def test_errors_say_what_was_expected(arrays: dict[str, np.ndarray], complaint: str) -> None:
     with pytest.raises(DataError) as caught:
         load(arrays, INPUTS)
     assert complaint in str(caught.value)
@@ -108,7 +108,7 @@ def test_data_that_do_not_fit_are_told_what_was_expected(arrays: dict[str, np.nd
     ("given", "wanted"),
     [("u1", "f4"), ("i2", "f4"), ("f2", "f4"), ("i4", "i8"), ("?", "f4"), ("f4", "f8"), ("u1", "f2")],
 )
-def test_conversions_that_lose_nothing_are_made(given: str, wanted: str) -> None:
+def test_lossless_conversions_are_made(given: str, wanted: str) -> None:
     spec = TensorSpec("x", np.dtype(wanted), ("N", 2))
     found = next(load({"x": np.ones((3, 2), given)}, [spec]).batches(3))["x"]
     assert found.dtype == np.dtype(wanted)
@@ -121,7 +121,7 @@ def test_strings() -> None:
     assert (found.dtype, found.tolist()) == (np.dtype(object), [["a"], ["bc"]])
 
 
-def test_a_fixed_batch_is_filled_up() -> None:
+def test_a_fixed_batch_is_padded() -> None:
     runs = list(load({"x": ROWS}, specs(net(FIXED)).inputs).runs(32))
     assert [(run.count, run.feeds["x"].shape) for run in runs] == [(4, (4, 3)), (4, (4, 3)), (2, (4, 3))]
     np.testing.assert_array_equal(runs[2].feeds["x"], ROWS[[8, 9, 9, 9]])
@@ -160,30 +160,30 @@ def test_an_input_called_labels_is_an_input() -> None:
     np.testing.assert_array_equal(next(dataset.batches())["labels"], np.arange(4))
 
 
-def test_a_dataset_stands_for_itself() -> None:
+def test_a_dataset_is_loaded_unchanged() -> None:
     dataset = loaded()
     assert load(dataset, INPUTS) is dataset
 
 
 @pytest.mark.parametrize("name", ["absent.npz", "absent", "C:\\data.npz", "not a name:at all"])
-def test_what_is_not_there(name: str) -> None:
+def test_missing_files(name: str) -> None:
     with pytest.raises(DataError, match="there is no such file or folder"):
         load(name, INPUTS)
 
 
-def test_what_is_of_no_known_kind(tmp_path: Path) -> None:
+def test_an_unknown_format(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("1,2,3")
-    with pytest.raises(DataError, match=r"data come as \.npz"):
+    with pytest.raises(DataError, match=r"unknown format: use \.npz"):
         load(tmp_path / "data.csv", INPUTS)
 
 
 def test_an_npy_for_several_inputs(tmp_path: Path) -> None:
     np.save(tmp_path / "d.npy", ROWS)
-    with pytest.raises(DataError, match=r"serves a model with one input; give an \.npz with input: float32"):
+    with pytest.raises(DataError, match=r"a \.npy holds one input; this model needs an \.npz with input: float32"):
         load(tmp_path / "d.npy", specs(net(STATE)).inputs)
 
 
-def test_an_input_that_is_no_tensor() -> None:
+def test_an_input_that_is_not_a_tensor() -> None:
     sequence = TensorSpec("s", None, None, specs(net(ZIPMAP)).outputs[0].kind)
-    with pytest.raises(DataError, match="input 's' is a sequence: data can be given for tensors only"):
+    with pytest.raises(DataError, match="input 's' is a sequence: only tensors are supported"):
         load({"s": ROWS}, [sequence])

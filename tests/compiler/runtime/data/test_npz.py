@@ -55,15 +55,15 @@ def saved(array: np.ndarray) -> bytes:
     [
         (saved(np.arange(100.0))[:-8], "is damaged: its header announces 800 bytes"),
         (saved(np.arange(100.0)) + b"more", "is damaged"),
-        (saved(np.arange(4.0))[:9], "no array in NumPy's format"),
-        (b"not an array at all", "no array in NumPy's format"),
-        (b"", "no array in NumPy's format"),
-        (saved(np.array([{"a": 1}], dtype=object)), "holds Python objects"),
-        (saved(np.zeros(2, [("a", "f4")])), "holds Python objects or records"),
+        (saved(np.arange(4.0))[:9], "not an array in NumPy's format"),
+        (b"not an array at all", "not an array in NumPy's format"),
+        (b"", "not an array in NumPy's format"),
+        (saved(np.array([{"a": 1}], dtype=object)), "Python objects and records are not supported"),
+        (saved(np.zeros(2, [("a", "f4")])), "Python objects and records are not supported"),
         (saved(np.zeros(3)).replace(b"(3,), }", b"(-3,),}"), "is damaged"),
     ],
 )
-def test_a_broken_or_hostile_member_is_refused(tmp_path: Path, method: int, member: bytes, complaint: str) -> None:
+def test_a_damaged_or_malicious_member_is_refused(tmp_path: Path, method: int, member: bytes, complaint: str) -> None:
     with zipfile.ZipFile(tmp_path / "d.npz", "w", method) as archive:
         archive.writestr("x.npy", member)
     with pytest.raises(DataError, match=complaint) as caught:
@@ -77,7 +77,7 @@ def test_pickled_objects_are_never_run(tmp_path: Path) -> None:
             return (pytest.fail, ("it was unpickled",))
 
     np.save(tmp_path / "d.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="never read"):
+    with pytest.raises(DataError, match="are not supported"):
         read_npy(tmp_path / "d.npy")
 
 
@@ -85,11 +85,11 @@ def test_a_truncated_archive(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.arange(1000.0))
     whole = (tmp_path / "d.npz").read_bytes()
     (tmp_path / "d.npz").write_bytes(whole[:3000])
-    with pytest.raises(DataError, match=r"is no \.npz archive, or it is damaged"):
+    with pytest.raises(DataError, match=r"not an \.npz archive, or damaged"):
         read_npz(tmp_path / "d.npz")
 
 
-def test_a_member_that_claims_to_lie_elsewhere(tmp_path: Path) -> None:
+def test_a_member_with_a_wrong_offset(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.arange(1000.0))
     data = bytearray((tmp_path / "d.npz").read_bytes())
     data[:4] = b"XXXX"  # the local header that the directory points to
@@ -108,7 +108,7 @@ def test_a_size_that_no_disk_holds(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_damaged_bytes_give_an_error_of_ours_or_data(data: st.DataObject) -> None:
+def test_damaged_bytes_give_a_data_error_or_data(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "d.npz")
         np.savez(path, x=np.arange(5.0))
@@ -124,10 +124,10 @@ def test_damaged_bytes_give_an_error_of_ours_or_data(data: st.DataObject) -> Non
 def test_a_compressed_member_larger_than_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "d.npz", x=np.arange(100.0))
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=500))
-    with pytest.raises(DataError, match="928 bytes do not fit the temporary folder"):
+    with pytest.raises(DataError, match="928 bytes do not fit into the temporary folder"):
         read_npz(tmp_path / "d.npz")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.npz: can't be read: No such file"):
         read_npz(tmp_path / "absent.npz")

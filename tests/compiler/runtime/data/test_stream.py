@@ -29,7 +29,7 @@ def rows(*counts: int, labelled: bool = True) -> Batches:
     ("counts", "size", "expected"),
     [((1,) * 7, 3, [3, 3, 1]), ((7,), 3, [3, 3, 1]), ((2, 5, 1), 4, [2, 4, 2]), ((4, 4), 4, [4, 4])],
 )
-def test_batches_of_any_size_become_runs_of_the_asked_one(
+def test_batches_of_any_size_become_runs_of_the_requested_size(
     counts: tuple[int, ...], size: int, expected: list[int]
 ) -> None:
     dataset = load(lambda: rows(*counts), INPUTS)
@@ -79,14 +79,14 @@ def test_a_function_is_found_by_name_in_the_current_folder(tmp_path: Path, monke
         assert len(load("my_samples:some", INPUTS)) == 2
         with pytest.raises(DataError, match="has no 'other'"):
             load("my_samples:other", INPUTS)
-        with pytest.raises(DataError, match="is no function"):
+        with pytest.raises(DataError, match="is not a function"):
             load("my_samples:number", INPUTS)
     finally:
         sys.modules.pop("my_samples", None)
     assert sys.path == before
 
 
-def test_a_module_that_is_not_there() -> None:
+def test_a_missing_module() -> None:
     with pytest.raises(DataError, match="module 'no_such_module_here' can't be imported"):
         load("no_such_module_here:f", INPUTS)
 
@@ -104,27 +104,27 @@ def partly_labelled() -> Batches:
 @pytest.mark.parametrize(
     ("function", "complaint"),
     [
-        (lambda: iter(()), "yields nothing"),
+        (lambda: iter(()), "yields no samples"),
         (broken, "broken failed: RuntimeError: disk on fire"),
-        (partly_labelled, "yields labels with some batches and none with others"),
-        (lambda: iter([np.zeros((1, 3))]), "batch 0: a dict of arrays is expected, not ndarray"),
+        (partly_labelled, "yields labels with some batches but not with others"),
+        (lambda: iter([np.zeros((1, 3))]), "batch 0: expected a dict of arrays, not ndarray"),
         (lambda: iter([{"x": np.zeros((1, 4), np.float32)}]), r"batch 0: 'x' has shape \[1, 4\]"),
         (lambda: 3, "failed: TypeError"),
     ],
 )
-def test_functions_that_do_not_give_samples(function: stream.BatchFunction, complaint: str) -> None:
+def test_functions_that_do_not_yield_samples(function: stream.BatchFunction, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         load(function, INPUTS)
 
 
 def test_a_function_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_SAMPLES", 50)
-    with pytest.raises(DataError, match="more than 50 samples: does it end"):
+    with pytest.raises(DataError, match="more than 50 samples: it must end"):
         load(lambda: rows(*([10] * 100)), INPUTS)
 
 
 def test_a_function_that_yields_less_the_second_time() -> None:
     passes = iter([5, 3])
     dataset = load(lambda: rows(next(passes)), INPUTS)
-    with pytest.raises(DataError, match="yielded 5 samples at first and 3 later"):
+    with pytest.raises(DataError, match="yielded 5 samples the first time and 3 later"):
         list(dataset.batches(2))

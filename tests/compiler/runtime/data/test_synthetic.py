@@ -45,7 +45,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_model_runs_on_all_that_was_made_up(name: str) -> None:
+def test_the_model_runs_on_all_synthetic_inputs(name: str) -> None:
     dataset = synthetic(MODELS[name], samples=5)
     loaded = session.create(MODELS[name])
     outputs = [loaded.run(feeds) for feeds in dataset.batches(2)]
@@ -76,17 +76,17 @@ def test_hints_look_through_nodes_that_keep_values() -> None:
     assert hints_of(Model.from_proto(net(RATE))).equal == {"rate": 16000}
 
 
-def test_a_value_that_the_graph_asks_for_is_tried() -> None:
+def test_a_value_that_the_graph_compares_with_is_tried() -> None:
     assert next(synthetic(net(RATE)).batches())["rate"] == 16000
 
 
-def test_numbers_are_drawn_so_that_outputs_are_finite() -> None:
+def test_floats_are_drawn_so_that_outputs_are_finite() -> None:
     text = "g (float[N,4] x) => (float[N,4] y) { s = Sqrt (x) y = Reciprocal (s) }"
     for batch in synthetic(net(text), samples=20).batches():
         assert np.isfinite(session.create(net(text)).run(batch)["y"]).all()
 
 
-def test_sizes_are_drawn_so_that_outputs_say_something() -> None:
+def test_sizes_are_drawn_so_that_outputs_are_not_zero() -> None:
     text = """g (float[1,samples] x) => (float[1,rest] y)
     <int64[1] a = {400}, int64[1] b = {9999}, int64[1] axis = {1}> {
       y = Slice (x, a, b, axis)
@@ -120,13 +120,13 @@ def test_whole_inputs_are_the_same_for_all_samples() -> None:
     assert first["x"].shape == (2, 3)
 
 
-def test_a_model_that_runs_on_nothing() -> None:
+def test_a_model_that_runs_on_no_guess() -> None:
     text = "g (float[N,4] x) => (float[N,5] y) <int64[2] s = {-1, 5}> { y = Reshape (x, s) }"
-    with pytest.raises(DataError, match=r"no inputs could be made up .*Reshape.*: give --data"):
+    with pytest.raises(DataError, match=r"runs on none of the synthetic inputs tried .*Reshape.*: give --data"):
         synthetic(net(text))
 
 
-def test_an_input_that_is_no_tensor() -> None:
+def test_an_input_that_is_not_a_tensor() -> None:
     model = net("g (float[N] x) => (float[N] y) <int64 i = {0}> { s = SequenceConstruct (x) y = SequenceAt (s, i) }")
     sequence = onnx.helper.make_tensor_sequence_value_info("s", onnx.TensorProto.FLOAT, None)
     del model.graph.input[:], model.graph.node[0]

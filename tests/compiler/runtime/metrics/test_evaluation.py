@@ -25,7 +25,7 @@ def classifier(weight: np.ndarray = WEIGHT, batch: str = "N") -> onnx.ModelProto
 
 
 def worse() -> onnx.ModelProto:
-    """The classifier with one column swapped for noise."""
+    """The classifier with one column replaced by noise."""
     weight = WEIGHT.copy()
     weight[:, 2] = RNG.standard_normal(6)
     return classifier(weight)
@@ -50,7 +50,7 @@ def test_the_original_is_measured_once_and_candidates_against_it() -> None:
 
 
 @pytest.mark.parametrize("metric", [None, "top1-expected", "agreement", "cosine"])
-def test_without_labels_the_original_is_not_needed_any_more(metric: str | None) -> None:
+def test_the_original_is_not_needed_after_the_constructor(metric: str | None) -> None:
     original = session.create(classifier())
     evaluation = Evaluation(original, given(original, labelled=False), metric=metric)
     original.run = pytest.fail  # type: ignore[method-assign]
@@ -83,7 +83,7 @@ def test_very_large_outputs_are_compared_on_fewer_samples(monkeypatch: pytest.Mo
     assert Evaluation(original, given(original), metric="top1").before.samples == 200
 
 
-def test_a_metric_that_can_not_be_taken() -> None:
+def test_a_metric_that_does_not_apply() -> None:
     original = session.create(classifier())
     with pytest.raises(UsageError, match="metric 'top1': the data have no labels"):
         Evaluation(original, given(original, labelled=False), metric="top1")

@@ -37,9 +37,9 @@ def test_top1_counts_hits() -> None:
     assert score.error == pytest.approx(np.std([100, 100, 0, 100], ddof=1) / 2)
 
 
-def test_top1_expected_is_what_the_original_thinks_of_the_choices() -> None:
+def test_top1_expected_is_the_originals_confidence_in_the_choices() -> None:
     changed = LOGITS[[0, 1, 2, 3]].copy()
-    changed[3] = [0, 5, 0]  # the least sure sample now goes to class 1
+    changed[3] = [0, 5, 0]  # the least confident sample now gets class 1
     belief = softmax(LOGITS.astype(float))
     before = measured(None, {"y": LOGITS}, {"y": LOGITS})
     after = measured(None, {"y": changed}, {"y": LOGITS})
@@ -48,7 +48,7 @@ def test_top1_expected_is_what_the_original_thinks_of_the_choices() -> None:
     assert drop(before, after).points == pytest.approx(100 * (belief[3, 0] - belief[3, 1]) / 4)
 
 
-def test_top1_expected_takes_probabilities_as_they_are() -> None:
+def test_top1_expected_uses_probabilities_unchanged() -> None:
     chances = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [1.0, 0.0]], np.float32)
     after = measured("top1-expected", {"p": chances[:, ::-1]}, {"p": chances})
     assert after.value == pytest.approx(100 * np.mean([0.1, 0.2, 0.3, 0.0]))
@@ -61,9 +61,9 @@ def test_agreement_counts_every_change() -> None:
 
 
 @pytest.mark.parametrize("name", ["top1", "top1-expected", "agreement"])
-def test_nan_is_no_choice(name: str) -> None:
+def test_nan_is_not_a_choice(name: str) -> None:
     broken = LOGITS.copy()
-    broken[0, 0] = math.nan  # argmax would take it for the largest, and be right
+    broken[0, 0] = math.nan  # argmax would take NaN as the largest, and be right
     labels = np.array([0, 1, 2, 0])
     whole = measured(name, {"y": LOGITS}, {"y": LOGITS}, labels)
     lost = measured(name, {"y": broken}, {"y": LOGITS}, labels)
@@ -91,7 +91,7 @@ def test_cosine_of_outputs_that_are_missing_misshapen_or_nan() -> None:
     assert measured("cosine", {"a": half}, original).value == pytest.approx(100 / math.sqrt(2))
 
 
-def test_cosine_of_whole_numbers_is_the_share_of_equal_ones() -> None:
+def test_cosine_of_integers_is_the_share_of_equal_ones() -> None:
     original = {"n": np.arange(8).reshape(4, 2)}
     assert measured("cosine", {"n": original["n"] % 6}, original).value == pytest.approx(75)
 
@@ -154,7 +154,7 @@ def test_the_error_is_shown_only_for_few_samples() -> None:
         ({"y": np.ones((7, 3), np.float32)}, None, ("cosine", None)),
     ],
 )
-def test_the_metric_follows_from_labels_and_outputs(
+def test_the_default_metric_follows_from_labels_and_outputs(
     outputs: dict[str, np.ndarray], labels: np.ndarray | None, expected: tuple[str, ClassScores | None]
 ) -> None:
     metric = choose(None, outputs, 4, labels)
@@ -177,17 +177,17 @@ def test_two_classes_in_one_column() -> None:
     ("name", "outputs", "labels", "complaint"),
     [
         ("top1", {"y": LOGITS}, None, "metric 'top1': the data have no labels"),
-        ("top1", {"y": LOGITS}, np.array([0, 1, 2, 3]), "no output holds a score for each of the labels"),
+        ("top1", {"y": LOGITS}, np.array([0, 1, 2, 3]), "no output has a score for each label"),
         ("agreement", {"y": np.ones((4, 3, 8, 8), np.float32)}, None, "no output looks like class scores"),
         (
             "f1",
             {"y": LOGITS},
             None,
-            "metric 'f1': it is one of top1, top1-expected, agreement, cosine, or module:function",
+            "metric 'f1' is unknown: use top1, top1-expected, agreement, cosine, or module:function",
         ),
     ],
 )
-def test_metrics_that_can_not_be_taken(
+def test_metrics_that_do_not_apply(
     name: str, outputs: dict[str, np.ndarray], labels: np.ndarray | None, complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):

@@ -74,7 +74,7 @@ def test_nan_and_infinity_are_counted_where_only_one_has_them(
     assert math.isfinite(result.max_abs)
 
 
-def test_whole_numbers_truth_values_and_strings_are_equal_or_not() -> None:
+def test_integers_booleans_and_strings_are_compared_exactly() -> None:
     assert compared(([1, 2, 3], [1, 2, 4]), dtype=np.int64).mismatched == 1
     assert compared(([True, False], [True, True]), dtype=np.bool_).mismatched == 1
     strings = compared((["a", "b"], ["a", "c"]), dtype=object)
@@ -82,7 +82,7 @@ def test_whole_numbers_truth_values_and_strings_are_equal_or_not() -> None:
     assert compared(([2**62 + 1], [2**62]), dtype=np.int64).mismatched == 1
 
 
-def test_shapes_and_types_that_differ_are_said() -> None:
+def test_differing_shapes_and_types_are_reported() -> None:
     tally = _Tally()
     tally.add(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
     assert tally.result().problem == "shape [2, 4] instead of [2, 3]"
@@ -92,9 +92,9 @@ def test_shapes_and_types_that_differ_are_said() -> None:
     assert other.result().problem == "type float64 instead of float32"
 
 
-def test_what_people_read() -> None:
+def test_the_text_form() -> None:
     assert str(compared(([1, 2], [1, 3]), dtype=np.int64)) == "1 of 2 elements differ"
-    assert "1 NaN or infinite in one only" in str(compared(([1, 2], [1, math.nan])))
+    assert "1 NaN or infinite in only one" in str(compared(([1, 2], [1, math.nan])))
     assert str(compared(([4], [3]))) == "max |Δ| 1 at scale 4, cosine 1.000000, SQNR 12.0 dB"
 
 
@@ -110,7 +110,7 @@ def test_two_models_on_a_dataset() -> None:
     assert numerics(reference, reference, data)["y"].max_abs == 0
 
 
-def test_a_missing_output_is_said() -> None:
+def test_a_missing_output_is_reported() -> None:
     reference, other = (
         session.create(net(LINEAR)),
         session.create(net(LINEAR.replace(" y)", " z)").replace("] y =", "] z ="))),
@@ -122,7 +122,7 @@ def test_a_missing_output_is_said() -> None:
     }
 
 
-def test_a_fixed_batch_is_compared_on_true_samples_only() -> None:
+def test_a_fixed_batch_is_compared_without_its_padding() -> None:
     reference = session.create(net(FIXED))
     found = numerics(reference, reference, load({"x": ROWS}, reference.inputs))
     assert found["y"].elements == 30

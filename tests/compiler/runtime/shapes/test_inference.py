@@ -47,14 +47,14 @@ def test_bodies_are_included() -> None:
     assert {name: found.shape(name) for name in "abdy"} == dict.fromkeys("abdy", ("N", 4))
 
 
-def test_inputs_are_called_what_the_model_calls_them() -> None:
+def test_inputs_keep_the_models_dimension_names() -> None:
     text = "g (float[?,6,T] x, float[?,6,T] q) => (float[?,6,T] y) { y = Add (x, q) }"
     found = infer(net(text))
     assert found.shape("x") == (None, 6, "T")
     assert found.shape("y")[1:] == (6, "T")  # type: ignore[index]
 
 
-def test_names_that_onnx_makes_up_are_not_taken_for_names() -> None:
+def test_names_generated_by_onnx_are_dropped() -> None:
     text = """<ir_version: 10, opset_import: ["" : 21, "com.x" : 1]>
     g (float[N,6,H] x) => (y) <int64[1] two = {2}, int64[1] zero = {0}, int64[1] rest = {-1}> {
       odd = com.x.Frob (x)
@@ -66,12 +66,12 @@ def test_names_that_onnx_makes_up_are_not_taken_for_names() -> None:
     assert infer(net(text)).shape("y") == ("N", 2, None)
 
 
-def test_an_operator_that_nobody_knows_is_a_note_and_the_rest_is_inferred() -> None:
+def test_an_unknown_operator_is_a_note_and_the_rest_is_inferred() -> None:
     found = infer(net(CUSTOM))
     assert found.shape("a") == ("N", 4)
     assert found.shape("z") is None
     assert found.shape("y") == ("N", 4)
-    assert found.notes == ("onnxruntime's symbolic inference stopped: there is an operator that it does not know",)
+    assert found.notes == ("onnxruntime's symbolic inference stopped: unknown operator",)
 
 
 SELECTED = """g (float[N,4] x, bool[3] which) => (y) <int64[3] dims = {0, -1, 1}> {
@@ -81,12 +81,12 @@ SELECTED = """g (float[N,4] x, bool[3] which) => (y) <int64[3] dims = {0, -1, 1}
 }"""
 
 
-def test_running_fills_what_no_inference_knows() -> None:
+def test_running_fills_the_gaps_of_inference() -> None:
     asked, seen = infer(net(SELECTED)), infer(net(SELECTED), by_running=True)
     assert (asked.shape("a"), asked.shape("y")) == (None, None)
     assert (seen.shape("a"), seen.shape("y")) == ((1, 4, 1), (1, 4, 1))
     assert seen.dtype("a") == FLOAT
-    assert seen.shape("x") == ("N", 4)  # what is known is not replaced by what was seen
+    assert seen.shape("x") == ("N", 4)  # known shapes are not replaced by observed ones
 
 
 def test_a_model_that_does_not_run_keeps_what_was_inferred() -> None:
@@ -114,7 +114,7 @@ def large_net() -> Model:
     return Model.from_proto(proto)
 
 
-def test_large_weights_take_part_without_their_values() -> None:
+def test_large_weights_are_used_without_their_values() -> None:
     model = large_net()
     proto = _without_weights(model)
     assert proto.ByteSize() < 3000
@@ -124,7 +124,7 @@ def test_large_weights_take_part_without_their_values() -> None:
     assert found.notes == ()
 
 
-def test_what_the_library_would_warn_of_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_of_the_library_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     text = """g (float[N,4] x, float[M,4] q) => (y) <int64[1] zero = {0}> {
       s = Shape (q)
       m = Gather (s, zero)
@@ -134,7 +134,7 @@ def test_what_the_library_would_warn_of_is_not_logged(caplog: pytest.LogCaptureF
     assert not caplog.records
 
 
-def test_a_chain_of_resizes_ends_and_keeps_what_is_simple() -> None:
+def test_a_chain_of_resizes_ends_and_keeps_simple_dimensions() -> None:
     resizes = " ".join(f"r{i + 1} = Resize (r{i}, , scales)" for i in range(12))
     text = f"g (float[N,3,H,W] r0) => (y) <float[4] scales = {{1, 1, 0.7, 2}}> {{ {resizes} y = Neg (r12) }}"
     found = infer(net(text))

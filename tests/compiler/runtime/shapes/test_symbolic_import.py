@@ -1,4 +1,4 @@
-"""What is imported with the runtime: nothing that costs seconds at every start."""
+"""Imports of the runtime: none that costs seconds at every start."""
 
 from __future__ import annotations
 

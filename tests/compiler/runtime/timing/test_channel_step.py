@@ -8,7 +8,7 @@ from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable
 
 
 def blocks(size: int) -> dict[int, float]:
-    """Times on kernels that take so many channels at a time, of what they read and of what they write."""
+    """Times of kernels that process blocks of `size` input and output channels."""
     return {width: float(-(-width // size) * size) ** 2 for width in WIDTHS}
 
 
@@ -21,7 +21,7 @@ def test_a_width_off_the_step_may_even_cost_more() -> None:
     assert step_of({41: 1.5, 42: 1.5, 44: 1.5, 48: 1.0, 56: 1.8, 64: 1.8}) == 16
 
 
-def test_the_table_decides_and_is_asked_once_measured(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_table_is_used_once_measured(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "table.json"
     made_up = list(blocks(8).values())
     monkeypatch.setattr(channel_step, "_fastest_ms", lambda runs: made_up)

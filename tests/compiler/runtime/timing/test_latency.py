@@ -17,7 +17,7 @@ NO_FEEDS: dict[str, np.ndarray] = {}
 
 
 class Clock:
-    """Time that passes only when a fake session runs."""
+    """A clock that advances only while a fake session runs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -92,7 +92,7 @@ def test_the_spread_is_the_interquartile_range_over_the_median(clock: Clock) -> 
     assert str(found) == "1505.000 ms ± 33 %"
 
 
-def test_inputs_that_do_not_fit_are_an_error_of_ours() -> None:
+def test_inputs_that_do_not_match_raise_a_data_error() -> None:
     with pytest.raises(DataError):
         interleaved({"a": session.create(net(IDENTITY))}, {"x": np.zeros((1, 4), np.float32)})
 

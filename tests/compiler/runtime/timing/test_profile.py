@@ -38,12 +38,12 @@ def conv_net(kernel: int = 3) -> onnx.ModelProto:
     return net(TEXT.format(pad=kernel // 2), **weights)
 
 
-def test_fused_nodes_go_by_the_layer_that_they_came_from() -> None:
+def test_fused_nodes_have_the_name_of_their_layer() -> None:
     times = profile(conv_net(), FEEDS, runs=3)
     names = [item.name for item in times]
     assert {"first", "second", "dense"} <= set(names)
     assert all(item.ms > 0 for item in times)
-    # Activations and sums are fused into the convolutions, and so have no time of their own.
+    # Activations and sums are fused into the convolutions and have no time of their own.
     assert not {"act", "act2", "sum"} & set(names)
     known = {node.name for node in conv_net().graph.node} | {"f"}
     assert all(name in known or name.endswith(f"({INSERTED})") for name in names)
@@ -57,7 +57,7 @@ def test_the_layer_that_became_slower_is_named() -> None:
     assert (name, before, after) == tuple(found[0])
 
 
-def test_a_layer_that_was_not_there_counts_in_full() -> None:
+def test_a_new_layer_counts_in_full() -> None:
     text = 'g (float[N,64] x) => (float[N,64] y) {{ ["old"] a = MatMul (x, w) {more} }}'
     weight = RNG.standard_normal((64, 64)).astype(np.float32)
     before = net(text.format(more='["same"] y = Identity (a)'), w=weight)
@@ -99,12 +99,12 @@ def test_nothing_is_left_in_the_current_folder(tmp_path: object, monkeypatch: py
         ("", "Gemm", f"Gemm ({INSERTED})"),
     ],
 )
-def test_how_names_are_traced_back(given: str, op: str, expected: str) -> None:
+def test_names_are_mapped_back(given: str, op: str, expected: str) -> None:
     assert NodeNames(Model.from_proto(conv_net())).of(given, op) == expected
 
 
 @pytest.mark.parametrize(("alone", "fused"), [("d_nchwc", "short"), ("e_nchwc", "long")])
-def test_a_sum_goes_by_the_convolution_that_has_no_name_of_its_own(alone: str, fused: str) -> None:
+def test_a_sum_has_the_name_of_the_convolution_fused_with_it(alone: str, fused: str) -> None:
     text = """g (float[N,3,8,8] x) => (float[N,16,8,8] y) {
       ["long"] d = Conv (x, k1) ["short"] e = Conv (x, k2) ["sum"] s = Add (d, e) ["act"] y = Relu (s) }"""
     weights = {name: np.ones((16, 3, 1, 1), np.float32) for name in ("k1", "k2")}
@@ -114,11 +114,11 @@ def test_a_sum_goes_by_the_convolution_that_has_no_name_of_its_own(alone: str, f
     assert {found[1], found[2]} == {"long", "short"}
 
 
-def test_nodes_of_one_name_count_together() -> None:
+def test_nodes_of_the_same_name_are_added() -> None:
     times = [NodeTime("a", "Conv", 1.5), NodeTime("b", "Relu", 1), NodeTime("a", "Conv", 2)]
     assert _by_name(times) == {"a": 3.5, "b": 1}
 
 
-def test_a_node_in_a_loop_counts_for_all_its_turns() -> None:
+def test_a_node_in_a_loop_counts_every_iteration() -> None:
     warmup = [900] * (3 * WARMUP)
     assert _median_ms([*warmup, 100, 200, 300, 100, 200, 300], runs=2) == pytest.approx(0.6)
