@@ -174,7 +174,7 @@ def is_part_of_weight(node: Node) -> bool:
 
 
 def read_weights(node: Node) -> Iterator[StoredWeight]:
-    """The weights that a node reads, each once; integers count as weights only at a quantized operator's inputs."""
+    """The weights that a node reads, each once; of a quantized operator only the inputs listed in `SLOTS`."""
     slots = SLOTS.get(node.op)
     seen: set[Constant] = set()
     for slot, tensor in enumerate(node.inputs):

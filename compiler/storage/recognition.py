@@ -140,7 +140,7 @@ class _Search:
                 known.update(node.output)
 
     def found(self) -> list[FoundProgram]:
-        """Every stored weight. One that shares a node or constant with anything else is rejected."""
+        """Every stored weight. One that shares a node or constant with anything but stored weights is rejected."""
         chosen = set(self.candidates)
         results = [name for i in self.candidates for name in self.graph.node[i].output if self._is_result(name, chosen)]
         found = list(self._joined([one for one in map(self._expression, results) if one is not None]))

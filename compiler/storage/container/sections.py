@@ -19,7 +19,7 @@ from onnx_compress.compiler.storage.container.wire import varint
 
 MAGIC = b"OCZ"
 FORMAT = 1
-AS_IT_IS = 0
+IDENTITY = 0
 """The transform of a container that holds the model's bytes unchanged. Other transforms are for models that are stored
 in another form and restored when unpacked; a reader refuses a transform it does not know."""
 HEAD_BYTES = len(MAGIC) + 2
@@ -30,7 +30,7 @@ _MOST_VARINT = 9
 class SectionWriter:
     """Writes header and sections to a file."""
 
-    def __init__(self, out: BinaryIO, transform: int = AS_IT_IS) -> None:
+    def __init__(self, out: BinaryIO, transform: int = IDENTITY) -> None:
         self._out = out
         self._crc = 0
         self.written = 0
@@ -63,7 +63,7 @@ class SectionReader:
         if head[len(MAGIC)] != FORMAT:
             raise ModelError(f"the file has format {head[len(MAGIC)]}: a newer version of onnx-compress reads it")
         self.transform = head[len(MAGIC) + 1]
-        if self.transform != AS_IT_IS:
+        if self.transform != IDENTITY:
             raise ModelError(f"the file uses transform {self.transform}: a newer version of onnx-compress reads it")
 
     def read(self) -> bytes:
