@@ -23,7 +23,7 @@ SLOTS: dict[str, tuple[int, ...]] = {
 }
 """Inputs that are weights; biases, parameters of normalizations, and shapes are not."""
 MAX_STEPS = 16
-"""Operators between a weight and a node that computes with it, at most; no exporter writes more."""
+"""Maximum number of operators between a weight and a node that computes with it; no exporter writes more."""
 
 Reader = tuple[Node, int]
 """A node and the input at which it reads."""

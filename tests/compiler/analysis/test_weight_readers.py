@@ -1,4 +1,4 @@
-"""Who reads a weight, whatever stands between."""
+"""The readers of a weight, through all operators that only pass it on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def called(model: Model, name: str, slot: int) -> list[tuple[str, int]]:
     return [(reader.name, at) for reader, at in readers_of(node(model, name).inputs[slot])]
 
 
-def test_operators_over_constants_are_seen_through_up_to_whoever_computes():
+def test_readers_are_found_through_operators_over_constants():
     model = load(SHARED)
     expected = [("last", 1), ("first", 1), ("in", 1)]
     assert [(reader.name, at) for reader, at in readers_of(weight(model))] == expected
@@ -43,16 +43,16 @@ def test_operators_over_constants_are_seen_through_up_to_whoever_computes():
     assert ("computed", 1) in called(model, "form", 1), "what is computed is no weight"
 
 
-def test_the_value_of_a_constant_node_is_a_weight_too():
+def test_the_value_of_a_constant_node_is_also_a_weight():
     assert called(load(STORED), "first", 1) == [("second", 1), ("first", 1)]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("in", True), ("turn", True), ("out", False), ("choose", False)])
-def test_readers_and_what_stands_between_count_for_exclusion(name, expected):
+def test_readers_and_the_nodes_in_between_count_for_exclusion(name, expected):
     assert is_read_by(weight(load(SHARED)), lambda found: found.name == name) is expected
 
 
-def test_a_matrix_that_something_else_reads_is_not_for_matmuls_alone():
+def test_a_matrix_with_another_reader_is_not_only_for_matmul():
     def matmul_only(text: str) -> list[bool]:
         return [found.is_matmul for found in find_weights(load(text), lambda _: False, lambda *_: None)]
 

@@ -1,4 +1,4 @@
-"""Weights become initializers that all their readers read."""
+"""Weights are turned into initializers for all their readers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_constant_node_becomes_an_initializer_for_all_its_readers():
     assert is_whole(model)
 
 
-def test_a_constant_node_that_is_an_output_too_stays():
+def test_a_constant_node_that_is_also_an_output_stays():
     model = load(STORED.format(", float[4,4] k"))
     constant, _ = lifted(model, node(model, "second"), 1)
     edit.replace_values(model, constant, np.ones((4, 4), np.float32))
@@ -34,7 +34,7 @@ def test_a_constant_node_that_is_an_output_too_stays():
     assert is_whole(model)
 
 
-def test_an_initializer_behind_identities_is_found_where_it_is():
+def test_an_initializer_behind_identities_is_found_unchanged():
     model = load("""g (float[N,4] x) => (float[N,4] y) <float[4,4] w>
         { ["one"] a = Identity (w) ["two"] b = Identity (a) ["last"] y = MatMul (x, b) }""")
     assert lifted(model, node(model, "last"), 1) == (model.graph.initializers[0], model.graph)
