@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 A_FILE = click.Path(path_type=Path)
 ROUNDS_PER_SECOND = 200
-"""More rounds than any machine gets through: the seconds decide, not the rounds."""
+"""More rounds than any machine completes: the time limit decides."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", metavar="A [B ...]", nargs=-1, required=True, type=A_FILE)
-@click.option("--data", metavar="DATA", help="Where the inputs come from [default: made up].")
+@click.option("--data", metavar="DATA", help="Source of the inputs [default: synthetic].")
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", default=1, show_default=True, help="Threads of onnxruntime."
 )
-@click.option("--batch", type=click.IntRange(1), metavar="N", default=1, show_default=True, help="Samples in a run.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", default=1, show_default=True, help="Samples per run.")
 @click.option(
     "--seconds", type=click.FloatRange(0.1, 3600), metavar="N", default=5.0, show_default=True, help="For all models."
 )
-@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of made-up inputs.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="For synthetic inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(
     *,
@@ -41,9 +41,9 @@ def bench(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Time models on the same inputs, in turns, so that a noisy machine disturbs all alike.
+    """Time models on the same inputs, in turns, so that other load affects all of them alike.
 
-    Shown are medians with their interquartile range, and the time of each model over that of A, taken
+    The table shows medians with their interquartile range, and the time of each model relative to that of A, taken
     round by round.
     """
     from rich.console import Console

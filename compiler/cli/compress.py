@@ -1,4 +1,4 @@
-"""`onnx-compress IN -p SPEC -o OUT`: the main job."""
+"""`onnx-compress IN -p SPEC -o OUT`: the main command."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ REPORTS = (".json", ".html")
 @click.argument("model", metavar="IN", type=A_FILE)
 @click.option("-p", "--passes", "spec", metavar="SPEC", help="Passes with options: prune:ratio=0.3,quantize.")
 @click.option("--recipe", type=A_FILE, metavar="FILE", help="A pipeline in TOML, with options per layer.")
-@click.option(
-    "-o", "--output", "out", type=A_FILE, metavar="OUT", help="Where the result goes; packed if it ends in .ocz."
-)
+@click.option("-o", "--output", "out", type=A_FILE, metavar="OUT", help="The result; packed if it ends in .ocz.")
 @click.option("--data", metavar="DATA", help=".npz, .npy, a folder or zip of pictures, or module:function.")
 @click.option("--eval", "eval_data", metavar="DATA", help="What is measured on [default: a quarter of --data].")
 @click.option("--metric", metavar="NAME", help="top1, top1-expected, cosine, or module:function.")
@@ -48,9 +46,9 @@ REPORTS = (".json", ".html")
 @click.option("--latency-table", type=A_FILE, metavar="FILE", help="Timings to choose by [default: the user's own].")
 @click.option("--report", "reports", multiple=True, type=A_FILE, metavar="FILE", help=".json or .html; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
-@click.option("--force", is_flag=True, help="Overwrite OUT, even where it is the input.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say everything: options, notes, each place left alone.")
+@click.option("--force", is_flag=True, help="Overwrite OUT, even if it is the input.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print everything: options, notes, each place left alone.")
 def compress(
     *,
     model: Path,
@@ -95,7 +93,7 @@ def compress(
 
 
 def _check_input(model: Path) -> None:
-    """Say at once that there is no such file; it may be a command that was misspelt."""
+    """Fail early if there is no such file; it may be a misspelt command."""
     from onnx_compress.compiler.cli.main import COMMANDS
 
     if model.exists():
@@ -131,28 +129,28 @@ def _settings(pipeline: Recipe, given: Mapping[str, Any]) -> Settings:
 
 
 def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is_needed: bool, force: bool) -> None:
-    """Refuse what could not be written in the end, before any work is done."""
+    """Refuse, before any work is done, outputs that could not be written."""
     from onnx_compress.compiler.ir.files.save import check_writable
 
     if out is None and is_needed:
-        raise UsageError("give the result a name by -o OUT.onnx, or look at the plan by --dry-run")
+        raise UsageError("name the result with -o OUT.onnx, or show the plan with --dry-run")
     if out is not None:
         if os.path.exists(out) and out.samefile(model) and not force:  # Path.exists raises for too long a name
             raise OutputError(f"{out} is the input: choose another name, or overwrite it with --force")
         check_writable(out, force=force)
     for path in reports:
         if path.suffix.lower() not in REPORTS:
-            raise UsageError(f"--report {path}: the name of a report ends in {' or '.join(REPORTS)}")
+            raise UsageError(f"--report {path}: the name must end in {' or '.join(REPORTS)}")
         check_writable(path, force=True)
     written = [path.resolve() for path in (*reports, *([] if out is None else [out]))]
     if len(set(written)) < len(written) or model.resolve() in written[: len(reports)]:
-        raise UsageError("the result and each report need a name of their own, other than the input's")
+        raise UsageError("the result and the reports need different names, none of them the input's")
 
 
 def _compressed(
     model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None], *, quiet: bool
 ) -> tuple[Result, Dataset]:
-    """What the run gives, and the samples that it was measured on."""
+    """The result of the run, and the samples that it was measured on."""
     from rich.console import Console
 
     from onnx_compress.compiler.cli.progress import bars
@@ -166,7 +164,7 @@ def _compressed(
 
 
 def _named(report: Report, model: Path, out: Path) -> Report:
-    """The report with the files' names, and the size of the packed file where that is what was written."""
+    """The report with the files' names, and with the size of the packed file if that was written."""
     from onnx_compress.compiler.ir.files.ocz_file import is_packed
 
     output = report.output if not is_packed(out) else replace(report.output, packed_bytes=out.stat().st_size)

@@ -1,4 +1,4 @@
-"""`onnx-compress inspect MODEL`: what a model is made of and where its bytes and multiplications go."""
+"""`onnx-compress inspect MODEL`: the layers of a model, with their bytes and multiplications."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
-@click.option("--groups", is_flag=True, help="Channel groups: what can be pruned together, and why something can't.")
-@click.option("--weights", is_flag=True, help="How each weight is stored, and the entropy of its values.")
-@click.option("--data", metavar="DATA", help="One sample of these gives dimensions that vary their sizes.")
-@click.option("--packed", is_flag=True, help="Also say how small 'pack' would make it.")
+@click.option("--groups", is_flag=True, help="Show channel groups: what is pruned together, and why a group can't be.")
+@click.option("--weights", is_flag=True, help="Show how each weight is stored, and the entropy of its values.")
+@click.option("--data", metavar="DATA", help="Take the sizes of free dimensions from a sample of DATA.")
+@click.option("--packed", is_flag=True, help="Also show the size that 'pack' would give.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(*, path: Path, groups: bool, weights: bool, data: str | None, packed: bool, as_json: bool) -> None:
     """Show inputs, outputs, opset, metadata, and the parameters, bytes and MACs of each layer of MODEL.
 
-    MACs are for batch 1. Where inputs have other dimensions that vary, the sizes are those of a sample of
-    --data, or of inputs made up on which the model runs.
+    MACs are for batch 1. Other free dimensions of inputs get the sizes of a sample of --data, or of synthetic inputs
+    on which the model runs.
     """
     from rich.console import Console
 
@@ -53,7 +53,7 @@ def inspect(*, path: Path, groups: bool, weights: bool, data: str | None, packed
 
 
 def _sizes(model: Model, data: str | None) -> Mapping[str, Sequence[int]]:
-    """The shapes of one sample; none where the model does not run on made-up inputs, which is no reason to fail."""
+    """The shapes of one sample; empty if the model does not run on synthetic inputs, which is not an error here."""
     from onnx_compress.compiler.cli.samples import samples
 
     try:

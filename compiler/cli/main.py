@@ -1,8 +1,7 @@
-"""`onnx-compress`: the door. What the first word is decides which file of this folder does the work.
+"""`onnx-compress`: the entry point. The first word selects the file of this folder that does the work.
 
-Exit status: 0 done; 2 bad usage or bad input, one line on stderr; 3 written, but a pass was taken back or a
-target missed (verify, zoo check: outside tolerance); 130 interrupted; 1 our own fault, with a file that
-reproduces it.
+Exit status: 0 done; 2 bad usage or bad input, one line on stderr; 3 written, but a pass was rolled back or a target
+missed (verify, zoo check: outside tolerance); 130 interrupted; 1 our own fault, with a file that reproduces it.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ INTERRUPTED = 128 + signal.SIGINT
 
 COMMANDS = {
     "passes": "List the passes, or show one in full.",
-    "inspect": "Show what a model is made of: layers, parameters, MACs, bytes.",
-    "verify": "Compare the outputs of one model with another's.",
-    "bench": "Time models against each other.",
-    "pack": "Make an entropy-coded file of a model.",
-    "unpack": "Give a packed model back, byte for byte.",
+    "inspect": "Show the layers of a model: parameters, MACs, bytes.",
+    "verify": "Compare the outputs of two models.",
+    "bench": "Time models side by side.",
+    "pack": "Pack a model into an entropy-coded file.",
+    "unpack": "Restore a packed model, byte for byte.",
     "zoo": "Fetch real models, run the compiler on them, check for regressions.",
 }
-"""The subcommands with their help, here so that `--help` needs none of their imports."""
+"""The subcommands and their help, listed here so that `--help` imports none of them."""
 
 HELP = f"""Usage: {NAME} IN.onnx -p PASS[,PASS…] -o OUT.onnx [OPTIONS]
        {NAME} COMMAND [ARGUMENTS]
@@ -44,9 +43,9 @@ Make a trained ONNX model smaller and faster, and show what that cost.
 Commands:
 {{commands}}
 
-The options of the main job are listed by '{NAME} IN.onnx --help',
-those of a command by '{NAME} COMMAND --help'. A model file that is
-called like a command is given as ./NAME.
+'{NAME} IN.onnx --help' lists the options for compressing,
+'{NAME} COMMAND --help' those of a command. A model file with
+the name of a command is given as ./NAME.
 """
 
 
@@ -55,14 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _run(given)
-        sys.stdout.flush()  # a reader that has gone away must be noticed here, not when Python exits
+        sys.stdout.flush()  # a closed pipe must be noticed here, not when Python exits
         return status
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes stdout at exit.
+        # The reader closed the pipe. Python would report that again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except click.exceptions.Exit as leaving:
@@ -103,7 +102,7 @@ def _program(given: list[str]) -> str:
 
 
 def _command(given: list[str]) -> tuple[click.Command, list[str]]:
-    """The click command for the first word, and what it is given; a word that is no command is a model's path."""
+    """The click command for the first word and its arguments; a word that is not a command is a model's path."""
     name, rest = (given[0], given[1:]) if given[0] in COMMANDS else ("compress", list(given))
     module = importlib.import_module(f"onnx_compress.compiler.cli.{name}")
     command = getattr(module, name)
@@ -121,7 +120,7 @@ def _one_line(text: str) -> str:
 
 
 def _refuse(error: click.ClickException) -> int:
-    """Bad usage in one line; a group of commands without any shows its help instead."""
+    """Bad usage in one line; a command group without a command shows its help instead."""
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
         click.echo(error.format_message(), err=True)
         return 2
@@ -129,7 +128,7 @@ def _refuse(error: click.ClickException) -> int:
 
 
 def _own_fault(error: Exception, given: list[str], out: Path | None) -> int:
-    """Leave a file with the traceback (and the last good model, where there is one), and say where it is."""
+    """Write a file with the traceback (and the last good model, if any), and say where it is."""
     from onnx_compress.compiler.pipeline import reproducer
 
     command = shlex.join([NAME, *given])

@@ -15,14 +15,14 @@ A_FILE = click.Path(path_type=Path)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", metavar="IN.onnx", type=A_FILE)
 @click.option("-o", "--output", "out", required=True, type=A_FILE, metavar="OUT.ocz", help="The packed file to write.")
-@click.option("--plain", is_flag=True, help="Decode weights first: smaller, and 'unpack' gives the plain model.")
+@click.option("--plain", is_flag=True, help="Decode weights first: smaller, and 'unpack' restores the plain model.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.ocz.")
 def pack(*, model: Path, out: Path, plain: bool, force: bool) -> None:
-    """Pack IN.onnx, with its external data, into one file that is as small as entropy coding makes it.
+    """Pack IN.onnx and its external data into one entropy-coded file.
 
-    Zeros, repeated values and few distinct values are what makes it small: prune, cluster or quantize first. 'unpack'
-    gives back the same bytes; everything that reads a model here reads a packed one too. A model that 'encode' has
-    made small packs smaller by --plain. '-o OUT.ocz' of the main job does that by itself.
+    Zeros, repeated values and few distinct values make it small: prune, cluster or quantize first. 'unpack' restores
+    the same bytes; all commands that read a model also read a packed one. For a model that 'encode' made small, --plain
+    gives a smaller file; '-o OUT.ocz' when compressing implies it.
     """
     from onnx_compress.compiler.ir.files import ocz_file
     from onnx_compress.compiler.ir.model import Model
@@ -31,10 +31,8 @@ def pack(*, model: Path, out: Path, plain: bool, force: bool) -> None:
     if os.path.exists(out) and os.path.exists(model) and out.samefile(model):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
     if out.suffix.lower() == ".onnx":
-        raise UsageError(
-            f"-o {out}: a packed file is no ONNX file; give it the name {out.with_suffix(ocz_file.SUFFIX)}"
-        )
-    loaded = Model.load(model)  # says what is wrong with a file that is no model
+        raise UsageError(f"-o {out}: a packed file is not an ONNX file; name it {out.with_suffix(ocz_file.SUFFIX)}")
+    loaded = Model.load(model)  # reports what is wrong with a file that is not a model
     sizes = ocz_file.save(loaded.plain().save, out, force=force) if plain else ocz_file.pack(model, out, force=force)
     before = loaded.file_bytes() if plain else sizes.original
     click.echo(

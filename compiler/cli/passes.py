@@ -1,4 +1,4 @@
-"""`onnx-compress passes [NAME]`: what passes there are, and what each one does."""
+"""`onnx-compress passes [NAME]`: the list of passes, and the reference of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def passes(*, name: str | None, markdown: bool) -> None:
     from onnx_compress.compiler.report.plain import written
 
     if name is not None and markdown:
-        raise UsageError("--markdown writes the reference of all passes: leave the name away")
+        raise UsageError("--markdown prints the reference of all passes: leave out the name")
     console = Console(highlight=False)
     if markdown:
         click.echo(reference.markdown(registry.all_passes(), registry.aliases()), nl=False)

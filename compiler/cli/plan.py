@@ -1,4 +1,4 @@
-"""What a run would do: checked before the work begins, printed by `--dry-run`."""
+"""The plan of a run: checked before the work begins, printed by `--dry-run`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.settings import Settings
 
 FEW = 8
-"""Layers that a glob is shown to match."""
+"""Most matching layers shown per glob."""
 
 
 def check(model: Model, pipeline: Recipe, settings: Settings) -> None:
@@ -25,7 +25,7 @@ def check(model: Model, pipeline: Recipe, settings: Settings) -> None:
 
 
 def show(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None]) -> None:
-    """Print the passes in the order they will run, the layers that each glob matches, the budget and the samples."""
+    """Print the passes in order of execution, the layers that each glob matches, the budget and the samples."""
     console = Console(highlight=False)
     said = _samples(model, pipeline, settings, data)
     steps = [step for part in whole(pipeline.steps, settings) for step in part]
@@ -36,7 +36,8 @@ def show(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | N
             console.print(Text(f"   {options} for {_matches(model, rule.match)}"))
     for glob in settings.exclude:
         console.print(Text(f"left alone: {_matches(model, glob)}"))
-    console.print(Text(f"budget: {settings.budget:g} points of {settings.metric or 'the metric that fits'}"))
+    unit = "point" if settings.budget == 1 else "points"
+    console.print(Text(f"budget: {settings.budget:g} {unit} of {settings.metric or 'the default metric'}"))
     console.print(Text(said))
 
 
@@ -55,6 +56,6 @@ def _samples(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str
     from onnx_compress.compiler.pipeline.datasets import datasets
 
     if data == (None, None):
-        return "samples: made up, so accuracy will not be measured on real data; give --data"
+        return "samples: synthetic, so accuracy is not measured; give --data"
     calibration, held_out = datasets(model, *data, pipeline.pictures, settings.seed)
     return f"samples: {len(calibration)} to calibrate with, {len(held_out)} to measure on"

@@ -1,4 +1,4 @@
-"""Progress bars on stderr, for work that takes more than a second, and only where somebody looks."""
+"""Progress bars on stderr, for work that takes more than a second, and only on a terminal."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 PATIENCE = 1.0
-"""Seconds before a bar shows."""
+"""Seconds before a bar is shown."""
 
 Advance = Callable[..., None]
 Bars = Callable[[str, int], AbstractContextManager[Advance]]
 
 
 def bars(console: Console) -> Bars | None:
-    """What makes bars on `console`; None where it is no terminal."""
+    """A function that makes bars on `console`; None if that is not a terminal."""
     if not console.is_terminal:
         return None
     shown: list[Progress] = []
 
     @contextmanager
     def bar(label: str, total: int) -> Iterator[Advance]:
-        """One bar; inside another one it is a further line of the same display."""
+        """One bar; a nested one is another line of the same display."""
         if shown:
             yield _line(shown[-1], label, total)
             return

@@ -1,4 +1,4 @@
-"""Inputs for the commands that run models: the user's data, or made-up ones."""
+"""Inputs for the commands that run models: the user's data, or synthetic ones."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from onnx_compress.compiler.runtime.data.dataset import Dataset, load
 from onnx_compress.compiler.runtime.data.synthetic import synthetic
 from onnx_compress.compiler.runtime.specs import TensorSpec, specs
 
-MADE_UP = 16
+SYNTHETIC = 16
 
 
-def samples(model: Model, data: str | None, *, seed: int = 0, count: int = MADE_UP) -> Dataset:
-    """The samples in `data`, or `count` made-up ones on which `model` runs. Raises DataError."""
+def samples(model: Model, data: str | None, *, seed: int = 0, count: int = SYNTHETIC) -> Dataset:
+    """The samples in `data`, or `count` synthetic ones on which `model` runs. Raises DataError."""
     return synthetic(model, samples=count, seed=seed) if data is None else load(data, specs(model).inputs)
 
 
 def same_inputs(models: dict[str, Model]) -> None:
-    """Raise UsageError unless all models can be given the same inputs: names, types and fixed dimensions agree."""
+    """Raise UsageError unless all models take the same inputs: names, types and fixed dimensions agree."""
     (first, reference), *others = models.items()
     expected = specs(reference).inputs
     for name, model in others:
@@ -31,12 +31,12 @@ def same_inputs(models: dict[str, Model]) -> None:
         if wrong is not None:
             one, other = wrong
             raise UsageError(
-                f"{name} takes other inputs than {first}: {other or 'nothing'} instead of {one or 'nothing'}"
+                f"{name} and {first} take different inputs: {other or 'nothing'} instead of {one or 'nothing'}"
             )
 
 
 def _place_in(expected: tuple[TensorSpec, ...]) -> Callable[[TensorSpec], int]:
-    """The order of `expected`, by name; what is not in it comes last."""
+    """A sort key: the order of `expected` by name, others last."""
     names = [spec.name for spec in expected]
     return lambda spec: names.index(spec.name) if spec.name in names else len(names)
 
@@ -51,7 +51,7 @@ def _agree(one: TensorSpec | None, other: TensorSpec | None) -> bool:
 
 
 def loaded(paths: tuple[Path, ...]) -> dict[str, Model]:
-    """The models by what people call them: file names, whole paths where two files share one, numbered repetitions."""
+    """The models by display name: the file name, the whole path if two files share it, numbered if repeated."""
     files = [path.name for path in dict.fromkeys(paths)]
     names = [path.name if files.count(path.name) == 1 else str(path) for path in paths]
     shown = [f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]

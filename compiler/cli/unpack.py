@@ -1,4 +1,4 @@
-"""`onnx-compress unpack IN.ocz -o OUT.onnx`: the model that was packed, byte for byte."""
+"""`onnx-compress unpack IN.ocz -o OUT.onnx`: restore the packed model, byte for byte."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ A_FILE = click.Path(path_type=Path)
 @click.option("-o", "--output", "out", required=True, type=A_FILE, metavar="OUT.onnx", help="The model file to write.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.onnx and its data files.")
 def unpack(*, path: Path, out: Path, force: bool) -> None:
-    """Write the model file that IN.ocz was made of, and its files of external data, if any, beside it."""
+    """Restore the model file that was packed into IN.ocz, and its external data files, if any, next to it."""
     from onnx_compress.compiler.ir.files import ocz_file
     from onnx_compress.compiler.report import quantities
 
     if os.path.exists(out) and os.path.exists(path) and out.samefile(path):  # Path.exists raises for long names
         raise OutputError(f"{out} is the input: choose another name")
     if out.suffix.lower() == ocz_file.SUFFIX:
-        raise UsageError(f"-o {out}: what is unpacked is an ONNX file; give it the name {out.with_suffix('.onnx')}")
+        raise UsageError(f"-o {out}: the unpacked file is an ONNX file; name it {out.with_suffix('.onnx')}")
     try:
         for written in ocz_file.unpack(path, out, force=force):
             click.echo(f"{written}: {quantities.size(written.stat().st_size)}")

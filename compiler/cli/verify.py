@@ -1,4 +1,4 @@
-"""`onnx-compress verify A B`: how far the outputs of B are from those of A."""
+"""`onnx-compress verify A B`: compare the outputs of B with those of A."""
 
 from __future__ import annotations
 
@@ -25,22 +25,25 @@ MOST_SAMPLES = 256
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("a", metavar="A", type=A_FILE)
 @click.argument("b", metavar="B", type=A_FILE)
-@click.option("--data", metavar="DATA", help="Samples to run on [default: made-up ones].")
+@click.option("--data", metavar="DATA", help="Samples to run on [default: synthetic].")
 @click.option(
     "--tolerance",
     type=float,
     metavar="N",
     default=1e-5,
     show_default=True,
-    help="How far an output may be off, as a share of its largest value.",
+    help="Allowed difference of an output, as a share of its largest value.",
 )
-@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of made-up samples.")
+@click.option(
+    "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="For synthetic samples."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(*, a: Path, b: Path, data: str | None, tolerance: float, seed: int, as_json: bool) -> int:
     """Run A and B on the same inputs and compare each output of B with that of A.
 
-    Of many samples some, at most 256. Exit status 3 when one is off by more than the tolerance. The default is what
-    summing in another order may do: the models then compute the same. A quantized model needs more, 0.05 say.
+    At most 256 samples are used. The exit status is 3 if an output differs by more than the tolerance. The default
+    allows for another order of summation: within it, the models compute the same. A quantized model needs more, such
+    as 0.05.
     """
     from rich.console import Console
 
@@ -50,7 +53,7 @@ def verify(*, a: Path, b: Path, data: str | None, tolerance: float, seed: int, a
     from onnx_compress.compiler.runtime.session import create
 
     if not 0 <= tolerance < math.inf:
-        raise UsageError(f"--tolerance is a number from 0 up, not {tolerance}")
+        raise UsageError(f"--tolerance must be at least 0 and finite, not {tolerance}")
     models = loaded((a, b))
     same_inputs(models)
     first, second = models.values()
@@ -63,7 +66,7 @@ def verify(*, a: Path, b: Path, data: str | None, tolerance: float, seed: int, a
         return 0 if inside else OUTSIDE
     console = Console(highlight=False)
     written(console, lambda: console.print(_table(results, tolerance)))
-    origin = "samples" if dataset.real else "made-up samples"
+    origin = "samples" if dataset.real else "synthetic samples"
     count = f"{len(dataset)}" if len(dataset) == len(given) else f"{len(dataset)} of {len(given)}"
     said = f"all outputs agree within {tolerance:g}" if inside else f"some outputs differ by more than {tolerance:g}"
     console.print(f"\n{count} {origin}: {said} of their scale.")

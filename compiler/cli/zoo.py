@@ -1,4 +1,4 @@
-"""`onnx-compress zoo fetch|run|check`: the model zoo and its regression."""
+"""`onnx-compress zoo fetch|run|check`: the model zoo and its regression check."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ A_FILE = click.Path(path_type=Path, dir_okay=False)
 
 @dataclass(frozen=True)
 class Zoo:
-    """The part of the zoo that a command is about."""
+    """The models of the zoo that a command works on."""
 
     entries: tuple[ZooEntry, ...]
     cache: Path
     order: tuple[str, ...]
-    """The names of all models, in the order of the manifest."""
+    """The names of all models in the zoo, in the order of the manifest."""
 
 
 def _of_zoo(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the arguments that choose models; it gets them as one Zoo."""
+    """Add the arguments that choose models to a command; it receives them as one Zoo."""
 
     @functools.wraps(command)
     def wrapped(*, models: tuple[str, ...], short: bool, manifest: Path, cache: Path, **others: Any) -> int:
@@ -53,7 +53,7 @@ def _of_zoo(command: Callable[..., int]) -> Callable[..., int]:
             type=click.Path(path_type=Path, file_okay=False),
             default=fetching.default_cache,
             show_default="onnx-compress/zoo in the user's cache folder",
-            help="Where downloaded models lie.",
+            help="Folder of downloaded models.",
         ),
     )
     return functools.reduce(lambda given, option: option(given), reversed(options), wrapped)
@@ -82,7 +82,7 @@ def zoo() -> None:
 @zoo.command()
 @_of_zoo
 def fetch(chosen: Zoo) -> int:
-    """Download the models into the cache; what is there already is not fetched again."""
+    """Download the models into the cache; models already there are not downloaded again."""
     for fetched in fetching.fetch(chosen.entries, chosen.cache, lambda line: click.echo(line, err=True)):
         click.echo(fetched.path)
     return EXIT_DONE
@@ -91,9 +91,9 @@ def fetch(chosen: Zoo) -> int:
 @zoo.command()
 @_of_zoo
 @_of_run
-@click.option("--json", "results", type=A_FILE, help="Write the results to a file as well.")
+@click.option("--json", "results", type=A_FILE, help="Also write the results to a file.")
 def run(chosen: Zoo, pipelines: tuple[str, ...], seconds: float, results: Path | None) -> int:
-    """Put models through pipelines and show what came of each."""
+    """Run pipelines on models and show the results."""
     trials = _run(chosen, pipelines, seconds)
     if results is not None:
         write_trials(results, trials, {"machine": checking.machine()})
@@ -108,10 +108,10 @@ def run(chosen: Zoo, pipelines: tuple[str, ...], seconds: float, results: Path |
     type=A_FILE,
     default=BASELINES,
     show_default="models/zoo_baselines.json",
-    help="What to compare with.",
+    help="The baselines to compare with.",
 )
 @click.option("--update", is_flag=True, help="Make the results the new baselines of the models that were run.")
-@click.option("--results", type=A_FILE, help="Compare the results of an earlier run instead of running.")
+@click.option("--results", type=A_FILE, help="Compare the results of an earlier run instead of running the zoo.")
 def check(
     chosen: Zoo,
     pipelines: tuple[str, ...],
@@ -155,7 +155,7 @@ def _run(chosen: Zoo, pipelines: Sequence[str], seconds: float) -> list[Trial]:
             trials.append(trial)
             done = f"{trial.model}: {trial.pipeline}: {trial.status}, {trial.seconds:.0f} s"
             status.update(f"{len(trials)} done, last {done}")
-            if not console.is_terminal:  # where no status shows, as in a log
+            if not console.is_terminal:  # in a log, where no status is shown
                 click.echo(done, err=True)
     Console().print(trial_table(trials))
     for line in remarks(trials):

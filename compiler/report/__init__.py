@@ -1,1 +1,1 @@
-"""What was measured, for people and for programs."""
+"""Reports of measurements, for people and for programs."""

@@ -1,4 +1,4 @@
-"""What a model is made of: its signature, totals, layers and channel groups, for the terminal and as JSON."""
+"""The structure of a model: signature, totals, layers and channel groups, for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onnx_compress.compiler.runtime.specs import specs
 Sizes: TypeAlias = Mapping[str, Sequence[int]]
 LONGEST_VALUE = 60
 SMALL = 16
-"""Parameters from which a layer without MACs is worth a line."""
+"""Least number of parameters for which a layer without MACs is shown."""
 
 
 def show(
@@ -36,9 +36,9 @@ def show(
     weights: Sequence[StoredForm] | None = None,
     packed: int | None = None,
 ) -> None:
-    """Print it: the layers, or the channel groups, or the weights.
+    """Print the layers, or the channel groups, or the weights.
 
-    `sizes` are the shapes of the inputs that MACs are for, `packed` the bytes of the packed file.
+    `sizes` are the input shapes for which MACs are computed, `packed` the bytes of the packed file.
     """
     console.print(_head(model, cost, sizes, packed))
     console.print()
@@ -57,7 +57,7 @@ def _notes(cost: Cost) -> Iterator[str]:
     yield from cost.notes
     if cost.unknown:
         first = next(layer for layer in cost.layers if layer.macs is None)
-        yield f"the MACs of {len(cost.unknown)} layers are not known, e.g. {first.name}: {first.note}"
+        yield f"the MACs of {len(cost.unknown)} layers are unknown, e.g. {first.name}: {first.note}"
     small = sum(map(_is_small, cost.layers))
     if small:
         yield f"{small} nodes with fewer than {SMALL} parameters each are not shown (--json has them)"
@@ -74,7 +74,7 @@ def _head(model: Model, cost: Cost, sizes: Sizes, packed: int | None) -> Table:
     for label, text in _facts(model, cost, sizes):
         grid.add_row(label, Text(text))
     if packed is not None:
-        grid.add_row("packed", Text(f"{quantities.size(packed)} by 'pack'"))
+        grid.add_row("packed", Text(f"{quantities.size(packed)} with 'pack'"))
     return grid
 
 
@@ -111,7 +111,7 @@ def _versions(model: Model) -> str:
 
 
 def _conditions(inputs: Sequence[Any], sizes: Sizes) -> str:
-    """For which sizes the MACs hold, where the inputs leave it open."""
+    """The sizes for which the MACs hold, if the inputs leave them open."""
     given = [
         f"{spec.name} {list(sizes[spec.name])}"
         for spec in inputs
@@ -125,7 +125,7 @@ def _operators(model: Model) -> Counter[str]:
 
 
 def _bytes_by_type(model: Model) -> dict[str, int]:
-    """Bytes of all constants by element type, most first."""
+    """Bytes of all constants by element type, largest first."""
     found: Counter[str] = Counter()
     attributes = (v for node in model.nodes() for v in node.attrs.values() if isinstance(v, Constant))
     for constant in (*model.constants(), *attributes):

@@ -1,4 +1,4 @@
-"""The channel groups of a model: what can be pruned together, and why something can't, for the terminal and as JSON."""
+"""The channel groups of a model: what is pruned together, and why a group can't be, for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from onnx_compress.compiler.report.plain import table
 
 FEW_NAMES = 3
 MANY_NAMES = 6
-"""More layers than this are cut short."""
+"""Most layers to list by name."""
 
 
 def show(groups: ChannelGroups, console: Console) -> None:
-    """Print them: first those of which something can be removed, then the others with the reason."""
+    """Print the groups: first the prunable ones, then the others with the reason."""
     can = groups.prunable
     others = [group for group in groups.groups if not group.is_prunable]
     console.print(Text(f"{len(can)} of {len(groups.groups)} channel groups can be pruned", style="bold"))
-    console.print(Text("a → b: a computes the channels, b reads them; params: all that hangs on them", style="dim"))
+    console.print(Text("a → b: a computes the channels, b reads them; params: all that belong to them", style="dim"))
     console.print()
     if can:
         console.print(_table("prunable", can))
@@ -47,7 +47,7 @@ def _table(title: str, groups: Sequence[Group]) -> Table:
 
 
 def _merged(groups: Sequence[Group]) -> list[list[Group]]:
-    """Groups on their own; those without a layer (tables, masks) together where width and reason are the same."""
+    """The groups one by one; those without a layer (tables, masks) are merged if width and reason are the same."""
     found: dict[object, list[Group]] = {}
     for group in groups:
         key = group if _has_layers(group) else (group.size, group.why_fixed, group.why_coupled)
@@ -60,12 +60,12 @@ def _has_layers(group: Group) -> bool:
 
 
 def _width(group: Group) -> str:
-    """How many sets there are to choose from, times the channels of a layer in each (the width of a head)."""
+    """The number of sets to choose from, times a layer's channels per set (the width of a head)."""
     return f"{group.size} × {group.multiplicity}" if group.multiplicity > 1 else str(group.size)
 
 
 def _cell(alike: Sequence[Group]) -> Text:
-    """The layers and, on a line of its own, what there is to say of them."""
+    """The layers and, on a separate line, a remark."""
     group = alike[0]
     text = Text(_layers(group) if _has_layers(group) else _constants(alike))
     if not group.is_prunable:
@@ -76,7 +76,7 @@ def _cell(alike: Sequence[Group]) -> Text:
 
 
 def _layers(group: Group) -> str:
-    """The layers on both sides, on one line where these are few."""
+    """The layers on both sides, on one line if they are few."""
     if not group.consumers:
         return _names(group.producers)
     apart = "\n" if len(group.producers) + len(group.consumers) > FEW_NAMES else " "
@@ -101,11 +101,11 @@ def _is_cut(group: Group) -> bool:
 
 def reason(group: Group) -> str:
     """Why a group can't be pruned."""
-    return group.why_fixed or "there is only one to choose"
+    return group.why_fixed or "it has only one channel to choose"
 
 
 def document(group: Group) -> dict[str, Any]:
-    """A group as plain JSON values: `size` sets to choose from, `multiplicity` channels of a layer in each."""
+    """A group as plain JSON values: `size` sets to choose from, `multiplicity` channels per layer in each."""
     weights = [
         {
             "layer": place.node.layer_name(),

@@ -1,24 +1,24 @@
 """The report as JSON, for programs.
 
-Its keys, none of which is ever left out:
+Its keys, all of which are always present:
 
 - `input`, `output`: `bytes` of the file with its external data, `parameters`, `nonzero`, `macs` at batch 1,
   `latency_ms` (median), `packed_bytes` (null for weights of more than 64 MB, unless the packed file was written).
 - `metric`: `name`, `before`, `after`, `samples`, `real_data`, and in points `drop`, `max_drop`, `stderr`; or null.
-- `numerics`: `max_abs`, `cosine` and `sqnr_db` of the output that suffered most, and `outputs` with the same for
+- `numerics`: `max_abs`, `cosine` and `sqnr_db` of the output that changed most, and `outputs` with the same for
   each, with `scale`, `nonfinite`, `mismatched` and `problem` (see `runtime/metrics/numerics.py`); or null.
 - `passes`: a list of `name`, `options`, `effect`, `changed` (places), `kept`, `reason`, `skips` (a list of `where`
   and `why`), `notes`, `seconds`, the five figures after the pass, `metric` and `numerics` after it.
-- `seed`, `versions`: what a run needs to be repeated.
+- `seed`, `versions`: what is needed to repeat a run.
 - `timing`: `threads`, `batch`, `input_spread_ms`, `output_spread_ms`, `ratio` of the output's time to the input's and
   `ratio_spread`; or null.
 - `slower_layers`: a list of `name`, `before_ms`, `after_ms`.
-- `warnings`, `missed`: sentences; the latter about targets that were not reached.
+- `warnings`, `missed`: sentences; the latter are about missed targets.
 - `source`, `target`, `spec`: the files and the pipeline; `oldest_onnxruntime`: the first release that loads the result.
-- `exit_status`: 0, or 3 when a pass was rolled back or a target missed.
+- `exit_status`: 0, or 3 if a pass was rolled back or a target missed.
 
-Null stands for what was not measured, and for numbers that JSON can't say (an infinite `sqnr_db`: no difference).
-Everything but `seconds`, latencies and their spread is the same for the same input, options and seed.
+Null means not measured, or a number that JSON does not have (an infinite `sqnr_db`: no difference). Except for
+`seconds`, latencies and their spread, the same input, options and seed give the same values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NUMERICS = ("max_abs", "cosine", "sqnr_db")
 
 
 def to_json(report: Report) -> str:
-    """The report as indented JSON text with a final newline."""
+    """The report as indented JSON with a final newline."""
     return json.dumps(to_dict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -89,7 +89,7 @@ def _all_numerics(report: Report) -> dict[str, Any] | None:
 
 
 def numerics_of(numerics: Numerics) -> dict[str, Any]:
-    """All that a comparison found out about one output."""
+    """All figures of the comparison of one output."""
     keys = (*NUMERICS, "scale", "nonfinite", "mismatched", "problem")
     return {key: plain(getattr(numerics, key)) for key in keys}
 
@@ -116,7 +116,7 @@ def _pass(item: PassReport) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON knows it: NumPy's numbers as Python's, infinities and NaN as null, tuples as lists."""
+    """`value` as JSON values: NumPy's numbers as Python's, infinities and NaN as null, tuples as lists."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

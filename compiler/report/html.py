@@ -1,6 +1,6 @@
-"""The report as one HTML page that needs nothing from anywhere: no script, no font, no picture.
+"""The report as one self-contained HTML page: without scripts, fonts or pictures.
 
-Whatever comes from a model or a path is escaped.
+All text from a model or a path is escaped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnx_compress.compiler.report import quantities, verdict
 from onnx_compress.compiler.report.rows import NoteTable, changes, comparison, notes_of, outcome, settings_of, tables_of
 
 FEW = 8
-"""Lines up to which a list is shown at once."""
+"""Most lines for which a list is shown expanded."""
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --good: #1a7f37; --bad: #cf222e; --alert: #9a6700 }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
@@ -33,7 +33,7 @@ details { margin: .3rem 0 } li { overflow-wrap: anywhere }
 
 
 def to_html(report: Report, before: Cost | None = None, after: Cost | None = None) -> str:
-    """The page. With the costs of input and output it ends with a table of their layers."""
+    """The page. Given the costs of input and output, it includes a table of their layers."""
     title = f"{Path(report.source).name or 'input'} → {Path(report.target).name or 'output'}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -56,7 +56,7 @@ def to_html(report: Report, before: Cost | None = None, after: Cost | None = Non
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int]) -> str:
-    """A table; `rows` hold HTML, `numbers` are the columns set flush right."""
+    """A table; `rows` hold HTML, `numbers` are the right-aligned columns."""
     kinds = [" class=number" if i in numbers else "" for i in range(len(headings))]
     head = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(kinds, headings))
     lines = ["".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row)) for row in rows]
@@ -96,7 +96,7 @@ def _pass_row(item: PassReport, metric: str) -> list[str]:
 
 
 def _pass(item: PassReport) -> str:
-    """A section for one pass: options, reason, numerics, what it says, what it left alone."""
+    """A section for one pass: options, reason, numerics, notes, places left alone."""
     lines = [f"<p>{escape(changes(item))}.</p>"]
     if item.reason:
         lines.append(f"<p{'' if item.kept else ' class=red'}>{escape(item.reason)}</p>")
@@ -133,7 +133,7 @@ def _numerics(report: Report) -> str:
 
 
 def _layers(before: Cost, after: Cost) -> str:
-    """The layers of the input beside those of the output with the same name; new ones behind."""
+    """The layers of the input next to those of the output with the same name; new ones last."""
     earlier, later = _by_name(before), _by_name(after)
     names = [*earlier, *(name for name in later if name not in earlier)]
     headings = ("layer", "operator", "channels", "parameters", "after", "bytes", "after", "MACs", "after")

@@ -1,4 +1,4 @@
-"""How everything is set on a terminal: tables without frames, hanging paragraphs, no blanks at the ends of lines."""
+"""Layout on a terminal: tables without frames, hanging paragraphs, no trailing blanks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INDENT = 2
 
 
 def written(console: Console, draw: Callable[[], None]) -> None:
-    """Run `draw`, which prints on `console`; into a pipe or file without the blanks that pad tables."""
+    """Run `draw`, which prints on `console`; if that is not a terminal, strip the blanks that pad tables."""
     if console.is_terminal:
         draw()
         return
@@ -24,12 +24,12 @@ def written(console: Console, draw: Callable[[], None]) -> None:
 
 
 def table(*, header: bool = True) -> Table:
-    """A table without any frame, its columns two blanks apart."""
+    """A table without a frame, its columns two blanks apart."""
     return Table(box=None, pad_edge=False, padding=(0, INDENT, 0, 0), header_style="bold dim", show_header=header)
 
 
 def hanging(mark: str, text: str, style: str) -> Padding:
-    """`text` behind a mark, its further lines indented like the first."""
+    """`text` behind a mark, with the following lines indented like the first."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")

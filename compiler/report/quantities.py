@@ -1,4 +1,4 @@
-"""Numbers as people read them: three digits, decimal units, ratios."""
+"""Numbers for people: three digits, decimal units, ratios."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def milliseconds(value: float | None) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration given in seconds, as a person would say it: '0.3 s', '12 s', '3 min 20 s'."""
+    """A duration given in seconds: '0.3 s', '12 s', '3 min 20 s'."""
     if value >= 60:
         return f"{int(value) // 60} min {int(value) % 60} s"
     return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
 
 
 def ratio(before: float | None, after: float | None) -> str:
-    """What is left of it: '0.29×'."""
+    """The share that is left: '0.29×'."""
     if before is None or after is None or before <= 0:
         return ABSENT
     return f"{after / before:.2f}×"
@@ -52,7 +52,7 @@ def metric(name: str, value: float | None) -> str:
 
 
 def points(value: float, *, signed: bool = False) -> str:
-    """A difference in points, with a true minus sign: '−0.28'."""
+    """A difference in points, with a typographic minus sign: '−0.28'."""
     text = f"{value:+.2f}" if signed else f"{value:.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", "−")
 

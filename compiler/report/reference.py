@@ -1,4 +1,4 @@
-"""The reference of the passes, made from their docstrings and the declarations of their options."""
+"""The reference of the passes, generated from their docstrings and option declarations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EFFECTS = {
 
 
 def show_all(passes: Sequence[type[Pass]], aliases: Mapping[str, str], console: Console) -> None:
-    """List the passes by family: name, effect, first line."""
+    """List the passes by family: name, effect, first line of the docstring."""
     grid = table(header=False)
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True, style="dim")
@@ -39,7 +39,7 @@ def show_all(passes: Sequence[type[Pass]], aliases: Mapping[str, str], console: 
 
 
 def show(kind: type[Pass], console: Console) -> None:
-    """One pass in full."""
+    """Print one pass in full."""
     console.print(Text(kind.name, style="bold").append(f"   {EFFECTS[kind.effect.value]}", style="not bold dim"))
     console.print()
     for paragraph in _paragraphs(kind):
@@ -48,7 +48,7 @@ def show(kind: type[Pass], console: Console) -> None:
         console.print()
     options = kind.options()
     if not options:
-        console.print(Text("It has no options."))
+        console.print(Text("No options."))
         return
     console.print(Text("Options", style="bold"))
     for info in options:
@@ -62,7 +62,7 @@ def show(kind: type[Pass], console: Console) -> None:
 
 
 def markdown(passes: Sequence[type[Pass]], aliases: Mapping[str, str]) -> str:
-    """The reference of all passes as a page: a table of them, then a section each."""
+    """The reference of all passes as a page: a table of them, then a section for each."""
     ordered = sorted(passes, key=_order)
     short = {name: alias for alias, name in aliases.items()}
     lines = [_HEAD, "| pass | short | effect | what it does |", "|---|---|---|---|"]
@@ -93,7 +93,7 @@ def headline(kind: type[Pass]) -> str:
 
 
 def allowed(info: OptionInfo) -> str:
-    """What values an option takes."""
+    """The allowed values of an option."""
     if info.choices is not None:
         alternatives = ", ".join(map(str, info.choices))
         return f"{alternatives} or none" if type_name(info.type).endswith("or none") else alternatives
@@ -120,12 +120,12 @@ def _section(kind: type[Pass]) -> str:
 
 
 def _facts(kind: type[Pass], mark: str = "'") -> list[str]:
-    """Sentences on what the budget and recipes may do with options; `mark` stands around their names."""
+    """Sentences on options that the budget or a recipe may set; `mark` quotes their names."""
     strengths = [f"{mark}{name}{mark}" for name in (kind.strength, *kind.other_strengths) if name]
     layers = [f"{mark}{name}{mark}" for name in kind.per_layer]
     found = []
     if kind.strength is not None:
-        found.append(f"Strength: {' or '.join(strengths)}. Left out, it is found within the budget.")
+        found.append(f"Strength: {' or '.join(strengths)}. If left out, it is searched within the budget.")
     elif strengths:
         found.append(f"Strength: {' or '.join(strengths)}.")
     if layers:
@@ -134,7 +134,7 @@ def _facts(kind: type[Pass], mark: str = "'") -> list[str]:
 
 
 def _paragraphs(kind: type[Pass]) -> list[str]:
-    """The specification of a pass; the '::' that announces a block in docstrings is left out."""
+    """The paragraphs of a pass's docstring, without the '::' in front of blocks."""
     parts = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
     return [f"{part[:-1]}" if part.endswith("::") else part for part in parts if part != "::"]
 
@@ -147,7 +147,7 @@ def _set(paragraph: str) -> str:
 
 
 def _table(lines: Sequence[str]) -> str:
-    """A table of two columns between rulers, as Markdown; a line without a first cell continues the row above."""
+    """A table of two columns between rulers, as Markdown; a line with an empty first cell continues the row above."""
     second = lines[0].index(" =") + 1
     rows: list[list[str]] = []
     for line in lines[1:-1]:
@@ -160,7 +160,7 @@ def _table(lines: Sequence[str]) -> str:
 
 
 def _is_set(paragraph: str) -> bool:
-    """Whether it is graph text, algebra or a table, set in columns that must stay as they are."""
+    """Whether the paragraph is graph text, algebra or a table, whose columns must be preserved."""
     return any("  " in line.strip() or line.startswith("  ") for line in paragraph.splitlines())
 
 
@@ -169,7 +169,7 @@ def _cell(text: str) -> str:
 
 
 def _family(kind: type[Pass]) -> str:
-    """The verb whose folder holds the pass."""
+    """The family of a pass: the name of its folder."""
     return kind.__module__.split(".")[-2]
 
 
@@ -185,7 +185,7 @@ def _written(value: object) -> str:
 
 
 def _example(info: OptionInfo) -> str:
-    """A value for the example: the default, or one that is allowed where the default is none."""
+    """A value for the example: the default, or an allowed one if the default is none."""
     if info.default is not None:
         return _written(info.default)
     if info.choices:

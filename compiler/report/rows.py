@@ -1,4 +1,4 @@
-"""What the report says, row by row, the same on a terminal and on a page."""
+"""The content of the report, row by row, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Row:
 
 
 def comparison(report: Report) -> list[Row]:
-    """Size, parameters, MACs, latency and metric, before and after, with what is left of each."""
+    """Size, parameters, MACs, latency and metric, before and after, with the ratio of each."""
     before, after = report.input, report.output
     rows = [
         _counted("file size", before.bytes, after.bytes, quantities.size),
@@ -72,7 +72,7 @@ def _metric(report: Report) -> Iterator[Row]:
     if metric.max_drop is not None:
         change += f" (may cost {quantities.points(metric.max_drop)})"
     if not metric.real_data:
-        change += ", on made-up inputs"
+        change += ", on synthetic inputs"
     style = "red" if metric.max_drop is not None and metric.drop > metric.max_drop else ""
     before, after = (quantities.metric(metric.name, value) for value in (metric.before, metric.after))
     yield Row(metric.name, before, after, change, style)
@@ -81,7 +81,7 @@ def _metric(report: Report) -> Iterator[Row]:
 
 
 def outcome(item: PassReport) -> str:
-    """What became of a pass, in two words."""
+    """The outcome of a pass in at most two words."""
     if not item.kept:
         return "ROLLED BACK"
     return "kept" if item.changed else "no change"
@@ -94,19 +94,19 @@ def changes(item: PassReport) -> str:
 
 
 def settings_of(item: PassReport) -> str:
-    """The options that a pass ran with; empty where it has none."""
+    """The options that a pass ran with; empty if it has none."""
     return ", ".join(f"{name}={_written(value)}" for name, value in item.options.items())
 
 
 def notes_of(item: PassReport) -> list[str]:
-    """What the pass itself says, one line per note that is no table, a long one cut (the JSON report has all of it)."""
+    """The notes of a pass that are not tables, one line each; long ones are cut (the JSON report is complete)."""
     lines = {name: value for name, value in item.notes.items() if not _is_table(value)}
     return [f"{_heading(name)}: {_written(plain(value))}" for name, value in lines.items()]
 
 
 @dataclass(frozen=True)
 class NoteTable:
-    """A note with a row per layer, written out; the columns `numbers` are set flush right."""
+    """A note with a row per layer, as text; the columns `numbers` are right-aligned."""
 
     title: str
     headings: tuple[str, ...]
@@ -115,7 +115,7 @@ class NoteTable:
 
 
 def tables_of(item: PassReport) -> list[NoteTable]:
-    """What the pass says layer by layer: its notes that are lists of rows."""
+    """The notes of a pass that are lists of rows."""
     return [_note_table(name, plain(value)) for name, value in item.notes.items() if _is_table(value)]
 
 

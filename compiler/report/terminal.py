@@ -1,6 +1,6 @@
-"""The report as a terminal shows it: before and after, a row per pass, what was left alone, one last sentence.
+"""The report on a terminal: before and after, a row per pass, places left alone, and a final summary.
 
-It fits 80 columns, and without a terminal (a pipe, a log) it is plain text without colours or frames.
+It fits into 80 columns. In a pipe or a log it is plain text without colours or frames.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _comparison(rows: Iterable[Row]) -> Table:
     grid.add_column("", no_wrap=True)
     for heading in ("before", "after"):
         grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("")  # the one that may take several lines, so that no figure is ever cut
+    grid.add_column("")  # the only column that may wrap, so that no figure is cut
     for row in rows:
         grid.add_row(row.label, row.before, row.after, Text(row.change, style=row.style))
     return grid
@@ -96,7 +96,7 @@ def _figures(item: PassReport) -> list[str]:
 
 
 def _remarks(report: Report, console: Console, *, verbose: bool) -> None:
-    """Per pass, where there is something to say: why it was taken back or kept, what it left alone."""
+    """For each pass with remarks: why it was rolled back or kept, and what it left alone."""
     for item in report.passes:
         lines = [*([item.reason] if item.reason else []), *_skips(item, verbose=verbose)]
         if verbose:
@@ -124,7 +124,7 @@ def _note_table(note: NoteTable) -> Table:
 
 
 def _skips(item: PassReport, *, verbose: bool) -> list[str]:
-    """What was left alone: every place with its reason, or per reason the first places and how many more."""
+    """Places left alone: each with its reason, or per reason the first ones and how many more."""
     if verbose:
         return [f"left alone {skip.where}: {skip.why}" for skip in item.skips]
     places: dict[str, list[str]] = {}
@@ -141,7 +141,7 @@ def _first(places: list[str]) -> str:
 
 
 def _numerics(report: Report, console: Console, *, verbose: bool) -> None:
-    """How far the outputs are from the original's: the one that suffered most, or all of them."""
+    """The difference of the outputs from the original's: the worst one, or all of them."""
     worst = report.worst
     if worst is None:
         return

@@ -1,4 +1,4 @@
-"""What a run came to, in plain words: the sentence at the end of every report, and what must be said aloud."""
+"""The result of a run in words: the summary at the end of every report, and the alerts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from onnx_compress.compiler.runtime.timing.latency import NOISE
 
 FEW_LAYERS = 5
 SAME = 0.03
-"""Ratios nearer to 1 than this are called the same size."""
+"""Relative difference of sizes below which they count as the same."""
 
 
 def latency_trend(report: Report) -> int:
-    """1 where the output takes longer than the input, -1 where it is faster, 0 within the noise or without timings."""
+    """1 if the output is slower than the input, -1 if it is faster, 0 within the noise or without timings."""
     change = _latency_change(report)
     return 0 if not change else int(math.copysign(1, change))
 
 
 def summary(report: Report) -> str:
-    """One sentence: how much smaller, how much faster, at what price."""
+    """One sentence: how much smaller, how much faster, at what loss."""
     source, target = Path(report.source).name or "the input", Path(report.target).name or "the result"
     differs, same = _comparisons(report)
     if not differs:
@@ -31,7 +31,7 @@ def summary(report: Report) -> str:
 
 
 def _comparisons(report: Report) -> tuple[list[str], list[str]]:
-    """What changed ('3.5 times smaller') and what did not ('as fast')."""
+    """The changes ('3.5 times smaller') and what stayed the same ('as fast')."""
     differs, same = [], []
     before, after = report.file_sizes
     if not before or not after or abs(after - before) <= SAME * before:
@@ -47,7 +47,7 @@ def _comparisons(report: Report) -> tuple[list[str], list[str]]:
 
 
 def _times(factor: float, word: str) -> str:
-    """'3.5 times smaller', or by how many percent where the factor is near 1."""
+    """'3.5 times smaller', or a percentage if the factor is near 1."""
     if factor >= 1.95:
         return f"{factor:.1f} times {word}"
     share = 100 * (1 - 1 / factor) if word == "smaller" else 100 * (factor - 1)
@@ -55,7 +55,7 @@ def _times(factor: float, word: str) -> str:
 
 
 def _latency_change(report: Report) -> float | None:
-    """The share of time gained (negative) or lost, 0 within the noise; None where not both were timed."""
+    """The share of time gained (negative) or lost, 0 within the noise; None unless both were timed."""
     timing = report.timing
     if timing is None or report.input.latency_ms is None or report.output.latency_ms is None:
         return None
@@ -68,7 +68,7 @@ def _price(report: Report) -> str:
     if metric is None:
         return ""
     if not metric.real_data:
-        return "; what that costs in accuracy was not measured, for want of real data"
+        return "; the accuracy was not measured: no real data was given"
     change = "loses nothing" if round(metric.drop, 2) == 0 else _change(metric.drop)
     return f"; it {change} of {metric.name} on {metric.samples:,} held-out samples"
 
@@ -79,7 +79,7 @@ def _change(drop: float) -> str:
 
 
 def alerts(report: Report) -> list[str]:
-    """Everything that a reader must not miss, most serious first, each a sentence."""
+    """What a reader must not miss, as sentences, most serious first."""
     found = [*report.missed, *_overdrawn(report), *report.warnings]
     found += [_slower_layers(report)] if report.slower_layers else []
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in dict.fromkeys(found)]
@@ -103,7 +103,7 @@ def _slower_layers(report: Report) -> str:
 
 
 def error_bar(metric: MetricChange) -> str:
-    """'± 0.35 points (128 samples)' where the samples are too few for the difference to be taken at its word."""
+    """'± 0.35 points, from only 128 samples' if the samples are too few to trust the difference."""
     if metric.samples >= FEW_SAMPLES or metric.stderr is None:
         return ""
-    return f"± {quantities.points(metric.stderr)} points, from {metric.samples} samples only"
+    return f"± {quantities.points(metric.stderr)} points, from only {metric.samples} samples"

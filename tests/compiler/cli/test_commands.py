@@ -1,4 +1,4 @@
-"""passes, inspect, verify, bench and the plan of a dry run."""
+"""The commands passes, inspect, verify and bench, and the plan of a dry run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_inspect_shows_layers(capsys):
     assert not any(line != line.rstrip() for line in out.splitlines())
 
 
-def test_inspect_shows_groups_and_why_some_stay(capsys):
+def test_inspect_shows_groups_and_why_some_are_fixed(capsys):
     assert main(["inspect", saved("residual"), "--groups"]) == 0
     out = capsys.readouterr().out
     assert "conv2" in out
@@ -97,7 +97,7 @@ def test_verify_of_a_model_with_itself(capsys):
     assert "all outputs agree within 1e-05 of their scale" in capsys.readouterr().out
 
 
-def test_verify_says_how_far_off_and_returns_3(capsys):
+def test_verify_shows_the_difference_and_returns_3(capsys):
     saved("tied", "a.onnx")
     saved("tied", "b.onnx", factor=1.01)
     assert main(["verify", "a.onnx", "b.onnx"]) == 3
@@ -110,7 +110,7 @@ def test_verify_says_how_far_off_and_returns_3(capsys):
     assert 0.001 < found["max_abs"] / found["scale"] < 0.1
 
 
-def test_verify_says_of_how_many_samples_it_took_some(capsys):
+def test_verify_says_how_many_samples_it_used(capsys):
     model = small_model("tied")
     model.save("a.onnx")
     shape = [size if isinstance(size, int) else 1 for size in model.inputs()[0].shape]
@@ -119,7 +119,7 @@ def test_verify_says_of_how_many_samples_it_took_some(capsys):
     assert "256 of 300 samples: all outputs agree" in capsys.readouterr().out
 
 
-def test_verify_says_what_can_not_be_compared(capsys):
+def test_verify_reports_outputs_that_cannot_be_compared(capsys):
     saved("tied", "a.onnx")
     other = small_model("tied")
     other.outputs()[0].name = "z"
@@ -179,7 +179,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(capsys):
         "3. encode  exact\n"
         "left alone: 'fc' (1): fc\n"
         "left alone: 'stem' (1): stem\n"
-        "budget: 0.5 points of the metric that fits\n"
+        "budget: 0.5 points of the default metric\n"
         "samples: 6 to calibrate with, 2 to measure on\n"
     )
     assert sorted(Path().iterdir()) == before

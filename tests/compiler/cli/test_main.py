@@ -1,4 +1,4 @@
-"""The door: what each first word leads to, and how everything that goes wrong comes out."""
+"""The entry point: the command for each first word, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model(tmp_path, monkeypatch) -> Path:
 
 
 def error_of(capsys) -> str:
-    """What was said on stderr, which must be one line from us, with nothing on stdout."""
+    """The error on stderr, which must be one line of ours, with nothing on stdout."""
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"onnx-compress: (error: )?[^\n]+\n", err)
@@ -42,7 +42,7 @@ def error_of(capsys) -> str:
 
 
 def files() -> dict[Path, bytes]:
-    """Every file here but those that onnxruntime puts into the cache folder when it is first loaded."""
+    """All files here except those that onnxruntime writes to the cache folder when first loaded."""
     return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file() and path.parts[0] != ".cache"}
 
 
@@ -59,7 +59,7 @@ def test_every_command_has_help_that_agrees_with_the_list(name, capsys):
     assert f"Usage: onnx-compress {name}" in capsys.readouterr().out
 
 
-def test_help_of_the_main_job_lists_its_options(capsys):
+def test_help_of_the_main_command_lists_its_options(capsys):
     assert main(["in.onnx", "--help"]) == 0
     text = capsys.readouterr().out
     options = "passes recipe output data eval metric max-drop seed threads latency-table exclude opset portable dry-run"
@@ -67,7 +67,7 @@ def test_help_of_the_main_job_lists_its_options(capsys):
     assert all(f"-{short}," in text for short in "poqv")
 
 
-def test_nothing_given_shows_the_help_and_is_an_error(capsys):
+def test_no_arguments_show_the_help_and_are_an_error(capsys):
     assert main([]) == 2
     assert "Usage" in capsys.readouterr().out
 
@@ -92,10 +92,10 @@ def test_version(capsys):
         ("in.onnx -p simplify -o there.onnx", "there.onnx exists"),
         ("in.onnx -p simplify -o nowhere/out.onnx", "the folder nowhere does not exist"),
         ("in.onnx -p simplify -o .", "is a folder"),
-        ("in.onnx -p simplify -o out.onnx --report out.txt", "ends in .json or .html"),
+        ("in.onnx -p simplify -o out.onnx --report out.txt", "must end in .json or .html"),
         ("in.onnx -p simplify -o out.onnx --report nowhere/out.json", "the folder nowhere does not exist"),
-        ("in.onnx -p simplify -o out.json --report out.json", "a name of their own"),
-        ("in.onnx -p simplify -o out.onnx --report a.json --report ./a.json", "a name of their own"),
+        ("in.onnx -p simplify -o out.json --report out.json", "need different names"),
+        ("in.onnx -p simplify -o out.onnx --report a.json --report ./a.json", "need different names"),
         ("in.onnx -p simplify -o out.onnx --exclude nope*", "no layer matches 'nope*'"),
         ("in.onnx -p simplify -o out.onnx --max-drop nan", "--max-drop"),
         ("in.onnx -p simplify -o out.onnx --max-drop -1", "--max-drop"),
@@ -107,11 +107,11 @@ def test_version(capsys):
         ("text.onnx -p simplify -o out.onnx", "text.onnx"),
         ("--report", "--report"),
         ("passes nope", "no pass is called 'nope'"),
-        ("passes simplify --markdown", "leave the name away"),
+        ("passes simplify --markdown", "leave out the name"),
         ("inspect absent.onnx", "absent.onnx: there is no such file"),
         ("verify in.onnx", "'B'"),
         ("verify in.onnx in.onnx --tolerance nan", "--tolerance"),
-        ("verify in.onnx other.onnx", "other.onnx takes other inputs than in.onnx"),
+        ("verify in.onnx other.onnx", "other.onnx and in.onnx take different inputs"),
         ("bench", "A [B ...]"),
         ("bench in.onnx absent.onnx", "absent.onnx: there is no such file"),
         ("zoo nope", "'nope'"),
@@ -151,7 +151,7 @@ def test_ctrl_c_is_130(model, monkeypatch, capsys):
     assert error_of(capsys) == "onnx-compress: interrupted\n"
 
 
-def test_our_own_fault_leaves_what_reproduces_it(model, monkeypatch, capsys):
+def test_our_own_fault_leaves_a_reproducer(model, monkeypatch, capsys):
     monkeypatch.setattr(compressing, "_compressed", raising(ZeroDivisionError("one\ntwo")))
     assert main(RUN) == 1
     said = error_of(capsys)
@@ -180,13 +180,13 @@ def test_a_fault_without_an_output_goes_to_the_current_folder(model, monkeypatch
     assert "RuntimeError: broken" in Path("onnx-compress.failure.txt").read_text()
 
 
-def test_a_fault_while_a_command_is_imported_is_ours_too(model, monkeypatch, capsys):
+def test_a_fault_while_importing_a_command_is_ours_too(model, monkeypatch, capsys):
     monkeypatch.setattr(door.importlib, "import_module", raising(ImportError("no such thing")))
     assert main(["bench", "in.onnx"]) == 1
     assert "ImportError: no such thing" in error_of(capsys)
 
 
-def test_the_status_that_a_command_asks_for_is_returned(monkeypatch, capsys):
+def test_the_status_of_a_command_is_returned(monkeypatch, capsys):
     def three() -> int:
         return 3
 
@@ -211,7 +211,7 @@ def test_the_package_runs_as_a_module(model):
     assert err.startswith(b"onnx-compress: error: no pass is called 'no-such-pass'")
 
 
-def test_a_reader_that_goes_away_is_no_error(model):
+def test_a_closed_pipe_is_not_an_error(model):
     process = start("inspect", str(model), cwd=model.parent)
     process.stdout.close()
     assert (process.wait(), process.stderr.read()) == (0, b"")
@@ -232,7 +232,7 @@ def test_a_real_interrupt_leaves_nothing_behind(model):
     assert not list(model.parent.glob("*out*"))
 
 
-def test_help_and_mistakes_need_no_heavy_library(model):
+def test_help_and_mistakes_import_no_heavy_library(model):
     code = (
         "import sys; from onnx_compress.compiler.cli.main import main; main(['--help']); main(['absent.onnx']);"
         "print([m for m in ('onnx', 'onnxruntime', 'numpy', 'rich', 'torch') if m in sys.modules])"
@@ -241,7 +241,7 @@ def test_help_and_mistakes_need_no_heavy_library(model):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_main_job(model, capsys):
+def test_the_main_command(model, capsys):
     np.savez("data.npz", x=np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32))
     reports = ["--report", "r.json", "--report", "r.html"]
     assert main([*RUN, "--data", "data.npz", *reports]) == 0

@@ -61,8 +61,8 @@ def test_a_packed_model_is_a_model_everywhere(folder, capsys):
         (["unpack", ".", "-o", "out.onnx"], "can't be read"),
         (["unpack", "there.ocz", "-o", "there.ocz", "--force"], "is the input"),
         (["unpack", "there.ocz", "-o", "in.onnx"], "in.onnx exists"),
-        (["pack", "in.onnx", "-o", "out.onnx"], "give it the name out.ocz"),
-        (["unpack", "there.ocz", "-o", "out.OCZ"], "give it the name out.onnx"),
+        (["pack", "in.onnx", "-o", "out.onnx"], "name it out.ocz"),
+        (["unpack", "there.ocz", "-o", "out.OCZ"], "name it out.onnx"),
         (["unpack", "cut.ocz", "-o", "out.onnx"], "cut.ocz: the file is truncated"),
         (["inspect", "cut.ocz"], "cut.ocz: the file is truncated"),
     ],
@@ -80,7 +80,7 @@ def test_bad_usage_is_one_line(folder, capsys, arguments, says):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_inspect_says_how_small_it_would_be(folder, capsys):
+def test_inspect_shows_the_packed_size(folder, capsys):
     assert main(["pack", "in.onnx", "-o", "out.ocz"]) == 0
     size = (folder / "out.ocz").stat().st_size
     for path in ("in.onnx", "out.ocz"):
@@ -88,11 +88,11 @@ def test_inspect_says_how_small_it_would_be(folder, capsys):
         assert main(["inspect", path, "--packed", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["packed_bytes"] == size
     assert main(["inspect", "in.onnx", "--packed"]) == 0
-    assert f"packed      {size / 1000:.1f} kB by 'pack'" in capsys.readouterr().out
+    assert f"packed      {size / 1000:.1f} kB with 'pack'" in capsys.readouterr().out
 
 
-def test_the_main_job_writes_a_packed_model_of_plain_weights(folder, capsys):
-    """As small as what `pack --plain` makes of the encoded model, but for the order of weights; `pack` says more."""
+def test_the_main_command_writes_a_packed_model_of_plain_weights(folder, capsys):
+    """As small as `pack --plain` of the encoded model, up to the order of weights; `pack` prints more."""
     model = small_model("residual")
     weights = [node.inputs[1] for node in model.nodes() if node.op == "Conv"]
     for weight in weights:

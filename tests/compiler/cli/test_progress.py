@@ -16,7 +16,7 @@ def test_no_terminal_no_bars():
     assert progress.bars(Console(file=io.StringIO())) is None
 
 
-def test_what_takes_less_than_a_second_shows_nothing():
+def test_short_work_shows_no_bar():
     console, stream = terminal()
     with progress.bars(console)("calibrate", 3) as advance:
         for _ in range(3):
@@ -24,7 +24,7 @@ def test_what_takes_less_than_a_second_shows_nothing():
     assert "calibrate" not in stream.getvalue()
 
 
-def test_what_takes_longer_shows_a_bar_with_its_note(monkeypatch):
+def test_longer_work_shows_a_bar_with_its_note(monkeypatch):
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
     console, stream = terminal()
     with progress.bars(console)("calibrate", 3) as advance:
@@ -33,7 +33,7 @@ def test_what_takes_longer_shows_a_bar_with_its_note(monkeypatch):
     assert "calibrate: conv1" in stream.getvalue()
 
 
-def test_a_bar_inside_a_bar_is_a_further_line_of_it(monkeypatch):
+def test_a_nested_bar_is_another_line_of_the_display(monkeypatch):
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
     console, stream = terminal()
     bars = progress.bars(console)

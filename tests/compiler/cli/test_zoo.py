@@ -13,7 +13,7 @@ RUN = ["digits", "--short", "-p", "load-save", "-p", "convert-float16"]
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """The results of one run, which the tests share."""
+    """The results of one run, shared by the tests."""
     path = tmp_path_factory.mktemp("zoo") / "results.json"
     assert main(["zoo", "run", *RUN, "--json", str(path)]) == 0
     return path
@@ -27,7 +27,7 @@ def baselines(results, path, **changes):
     return path
 
 
-def test_results_say_what_became_of_each_pipeline(results):
+def test_results_hold_the_outcome_of_each_pipeline(results):
     trials = json.loads(results.read_text())["trials"]
     assert [(t["pipeline"], t["status"]) for t in trials] == [("load-save", "ok"), ("convert-float16", "ok")]
     assert trials[1]["bytes"] < 0.6

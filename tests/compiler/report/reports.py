@@ -1,4 +1,4 @@
-"""A run as the manager records it, with everything in it that a report can say."""
+"""A run as the manager records it, with everything that a report can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inspect --groups`: every group with its width, its layers and, where it is fixed, the reason."""
+"""`inspect --groups`: every group with its width, its layers and, if it is fixed, the reason."""
 
 import io
 
@@ -24,7 +24,7 @@ NORM = """g (float[N,6] x) => (float[N,4] y) <float[6,8] a, float[8] s, float[8,
 
 
 def stream(blocks: int) -> str:
-    """A residual stream of 16 channels through so many blocks, the last one narrowing to the output."""
+    """A residual stream of 16 channels through `blocks` blocks, the last of which narrows to the output."""
     weights = ", ".join(f"float[16,8] a{i}, float[8,16] b{i}" for i in range(blocks))
     nodes = " ".join(
         f'["up{i}"] p{i} = MatMul (h{i}, a{i}) ["down{i}"] q{i} = MatMul (p{i}, b{i}) h{i + 1} = Add (h{i}, q{i})'
@@ -49,11 +49,11 @@ def test_widths_layers_and_reasons_of_an_attention():
     fixed = lines[lines.index("channels  params  fixed") :]
     assert fixed[1].split() == ["6", "48", "→", "query"]
     assert fixed[2].strip() == "reason: graph input 'x'"
-    # Both axes of two tables have no layer, and one reason: one entry.
+    # Both axes of two tables have no layer and the same reason: one entry.
     assert sum("constants that near, far read" in line for line in fixed) == 1
 
 
-def test_what_a_normalization_couples_says_so():
+def test_groups_coupled_by_a_normalization_say_so():
     assert "but LayerNormalization 'norm' normalizes over it: removing even zeros changes the rest" in shown(NORM, 120)
 
 
@@ -67,7 +67,7 @@ def test_lines_fit_and_names_stay_whole(width):
     assert out.endswith("--json names all layers\n")
 
 
-def test_nothing_is_left_out_where_layers_are_few():
+def test_few_layers_are_all_listed():
     assert "--json" not in shown(NORM, 80)
 
 

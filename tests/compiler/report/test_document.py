@@ -33,7 +33,7 @@ def test_values_survive():
     assert (found["seed"], found["exit_status"]) == (7, 0)
 
 
-def test_what_json_can_not_say_is_null():
+def test_numbers_that_json_lacks_are_null():
     found = json.loads(document.to_json(replace(REPORT, numerics={"y": EXACT}, metric=None, timing=None)))
     assert found["numerics"]["sqnr_db"] is None
     assert found["metric"] is None
@@ -52,7 +52,7 @@ def test_the_same_report_gives_the_same_text():
     assert document.to_json(REPORT).endswith("}\n")
 
 
-def test_a_pass_taken_back_is_told():
+def test_a_rolled_back_pass_is_reported():
     found = document.to_dict(replace(REPORT, passes=(ROLLED_BACK,)))
     assert found["passes"][0]["kept"] is False
     assert found["exit_status"] == 3

@@ -14,7 +14,7 @@ VOID = ("meta", "br")
 
 
 class Checked(HTMLParser):
-    """Fails on tags that do not match, and gathers attributes and text."""
+    """Fails on mismatched tags, and collects attributes and text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Checked(HTMLParser):
         self.text += data
 
 
-def test_it_is_well_formed_and_needs_nothing_from_outside():
+def test_it_is_well_formed_and_self_contained():
     page = to_html(replace(REPORT, passes=(*REPORT.passes, ROLLED_BACK)))
     checked = Checked(page)
     assert not {"script", "img", "link", "iframe"} & {tag for tag, _ in checked.tags}
@@ -52,7 +52,7 @@ def test_it_says_what_the_terminal_says():
         assert said in text
 
 
-def test_whatever_comes_from_a_model_is_escaped():
+def test_text_from_a_model_is_escaped():
     evil = "<script>alert(1)</script>&\"'"
     skipped = replace(
         PRUNE,
@@ -79,7 +79,7 @@ def test_notes_by_layer_are_a_table():
     assert "<td>Conv &#x27;a&#x27;</td><td class=number>0.25</td>" in page
 
 
-def test_layers_stand_side_by_side():
+def test_layers_are_listed_side_by_side():
     before, after = Cost.of(small_model("residual")), Cost.of(small_model("separable"))
     text = Checked(to_html(REPORT, before, after)).text
     assert "Layers" in text

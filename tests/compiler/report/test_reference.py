@@ -65,12 +65,12 @@ def test_a_pass_in_full_says_all_about_its_options():
     assert "bits = 8   4, 8\n" in text
     assert "rounds = 2   a whole number, at least 1" in text
     assert "deep = false   true or false" in text
-    assert "Strength: 'ratio' or 'latency'. Left out, it is found within the budget." in text
+    assert "Strength: 'ratio' or 'latency'. If left out, it is searched within the budget." in text
     assert "A recipe may set 'ratio' and 'kind' for single layers." in text
     assert "-p example:ratio=0.3 -o" in text
 
 
-def test_markdown_keeps_graphs_as_they_are_set_and_tables_whole():
+def test_markdown_keeps_columns_of_graphs_and_whole_tables():
     text = reference.markdown([Example], {"ex": "example"})
     assert "| [`example`](#example) | `ex` | lossy | Do something to layers. |" in text
     assert "```text\nGiven   y = Conv(x, w)\nResult  y = Conv(x, w')\n```\n" in text

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run, line by line."""
+"""The terminal report of a run, line by line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ non-zero     269,034   188,000  0.70×
 MACs          40.8 M    28.9 M  0.71×
 latency     0.491 ms  0.201 ms  0.41× ± 0.01, 1 thread, batch 1
 top1         87.68 %   87.40 %  −0.28 points (may cost 1.00)
-                                ± 0.83 points, from 128 samples only
+                                ± 0.83 points, from only 128 samples
 
 pass            outcome     size    MACs   latency   metric       took
 simplify        kept     1.09 MB  40.8 M  0.491 ms        –      0.3 s
@@ -66,7 +66,7 @@ def test_no_figure_is_cut_however_long_the_remark_behind_it():
     metric = replace(REPORT.metric, name="a-metric-of-a-long-name", real_data=False, samples=12)
     text = shown(replace(REPORT, metric=metric, input=replace(REPORT.input, macs=123_456)))
     assert "123,456" in text
-    assert "on made-up inputs" in " ".join(text.split())
+    assert "on synthetic inputs" in " ".join(text.split())
     assert "…" not in text
 
 
@@ -74,7 +74,7 @@ def test_a_terminal_gets_colours():
     assert "\x1b[" in shown(REPORT, colour=True)
 
 
-def test_a_pass_taken_back_stands_out():
+def test_a_rolled_back_pass_stands_out():
     text = shown(replace(REPORT, passes=(ROLLED_BACK,)))
     assert "convert-float16  ROLLED BACK" in text
     assert "convert-float16 would have changed 31 places\n  - it costs 37.00 points" in text
@@ -88,7 +88,7 @@ def test_verbose_names_options_notes_outputs_and_every_place_left_alone():
     assert "output 'aux'" in text
 
 
-def test_verbose_sets_notes_by_layer_as_a_table():
+def test_verbose_shows_notes_by_layer_as_a_table():
     rows = [{"layer": "Conv 'a'", "before": 64, "after": 48, "loss": 0.012345}, {"layer": "Conv 'b'", "before": 128}]
     report = replace(REPORT, passes=(replace(PRUNE, notes={"widths": rows, "step": 16}),))
     lines = shown(report, verbose=True).splitlines()
@@ -102,15 +102,15 @@ def test_verbose_sets_notes_by_layer_as_a_table():
     assert "widths" not in shown(report)
 
 
-def test_made_up_inputs_are_marked_where_the_metric_stands():
+def test_synthetic_inputs_are_marked_in_the_row_of_the_metric():
     report = replace(REPORT, metric=replace(REPORT.metric, real_data=False), warnings=("no data were given",))
     text = shown(report)
-    assert "−0.28 points (may cost 1.00), on made-up" in text
-    assert "from 128 samples only" not in text
+    assert "−0.28 points (may cost 1.00), on synthetic" in text
+    assert "from only 128 samples" not in text
     assert "! No data were given." in text
 
 
-def test_names_that_look_like_markup_are_printed_as_they_are():
+def test_names_that_look_like_markup_are_printed_unchanged():
     report = replace(REPORT, source="[red]x.onnx", numerics={"[bold]y": REPORT.numerics["logits"]})
     assert "[red]x.onnx →" in shown(report)
     assert "output '[bold]y'" in shown(report)

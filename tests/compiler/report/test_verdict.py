@@ -14,7 +14,7 @@ def with_output(**changes):
     return replace(REPORT, output=output, timing=timing)
 
 
-def test_the_sentence_says_how_much_smaller_and_faster_and_at_what_price():
+def test_the_summary_says_how_much_smaller_and_faster_and_at_what_loss():
     assert verdict.summary(REPORT) == (
         "small.onnx is 5.1 times smaller and 2.4 times faster than resnet.onnx; "
         "it loses 0.28 points of top1 on 128 held-out samples."
@@ -34,7 +34,7 @@ def test_the_sentence_says_how_much_smaller_and_faster_and_at_what_price():
         ({"bytes": 763_000}, "30 % smaller and"),
     ],
 )
-def test_the_sentence_in_other_cases(changes, said):
+def test_the_summary_in_other_cases(changes, said):
     assert said in verdict.summary(with_output(**changes))
 
 
@@ -52,14 +52,14 @@ def test_wide_scatter_hides_a_change():
     ("after", "said"),
     [(87.68, "loses nothing of top1"), (88.68, "gains 1.00 point of"), (86.18, "loses 1.50 points of")],
 )
-def test_the_price(after, said):
+def test_the_loss(after, said):
     report = replace(REPORT, metric=replace(REPORT.metric, after=after))
     assert said in verdict.summary(report)
 
 
-def test_made_up_inputs_tell_nothing_about_accuracy():
+def test_synthetic_inputs_say_nothing_about_accuracy():
     report = replace(REPORT, metric=replace(REPORT.metric, real_data=False))
-    assert "was not measured, for want of real data" in verdict.summary(report)
+    assert "the accuracy was not measured: no real data was given" in verdict.summary(report)
     assert "top1" not in verdict.summary(report)
 
 
@@ -71,7 +71,7 @@ def test_alerts_are_sentences_and_the_slow_layers_are_named():
     assert third.endswith("and 2 more layers.")
 
 
-def test_a_broken_budget_is_said_aloud():
+def test_an_exceeded_budget_is_an_alert():
     report = replace(REPORT, metric=replace(REPORT.metric, after=80.0))
     assert verdict.alerts(report) == ["Loses 7.68 points of top1, MORE than the 1.00 that the budget allows."]
     made_up = replace(report, metric=replace(report.metric, real_data=False))
@@ -79,7 +79,7 @@ def test_a_broken_budget_is_said_aloud():
 
 
 def test_few_samples_come_with_their_error():
-    assert verdict.error_bar(REPORT.metric) == "± 0.83 points, from 128 samples only"
+    assert verdict.error_bar(REPORT.metric) == "± 0.83 points, from only 128 samples"
     assert verdict.error_bar(replace(REPORT.metric, samples=256)) == ""
     assert verdict.error_bar(replace(REPORT.metric, stderr=None)) == ""
 
