@@ -12,7 +12,7 @@ from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.pipeline.execute import Executor
+from onnx_compress.compiler.pipeline.execute import Executor, Terms
 from onnx_compress.compiler.pipeline.recipe import LayerRule, Step
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime.data.dataset import Dataset, load
@@ -110,6 +110,6 @@ def context(
         data.source.real = item.repairs
     elif data is not None and not isinstance(data, Dataset):
         data = load(data, specs(original).inputs)
-    executor = Executor(original, data, judge or FakeJudge(original, settings.budget), settings)
     step = Step(item, tuple(LayerRule(match, options) for match, options in overrides))
-    return executor._context(model, step, executor.judge)
+    terms = Terms(judge or FakeJudge(original, settings.budget))
+    return Executor(original, data, settings).context(model, step, terms)

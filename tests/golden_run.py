@@ -60,7 +60,7 @@ def apply(command: Command, model: Model, original: Model, skips: list[Skip]) ->
     for one in spec.parse(command.spec):
         ctx = context(one, model, original, settings=settings)
         changed += one.run(model, ctx)
-        skips += ctx.skips
+        skips += [*ctx.skips, *(Skip("missed", why) for why in ctx.missed)]
     return changed
 
 

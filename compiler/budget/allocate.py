@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ SWEEPS = 8
 """Rounds over all parts for one price; they settle in two or three."""
 PAIRED = 1 << 14
 """Exchanges between two parts that are tried in one round; beyond, only those with the cheapest partners are."""
+MOST_SETTINGS = 1 << 10
+"""Settings of all parts together up to which prices are bisected; beyond, one greedy descent must do."""
 STARTS = 4
 """Points on the hull from which exchanges are tried."""
 
@@ -42,17 +45,51 @@ def allocate(problem: Problem) -> np.ndarray | None:
     For a price λ of cost, parts take turns in choosing argmin loss + λ·cost given the others, which finds the points
     on the convex hull of (cost, loss); λ is bisected for the bound (Everett, "Generalized Lagrange Multiplier Method",
     1963; Shoham and Gersho, "Efficient Bit Allocation", 1988). What the hull leaves between its points is
-    then filled by exchanges: one part chooses weaker, and if need be another one stronger.
+    then filled by exchanges: one part chooses weaker, and if need be another one stronger. Where parts have very many
+    choices, a greedy descent takes the place of all that.
     """
     strongest = np.array([len(loss) - 1 for loss in problem.losses], np.int64)
     if problem.cost(np.zeros_like(strongest)) <= problem.bound:
         return np.zeros_like(strongest)
     if problem.cost(strongest) > problem.bound:
         return None
+    if sum(map(len, problem.losses)) > MOST_SETTINGS:
+        return _relaxed(problem, _descended(problem))
     starts = [strongest, *_on_the_hull(problem, strongest)]
     feasible = {tuple(c): c for c in starts if problem.cost(c) <= problem.bound}
     nearest = sorted(feasible.values(), key=problem.loss)[:STARTS]
     return _relaxed(problem, min((_exchanged(problem, choices) for choices in nearest), key=problem.loss))
+
+
+def _descended(problem: Problem) -> np.ndarray:
+    """From the weakest choices on, strengthen by one the part where that loses least for what it saves.
+
+    Saving more than is still missing counts for nothing. What a step saves mostly falls while other parts get stronger,
+    so an outdated entry at the top of the heap is evaluated again (lazy greedy; Minoux, 1978).
+    """
+    choices = np.zeros(len(problem.losses), np.int64)
+    present = problem.cost(choices)
+
+    def price(part: int) -> float:
+        stronger = choices.copy()
+        stronger[part] += 1
+        saved = min(present - problem.cost(stronger), present - problem.bound)
+        loss = problem.losses[part]
+        return float(loss[stronger[part]] - loss[choices[part]]) / saved if saved > 0 else np.inf
+
+    heap = [(price(part), part) for part, loss in enumerate(problem.losses) if len(loss) > 1]
+    heapq.heapify(heap)
+    while heap and present > problem.bound:
+        stale, part = heapq.heappop(heap)
+        now = price(part)
+        if now > stale and heap and now > heap[0][0]:
+            heapq.heappush(heap, (now, part))
+            continue
+        choices[part] += 1
+        present = problem.cost(choices)
+        if choices[part] + 1 < len(problem.losses[part]):
+            heapq.heappush(heap, (price(part), part))
+    return choices
 
 
 def _relaxed(problem: Problem, choices: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnx_compress.compiler.cli import settings_options
 from onnx_compress.compiler.errors import ModelError, OutputError, UsageError
+from onnx_compress.compiler.pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from onnx_compress.compiler.ir.model import Model
     from onnx_compress.compiler.pipeline.api import Result
     from onnx_compress.compiler.pipeline.recipe import Recipe
     from onnx_compress.compiler.pipeline.run_report import Report
-    from onnx_compress.compiler.pipeline.settings import Settings
     from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 A_FILE = click.Path(path_type=Path)
@@ -33,17 +33,7 @@ REPORTS = (".json", ".html")
 @click.option("-o", "--output", "out", type=A_FILE, metavar="OUT", help="The result; packed if it ends in .ocz.")
 @click.option("--data", metavar="DATA", help=".npz, .npy, a folder or zip of pictures, or module:function.")
 @click.option("--eval", "eval_data", metavar="DATA", help="What is measured on [default: a quarter of --data].")
-@click.option("--metric", metavar="NAME", help="top1, top1-expected, cosine, or module:function.")
-@click.option("--max-drop", type=float, metavar="POINTS", help="What all passes may cost [default: 1.0].")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Layers that no pass may touch; repeatable.")
-@click.option("--opset", type=click.IntRange(7), metavar="N", help="Newest opset that the result may need.")
-@click.option("--portable", is_flag=True, default=None, help="No operators beyond ONNX's own.")
-@click.option("--raw", is_flag=True, default=None, help="Run the passes given and nothing unasked.")
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Of everything random [default: 0].")
-@click.option(
-    "--threads", type=click.IntRange(1), metavar="N", help="Threads that latency is measured with [default: 1]."
-)
-@click.option("--latency-table", type=A_FILE, metavar="FILE", help="Timings to choose by [default: the user's own].")
+@settings_options.settings_options
 @click.option("--report", "reports", multiple=True, type=A_FILE, metavar="FILE", help=".json or .html; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
 @click.option("--force", is_flag=True, help="Overwrite OUT, even if it is the input.")
@@ -66,16 +56,17 @@ def compress(
 ) -> int:
     """Compress IN by the passes of SPEC and write OUT, then show what it came to.
 
-    'onnx-compress passes' lists the passes. Exit status 3: OUT is written, but a pass was taken back
-    because it broke the budget.
+    'onnx-compress passes' lists the passes. Exit status 3: OUT is written, but a pass was rolled back
+    because it broke the budget, or a target was missed.
     """
-    _check_input(model)
-    pipeline = _pipeline(spec, recipe)
-    settings = _settings(pipeline, given)
-    _check_outputs(model, out, reports, is_needed=not dry_run, force=force)
-
     from onnx_compress.compiler.cli import plan
     from onnx_compress.compiler.ir.model import Model
+
+    _check_input(model)
+    pipeline = _pipeline(spec, recipe)
+    said = settings_options.given(given)
+    settings = Settings.of(pipeline.settings, said)
+    _check_outputs(model, out, reports, is_needed=not dry_run, force=force)
 
     loaded = Model.load(model)
     plan.check(loaded, pipeline, settings)
@@ -83,7 +74,7 @@ def compress(
         plan.show(loaded, pipeline, settings, (data, eval_data))
         return 0
     assert out is not None
-    result, held_out = _compressed(loaded, pipeline, settings, (data, eval_data), quiet=quiet)
+    result, held_out = _compressed(loaded, pipeline, said, (data, eval_data), quiet=quiet)
     result.save(out, force=force)
     report = _named(result.report, model, out)
     _write_reports(report, loaded, result.model, held_out, reports)
@@ -105,7 +96,6 @@ def _check_input(model: Path) -> None:
 
 def _pipeline(spec: str | None, path: Path | None) -> Recipe:
     from onnx_compress.compiler.pipeline import recipe
-    from onnx_compress.compiler.pipeline.spec import parse
 
     if (spec is None) == (path is None):
         raise UsageError(
@@ -113,19 +103,7 @@ def _pipeline(spec: str | None, path: Path | None) -> Recipe:
         )
     if path is not None:
         return recipe.load(path)
-    return recipe.Recipe(tuple(recipe.Step(item) for item in parse(spec or "")))
-
-
-def _settings(pipeline: Recipe, given: Mapping[str, Any]) -> Settings:
-    """What the recipe says, and over it what the command line says."""
-    from onnx_compress.compiler.pipeline.settings import Settings
-
-    said = {**pipeline.settings, **{name: value for name, value in given.items() if value not in (None, ())}}
-    if "exclude" in said:
-        said["exclude"] = (*pipeline.settings.get("exclude", ()), *given["exclude"])
-    if not 0 <= said.get("max_drop", 0.0) < math.inf:
-        raise UsageError(f"--max-drop is a number of points from 0 up, not {said['max_drop']}")
-    return Settings(**said)
+    return recipe.Recipe(recipe.steps_of(spec or ""))
 
 
 def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is_needed: bool, force: bool) -> None:
@@ -148,7 +126,7 @@ def _check_outputs(model: Path, out: Path | None, reports: Sequence[Path], *, is
 
 
 def _compressed(
-    model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | None, str | None], *, quiet: bool
+    model: Model, pipeline: Recipe, said: Mapping[str, Any], data: tuple[str | None, str | None], *, quiet: bool
 ) -> tuple[Result, Dataset]:
     """The result of the run, and the samples that it was measured on."""
     from rich.console import Console
@@ -157,9 +135,10 @@ def _compressed(
     from onnx_compress.compiler.pipeline import api
     from onnx_compress.compiler.pipeline.datasets import datasets
 
-    calibration, held_out = datasets(model, *data, pipeline.pictures, settings.seed)
+    seed = Settings.of(pipeline.settings, said).seed
+    calibration, held_out = datasets(model, *data, pipeline.pictures, seed)
     watched = None if quiet else bars(Console(stderr=True))
-    result = api.compress(model, pipeline, data=calibration, eval_data=held_out, settings=settings, bars=watched)
+    result = api.compress(model, pipeline, data=calibration, eval_data=held_out, settings=said, bars=watched)
     return result, held_out
 
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.manager import whole
 from onnx_compress.compiler.pipeline.recipe import Recipe, Step, check_globs
 from onnx_compress.compiler.pipeline.spec import render_one
+from onnx_compress.compiler.pipeline.stages import Stages
 
 if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.settings import Settings
@@ -28,8 +28,7 @@ def show(model: Model, pipeline: Recipe, settings: Settings, data: tuple[str | N
     """Print the passes in order of execution, the layers that each glob matches, the budget and the samples."""
     console = Console(highlight=False)
     said = _samples(model, pipeline, settings, data)
-    steps = [step for part in whole(pipeline.steps, settings) for step in part]
-    for number, step in enumerate(steps, 1):
+    for number, step in enumerate(Stages.of(pipeline.steps, settings).whole, 1):
         console.print(Text(f"{number}. {render_one(step.item)}", style="bold").append(_remark(step), style="not bold"))
         for rule in step.layers:
             options = ", ".join(f"{name}={value}" for name, value in rule.options.items())

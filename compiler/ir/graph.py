@@ -46,6 +46,11 @@ class Origin:
         return Origin(self.name, {**self.kept, axis: now})
 
 
+def _only_with_its_model(thing: object, memo: dict[int, Any]) -> Any:
+    """Refuse to copy a part of a graph by itself: the copy would drag the whole graph, weights included, along."""
+    raise TypeError(f"a {type(thing).__name__} is copied with its model: see Model.twin")
+
+
 class Variable(gs.Variable):
     """A value computed at run time; `dtype` is ONNX's number of the element type.
 
@@ -66,6 +71,7 @@ class Variable(gs.Variable):
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+    __deepcopy__ = _only_with_its_model
 
 
 class Constant(gs.Constant):
@@ -141,6 +147,7 @@ class Constant(gs.Constant):
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+    __deepcopy__ = _only_with_its_model
 
 
 Tensor: TypeAlias = Variable | Constant
@@ -208,6 +215,7 @@ class Node(gs.Node):
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+    __deepcopy__ = _only_with_its_model
 
 
 class Graph(gs.Graph):
@@ -251,3 +259,4 @@ class Graph(gs.Graph):
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+    __deepcopy__ = _only_with_its_model

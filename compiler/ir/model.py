@@ -20,6 +20,7 @@ from onnx_compress.compiler.ir.files.lower import lowered
 from onnx_compress.compiler.ir.files.stream import MESSAGE_LIMIT
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.plain import plain_graph
+from onnx_compress.compiler.ir.twin import Twin
 
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
 """Maximum bytes of weights for a model in one message; the remainder is room for the graph."""
@@ -28,6 +29,10 @@ LEAST_IR_OF_DEFAULTS = 4
 """Before this IR version every initializer is listed as an input, and callers can't set it."""
 
 logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+
+
+class State:
+    """The identity of what a model is between two edits; results are remembered under it as long as it lives."""
 
 
 class Model:
@@ -45,6 +50,7 @@ class Model:
         self.taken: set[str] | None = None
         """Names in use or used before, maintained by `names.fresh_name`; None until the first new name."""
         self._graphs: tuple[Graph, list[Graph]] | None = None
+        self._state: tuple[int, State] = (0, State())
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -156,13 +162,25 @@ class Model:
             return
         save.write(self.graph, self._export, Path(path), force=force, apart=self.stored_bytes() > PROTO_LIMIT)
 
+    @property
+    def state(self) -> State:
+        """Stands for what the model is now: the same object for its copies, another one after an edit."""
+        if self._state[0] != self.version:
+            self._state = (self.version, State())
+        return self._state[1]
+
     def clone(self) -> Model:
         """An independent copy that shares the weights' arrays, which are never changed in place."""
+        return self.twin().model
+
+    def twin(self) -> Twin:
+        """The same copy, with the map from this model's nodes and tensors to the copy's."""
         header = onnx.ModelProto()
         header.CopyFrom(self.header)
-        twin = Model(clone.clone_graph(self.graph), header, self.path)
-        twin.version = self.version
-        return twin
+        tensors: dict[Tensor, Tensor] = {}
+        copied = Model(clone.clone_graph(self.graph, tensors), header, self.path)
+        copied.version, copied._state = self.version, (self.version, self.state)
+        return Twin(self, copied, tensors)
 
     def plain(self) -> Model:
         """A copy whose weights are plain initializers, except for those cut into vectors with codebooks."""

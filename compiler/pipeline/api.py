@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline import manager, spec
+from onnx_compress.compiler.pipeline import manager
 from onnx_compress.compiler.pipeline.datasets import datasets
 from onnx_compress.compiler.pipeline.execute import Bars
-from onnx_compress.compiler.pipeline.recipe import Recipe, Step
+from onnx_compress.compiler.pipeline.recipe import Recipe, steps_of
 from onnx_compress.compiler.pipeline.run_report import Report
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime.data.dataset import DataLike
@@ -48,7 +49,7 @@ def compress(
     *,
     data: DataLike | None = None,
     eval_data: DataLike | None = None,
-    settings: Settings | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     bars: Bars | None = None,
 ) -> Result:
     """Compress a model.
@@ -59,7 +60,8 @@ def compress(
         data: calibration samples: a path as for `--data`, a mapping of input names (and `labels`) to
             arrays, or a Dataset. None: seeded synthetic inputs.
         eval_data: samples that the result is judged on. None: a fixed quarter of `data`.
-        settings: budget, metric, seed, threads and so on.
+        settings: budget, metric, seed, threads and so on: a mapping of those that win over a recipe's, or Settings,
+            of which those that are not at their defaults do. See `Settings`.
         bars: shows progress; see `Context.progress`.
 
     Raises UserError for what the caller can mend and PassError when a pass fails.
@@ -67,8 +69,9 @@ def compress(
     loaded = model if isinstance(model, Model) else Model.load(model)
     if not isinstance(loaded, Model):
         raise ModelError(f"a model is a path or a Model, not {type(model).__name__}")
-    recipe = pipeline if isinstance(pipeline, Recipe) else Recipe(tuple(Step(item) for item in spec.parse(pipeline)))
-    settings = settings or Settings()
-    calibration, held_out = datasets(loaded, data, eval_data, recipe.pictures, settings.seed)
-    outcome = manager.compress(loaded, recipe.steps, data=calibration, held_out=held_out, settings=settings, bars=bars)
+    recipe = pipeline if isinstance(pipeline, Recipe) else Recipe(steps_of(pipeline))
+    given = settings.given() if isinstance(settings, Settings) else settings or {}
+    merged = Settings.of(recipe.settings, Settings.table(given, "settings"))
+    calibration, held_out = datasets(loaded, data, eval_data, recipe.pictures, merged.seed)
+    outcome = manager.compress(loaded, recipe.steps, data=calibration, held_out=held_out, settings=merged, bars=bars)
     return Result(outcome.model, outcome.report)

@@ -1,27 +1,26 @@
 """What a pass is: a frozen dataclass whose fields are its options, with one method.
 
-`CONTRIBUTING.md` has two complete ones, which the tests run.
-
-The one declaration of an option (`ratio: float | None = option(None, "share of MACs to remove")`) feeds
-the constructor, the specification on the command line, recipes, `--help`, the reference and the report.
+The one declaration of an option (`ratio: float | None = option(None, "share of MACs to remove")`) feeds the
+constructor, the specification on the command line, recipes, `--help`, the reference and the report.
+`CONTRIBUTING.md` has two complete passes, which the tests run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from onnx_compress.compiler.errors import UsageError
+from onnx_compress.compiler.pipeline.options import OptionInfo, option, options_of
 
 if TYPE_CHECKING:
     from onnx_compress.compiler.ir.model import Model
     from onnx_compress.compiler.pipeline.context import Context
 
+__all__ = ["RATIOS", "Effect", "Pass", "Saving", "option"]
 
 RATIOS = tuple(round(0.05 * k, 2) for k in range(1, 19))
 """Ratios that a search for an open strength tries: finer steps drown in the noise of a few hundred samples."""
@@ -38,70 +37,13 @@ class Effect(enum.Enum):
     """Weights are trained; needs the `[retrain]` extra."""
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | tuple[int, ...] | None = None,
-    low: float | None = None,
-    high: float | None = None,
-) -> Any:
-    """Declare an option of a pass: its default, one line of help, and what values are allowed (inclusive)."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+class Saving(enum.Enum):
+    """What a search for an open strength aims at."""
 
-
-@dataclass(frozen=True)
-class OptionInfo:
-    """One option as the reference and `--help` show it."""
-
-    name: str
-    type: Any
-    default: Any
-    help: str
-    choices: tuple[str, ...] | tuple[int, ...] | None
-    low: float | None
-    high: float | None
-
-    def check(self, value: Any, where: str) -> None:
-        """Raise UsageError unless `value` is of the declared type and among the allowed values."""
-        if not _fits(value, self.type):
-            raise UsageError(f"{where}: option '{self.name}' takes {type_name(self.type)}, not {value!r}")
-        if value is None:
-            return
-        if self.choices is not None and value not in self.choices:
-            raise UsageError(
-                f"{where}: option '{self.name}' is one of {', '.join(map(str, self.choices))}, not {value!r}"
-            )
-        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            raise UsageError(f"{where}: option '{self.name}' lies between {self.low} and {self.high}, not at {value}")
-
-
-def type_name(annotation: Any) -> str:
-    """Human name of an option's type: `float | None` reads as 'a number or none'."""
-    names = {
-        float: "a number",
-        int: "a whole number",
-        bool: "true or false",
-        str: "a word",
-        type(None): "none",
-    }
-    return " or ".join(names.get(t, str(t)) for t in _alternatives(annotation))
-
-
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
-    return typing.get_args(annotation) if is_union else (annotation,)
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    for kind in _alternatives(annotation):
-        if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return True
-        if kind is int and isinstance(value, bool):
-            continue
-        if isinstance(value, kind):
-            return True
-    return False
+    TIME = "time"
+    """The measured time of the result."""
+    BYTES = "bytes"
+    """The bytes of its file, for a pass that leaves its speed as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +53,21 @@ class Pass:
     name: ClassVar[str] = ""
     effect: ClassVar[Effect]
     strength: ClassVar[str | None] = None
-    """The option that says how strongly to compress; none there means: as far as the budget allows."""
+    """The option that says how strongly to compress. Where it is None the budget decides: the strength is open."""
     other_strengths: ClassVar[tuple[str, ...]] = ()
-    """Options that say it in another way: at most one of them all is given, and then nothing is left open."""
+    """Options that say it in another way. At most one of `strength` and these is given, and then nothing is open."""
     strengths: ClassVar[tuple[float, ...]] = RATIOS
-    """The values of that option that are tried, from the weakest to the strongest."""
+    """The values of that option that a search tries, from the weakest to the strongest."""
+    saving: ClassVar[Saving] = Saving.BYTES
+    """What a search for the open strength aims at."""
+    companions: ClassVar[tuple[str, ...]] = ()
+    """Passes that a search for the open strength tries in front of this one, with a strength of their own."""
+    prepares: ClassVar[bool] = False
+    """True for a pass that only prepares the next one (regularizing training): the two are judged together."""
     repairs: ClassVar[bool] = False
     """True for refit and retraining: the lossy passes before it are judged together with it."""
+    stand_in: ClassVar[str | None] = None
+    """The specification of what a search runs in place of this pass while it compares candidates; None: the pass."""
     changes_inputs: ClassVar[bool] = False
     """True when the pass changes the signature of the model on purpose."""
     per_layer: ClassVar[tuple[str, ...]] = ()
@@ -136,23 +86,27 @@ class Pass:
     @classmethod
     def options(cls) -> tuple[OptionInfo, ...]:
         """The options in the order of declaration."""
-        hints = typing.get_type_hints(cls)
-        return tuple(
-            OptionInfo(
-                name=f.name,
-                type=hints[f.name],
-                default=f.default,
-                help=f.metadata.get("help", ""),
-                choices=f.metadata.get("choices"),
-                low=f.metadata.get("low"),
-                high=f.metadata.get("high"),
-            )
-            for f in dataclasses.fields(cls)
-        )
+        return options_of(cls)
 
     def values(self) -> Mapping[str, Any]:
         """The options as set on this instance."""
         return {info.name: getattr(self, info.name) for info in self.options()}
+
+    def ladder(self, model: Model, ctx: Context) -> Sequence[float]:
+        """Those of `strengths`, or others between them, that differ in what they make of this model."""
+        return self.strengths
+
+    def at(self, value: float, *, saving: Saving) -> Self:
+        """The pass with one of `strengths`, in a search that aims at `saving`."""
+        assert self.strength is not None
+        return self.with_options(**{self.strength: value})
+
+    def settled(self, notes: Mapping[str, Any]) -> tuple[Self, Sequence[str]]:
+        """The pass with the choices of an earlier run, whose `notes` these are, and the layers that it left alone.
+
+        A search runs it so while it compares candidates. By default every run chooses for itself.
+        """
+        return self, ()
 
     def is_open(self) -> bool:
         """Whether the strength is left to the budget."""

@@ -1,34 +1,33 @@
-"""What a pass is given beside the model: the original, data, analyses, the budget, and a way to say no."""
+"""What a pass is given besides the model: the original, data, analyses, the budget, and a way to say no."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from zlib import crc32
 
 import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.ir.memory import Analysis, Memory
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.repair.effort import FULL, Effort
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.timing.layer_times import Forms
 
-
-class Analysis(Protocol):
-    """Something computed from a model, such as its channel groups. `of` must not change the model."""
-
-    @classmethod
-    def of(cls, model: Model) -> Self:
-        """Compute it."""
-        ...
+if TYPE_CHECKING:
+    from onnx_compress.compiler.pipeline.recipe import Step
 
 
 class Judge(Protocol):
     """Measures a candidate against the original, always on the same held-out data and machine."""
 
-    max_drop: float
+    @property
+    def max_drop(self) -> float:
+        """Points that may be lost."""
+        ...
 
     def drop(self, model: Model) -> float:
         """Points of the metric that `model` loses against the original, on held-out data (negative: gains)."""
@@ -43,16 +42,23 @@ class Judge(Protocol):
         ...
 
     def channel_step(self) -> int:
-        """In steps of how many channels layers take their time."""
+        """Channels in which layers' times step: the CPU's channel block, 16 on AVX-512."""
         ...
 
 
 class Progress(Protocol):
-    """A bar that a pass moves on."""
+    """A progress bar."""
 
     def __call__(self, done: int = 1, note: str = "") -> None:
-        """Move on by `done` steps."""
+        """Advance by `done` steps."""
         ...
+
+
+MISSED = 0.02
+"""A share that was asked for is missed from so much on."""
+
+Finish: TypeAlias = Callable[[Model], Model]
+"""Gives the form in which a model will run once the passes behind have changed it; its values mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Skip:
 
 
 A = TypeVar("A", bound=Analysis)
+R = TypeVar("R")
 
 
 @dataclass
@@ -85,12 +92,17 @@ class Context:
     overrides: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     opset: int | None = None
     """The newest opset that the user allows; None: any."""
+    effort: Effort = FULL
+    """How much repairs may take: little where this run is only compared with others."""
+    finish: Finish | None = None
+    """In a search that aims at time: what the passes behind make of a model, to time it as it will run."""
+    memory: Memory = field(default_factory=Memory)
     skips: list[Skip] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
-    """What the pass wants to say in the report beside the figures (rankings, tables), as plain JSON values."""
-    run_spec: Callable[[str], int] | None = None
+    """What the pass wants to say in the report besides the figures (rankings, tables), as plain JSON values."""
+    run_steps: Callable[[Sequence[Step]], int] | None = None
     bars: Callable[[str, int], AbstractContextManager[Progress]] | None = None
-    _cache: dict[type, tuple[int, Any]] = field(default_factory=dict)
 
     @property
     def rng(self) -> np.random.Generator:
@@ -99,15 +111,29 @@ class Context:
 
     def get(self, analysis: type[A]) -> A:
         """The analysis of the model as it is now; computed once per state of the model."""
-        version, result = self._cache.get(analysis, (-1, None))
-        if version != self.model.version:
-            result = analysis.of(self.model)
-            self._cache[analysis] = (self.model.version, result)
-        return result  # type: ignore[no-any-return]
+        return self.memory.analysis(self.model, analysis)
+
+    def remember(self, key: Hashable, make: Callable[[], R]) -> R:
+        """The result of `make` for the model as it is now: made once in a run, found again by later trials.
+
+        `key` names everything that it depends on besides the model, the data, the seed and what is excluded. It must
+        not hold nodes or tensors, which belong to one copy of the model.
+        """
+        whole = (self.pass_name, key, self.data.key, self.seed, self.exclude, self.overrides_key)
+        return self.memory.result(self.model, whole, make)
+
+    @property
+    def overrides_key(self) -> Hashable:
+        """The overrides in a form that tells them from others."""
+        return repr([(glob, sorted(options.items())) for glob, options in self.overrides])
 
     def skip(self, where: Node | str, why: str) -> None:
         """Say that a place is left alone, and why; it goes into the report."""
         self.skips.append(Skip(where if isinstance(where, str) else where.label(), why))
+
+    def miss(self, why: str) -> None:
+        """Say that a target which the user gave is missed: it is the first thing reported, and the exit status is 3."""
+        self.missed.append(why)
 
     def is_excluded(self, node: Node) -> bool:
         """Whether the user keeps this layer out of every pass."""
@@ -121,11 +147,16 @@ class Context:
                 merged.update(options)
         return merged
 
-    def run(self, spec: str) -> int:
-        """Run other passes on the model as it is now; returns at how many places they changed it."""
-        if self.run_spec is None:
+    def run(self, steps: str | Step | Sequence[Step]) -> int:
+        """Run other passes on the model as it is now; returns at how many places they changed it.
+
+        They are given as a specification (`"refit:samples=256"`), or as steps with options for single layers.
+        """
+        from onnx_compress.compiler.pipeline.recipe import Step, steps_of
+
+        if self.run_steps is None:
             raise ValueError("this context can't run other passes")
-        return self.run_spec(spec)
+        return self.run_steps([steps] if isinstance(steps, Step) else steps_of(steps))
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Progress]:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from onnx_compress.compiler.errors import ModelError, PassError, UserError
-from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.memory import Memory
+from onnx_compress.compiler.ir.model import Model, State
 from onnx_compress.compiler.pipeline import checks
 from onnx_compress.compiler.pipeline.base import Pass
-from onnx_compress.compiler.pipeline.context import Context, Judge, Progress, Skip
+from onnx_compress.compiler.pipeline.context import Context, Finish, Judge, Progress, Skip
 from onnx_compress.compiler.pipeline.recipe import Step
 from onnx_compress.compiler.pipeline.settings import Settings
-from onnx_compress.compiler.pipeline.spec import parse, render_one
+from onnx_compress.compiler.pipeline.spec import render_one
+from onnx_compress.compiler.repair.effort import FULL, Effort
 from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 Bars = Callable[[str, int], AbstractContextManager[Progress]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Applied:
     """What a pass made of a model: `model` is the very object it was given when nothing changed."""
 
@@ -31,61 +34,104 @@ class Applied:
     seconds: float
     skips: tuple[Skip, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Under which terms a pass is run.
+
+    `judge` is whom it answers to, `effort` how much its repairs may take. `data` are the samples that it calibrates on
+    (None: all that there are), `finish` what the passes behind make of its result (see `Context`). `is_checked`: its
+    result is checked, which one that is only timed need not be. `before` names the passes that ran, for messages.
+    """
+
+    judge: Judge
+    effort: Effort = FULL
+    data: Dataset | None = None
+    finish: Finish | None = None
+    is_checked: bool = True
+    before: tuple[str, ...] = ()
 
 
 @dataclass
 class Executor:
-    """Runs passes, each on a clone, so that a failed one leaves nothing behind.
+    """Runs passes, each on a copy of the model, so that a failed one leaves nothing behind.
 
-    `reference` is the model that lossy passes are measured against and refit aims at; `data` are the
-    calibration samples.
+    `reference` is the model that repairs aim at; `data` are the calibration samples. What passes find out about a model
+    is remembered from one run to the next, and so is what became of a model as long as somebody holds it.
     """
 
     reference: Model
     data: Dataset
-    judge: Judge
     settings: Settings
     bars: Bars | None = None
+    memory: Memory = field(default_factory=Memory)
+    _applied: WeakKeyDictionary[State, WeakValueDictionary[Hashable, Applied]] = field(
+        default_factory=WeakKeyDictionary
+    )
 
-    def apply(self, model: Model, step: Step, *, judge: Judge | None = None, before: tuple[str, ...] = ()) -> Applied:
-        """Run `step` on a clone of `model` and check what it left.
+    def apply(self, model: Model, step: Step, terms: Terms) -> Applied:
+        """Run `step` on a copy of `model` and check what it left.
 
-        `before` are the passes that already ran, for messages. Raises PassError when the pass crashes or
-        leaves a model that is invalid, does not load, or has another signature.
+        Raises PassError when the pass crashes or leaves a model that is invalid, does not load, or has another
+        signature.
         """
-        clone = model.clone()
-        context = self._context(clone, step, judge or self.judge)
+        twin = self.memory.twin(model)
+        context = self.context(twin, step, terms)
         started = time.perf_counter()
-        changed = self._run(step.item, clone, context, before)
+        try:
+            changed = self._run(step.item, twin, context, terms.before)
+        finally:
+            self.memory.release(twin)
+        result = twin if changed else model
+        if changed and terms.is_checked:
+            check_result(model, twin, step.item, terms.before)
         seconds = time.perf_counter() - started
-        if changed == 0:
-            return Applied(model, 0, seconds, tuple(context.skips), context.notes)
-        check_result(model, clone, step.item, before)
-        return Applied(clone, changed, seconds, tuple(context.skips), context.notes)
+        return Applied(result, changed, seconds, tuple(context.skips), context.notes, tuple(context.missed))
 
-    def _context(self, model: Model, step: Step, judge: Judge) -> Context:
+    def recalled(self, model: Model, step: Step, terms: Terms) -> Applied:
+        """What `apply` gives, found again where somebody still holds it."""
+        known = self._applied.setdefault(model.state, WeakValueDictionary())
+        key = repr(step), terms.effort, id(terms.judge), terms.finish is None
+        found = known.get(key)
+        if found is None:
+            found = known[key] = self.apply(model, step, terms)
+        return found
+
+    def context(self, model: Model, step: Step, terms: Terms) -> Context:
+        """What a step is given that runs on `model`."""
+        data = self._data_for(model, terms.data or self.data)
         context = Context(
             model=model,
             original=self.reference,
-            data=self.data,
-            judge=judge,
+            data=data,
+            judge=terms.judge,
             seed=self.settings.seed,
             pass_name=step.item.name,
-            exclude=self.settings.exclude,
+            exclude=(*self.settings.exclude, *step.exclude),
             overrides=tuple((rule.match, rule.options) for rule in step.layers),
             opset=self.settings.opset,
+            effort=terms.effort,
+            finish=terms.finish,
+            memory=self.memory,
             bars=self.bars,
         )
-        context.run_spec = lambda text: self._run_inner(text, context)
+        context.run_steps = lambda steps: self._run_inner(steps, context, terms)
         return context
 
-    def _run_inner(self, text: str, outer: Context) -> int:
+    def _data_for(self, model: Model, data: Dataset) -> Dataset:
+        """The samples as inputs of this model, whose inputs a pass may have changed."""
+        return data
+
+    def _run_inner(self, steps: Sequence[Step], outer: Context, terms: Terms) -> int:
         """What `ctx.run` does: other passes on the same model, their skips and notes joined to the outer one's."""
         changed = 0
-        for item in parse(text):
-            inner = self._context(outer.model, Step(item), outer.judge)
-            changed += item.run(outer.model, inner)
+        for step in steps:
+            inner = self.context(outer.model, step, terms)
+            changed += step.item.run(outer.model, inner)
             outer.skips += inner.skips
+            outer.missed += inner.missed
             outer.notes.update(inner.notes)
         return changed
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from onnx_compress.compiler.errors import DataError, ModelError, UsageError
-from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.model import Model, State
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.metrics.evaluation import Evaluation
@@ -28,6 +30,8 @@ ENOUGH_TO_TELL = 16
 """Samples from which it is no accident that all have the same label."""
 EXACT_SAMPLES = 16
 COMPARED_SAMPLES = 256
+COMPARED_ROUGHLY = 512
+"""Samples on which candidates of a search are compared before the last ones are measured on all."""
 TOGETHER = 1 << 30
 """Bytes of weights up to which sessions are held side by side, so that their timings can be interleaved."""
 
@@ -48,8 +52,8 @@ class HeldOut:
     threads: int
     max_drop: float
     table: LatencyTable
-    _drops: dict[tuple[int, int], tuple[Model, float]] = field(default_factory=dict)
-    _numerics: dict[tuple[int, int], tuple[Model, dict[str, Numerics]]] = field(default_factory=dict)
+    _drops: WeakKeyDictionary[State, float] = field(default_factory=WeakKeyDictionary)
+    _numerics: WeakKeyDictionary[State, dict[str, Numerics]] = field(default_factory=WeakKeyDictionary)
 
     @classmethod
     def of(cls, original: Model, data: Dataset, settings: Settings) -> HeldOut:
@@ -65,8 +69,14 @@ class HeldOut:
             except UsageError:
                 expected = None  # the model gives the class itself and no scores
         path = settings.latency_table
-        table = LatencyTable.of_user() if path is None else LatencyTable.load(path)
+        table = LatencyTable.of_user() if path is None else LatencyTable.load(Path(path))
         return cls(original, data, evaluation, expected, settings.threads, settings.budget, table)
+
+    def sampled(self, settings: Settings, count: int = COMPARED_ROUGHLY) -> HeldOut:
+        """The same judge on `count` of its samples, for comparing candidates; itself where it has hardly more."""
+        if len(self.data) < 2 * count:
+            return self
+        return HeldOut.of(self.original, self.data.take(count, settings.seed), settings)
 
     @property
     def name(self) -> str:
@@ -82,11 +92,9 @@ class HeldOut:
         """Points that `model` loses against the original; a model that fails on some input has lost everything."""
         if model is self.original:
             return 0.0
-        key = (id(model), model.version)
-        if key not in self._drops:
-            # The model is kept with its figure, so that its id is not given to another one.
-            self._drops[key] = (model, self._measured_drop(model))
-        return self._drops[key][1]
+        if model.state not in self._drops:
+            self._drops[model.state] = self._measured_drop(model)
+        return self._drops[model.state]
 
     def _measured_drop(self, model: Model) -> float:
         session = create(model, threads=self.threads)
@@ -143,11 +151,9 @@ class HeldOut:
 
     def numerics(self, model: Model) -> dict[str, Numerics]:
         """How far the outputs of `model` are from the original's, on held-out samples."""
-        key = (id(model), model.version)
-        if key not in self._numerics:
-            found = self._compare(self.original, model, self.data.take(COMPARED_SAMPLES))
-            self._numerics[key] = (model, found)
-        return self._numerics[key][1]
+        if model.state not in self._numerics:
+            self._numerics[model.state] = self._compare(self.original, model, self.data.take(COMPARED_SAMPLES))
+        return self._numerics[model.state]
 
     def inexact(self, before: Model, after: Model, tolerance: float) -> str:
         """Why `after` does not compute what `before` computes, or nothing: the check of an exact pass.

@@ -1,27 +1,30 @@
-"""The pass manager: runs a pipeline, judges every step, takes back what breaks the budget, records it all.
+"""The pass manager: runs a pipeline, judges every step, rolls back what breaks the budget, records it all.
 
-The order is: `simplify`; the passes asked for; equal initializers merged; `encode`. Lossy passes are judged at
-checkpoints: each by itself, or a run of them together with the repairing pass (refit, retraining) that ends
-it. What breaks the budget goes back to the checkpoint before. A strength that the user gave is kept and
-reported, unless the user set the budget too.
+The order is: `simplify`; the given passes; equal initializers merged; `encode`. Lossy passes are judged at checkpoints
+(see `stages.segments`). What breaks the budget goes back to the checkpoint before. A strength that the user gave is
+kept and reported, unless the user set the budget too. From the first open strength on the rest of the pipeline is one
+stretch, which a search runs as a whole and which is judged as a whole.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx_compress.compiler.errors import PassError
 from onnx_compress.compiler.ir.files.merge import merge_equal
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline import checks, registry, search
+from onnx_compress.compiler.pipeline import checks, open_strengths
 from onnx_compress.compiler.pipeline.base import Effect
-from onnx_compress.compiler.pipeline.execute import Applied, Bars, Executor
+from onnx_compress.compiler.pipeline.execute import Applied, Bars, Executor, Terms
 from onnx_compress.compiler.pipeline.held_out import HeldOut
+from onnx_compress.compiler.pipeline.open_strengths import Entry
 from onnx_compress.compiler.pipeline.recipe import Step, check_globs
 from onnx_compress.compiler.pipeline.run_report import PassReport, Report
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.pipeline.spec import render
+from onnx_compress.compiler.pipeline.stages import Stages, segments
 from onnx_compress.compiler.pipeline.summary import summarize
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 
@@ -37,25 +40,46 @@ class Outcome:
     report: Report
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A step with what it gave; `fault` says why that can't stay, `note` what else is to be said of it."""
+
+    step: Step
+    applied: Applied
+    fault: str = ""
+    note: str = ""
+    is_served: bool = False
+    """It changed nothing because another step did what it was asked for."""
+
+    @classmethod
+    def of(cls, entry: Entry) -> _Done:
+        """A step of a stretch with open strengths."""
+        said = (entry.reason, "") if entry.is_costly else ("", entry.reason)
+        return cls(entry.step, entry.applied, *said, entry.is_served)
+
+
 @dataclass
 class _Run:
     """The state of one run: the model at the last checkpoint and what has been recorded.
 
-    `judge` measures against the user's model, for the report; the executor's judge is the one that passes
-    answer to.
+    `judge` measures against the user's model, for the report. `answers_to` is the judge that passes answer to: another
+    one once a given strength has cost more than the budget, so that later passes answer for their own cost alone.
     """
 
     executor: Executor
     judge: HeldOut
+    answers_to: HeldOut
     settings: Settings
+    last: Step | None
     model: Model
     records: list[PassReport] = field(default_factory=list)
     states: list[Model] = field(default_factory=list)
     """The model after each record, for timing all of them in one run."""
 
     @property
-    def before(self) -> tuple[str, ...]:
-        return tuple(record.name for record in self.records)
+    def terms(self) -> Terms:
+        """Under which a step runs now."""
+        return Terms(self.answers_to, before=tuple(record.name for record in self.records))
 
 
 def compress(
@@ -77,114 +101,107 @@ def compress(
     checks.check_input(model)
     check_globs([*settings.exclude, *(rule.match for step in steps for rule in step.layers)], model)
     judge = HeldOut.of(model, held_out, settings)
-    run = _Run(Executor(model, data, judge, settings, bars), judge, settings, model)
+    stages = Stages.of(steps, settings)
+    run = _Run(Executor(model, data, settings, bars), judge, judge, settings, stages.last, model)
     try:
-        first, last = whole(steps, settings)
-        _run_all(run, first)
-        _merge(run)
-        for step in last:
-            _run_exact(run, step)
+        _run_all(run, stages)
     except PassError as error:
         error.last_good = run.model
         raise
-    report = summarize(run.records, run.states, run.model, judge, settings, render([step.item for step in steps]))
-    return Outcome(run.model, report)
+    spec = render([step.item for step in steps])
+    return Outcome(run.model, summarize(run.records, run.states, run.model, judge, settings, spec))
 
 
-def whole(steps: Sequence[Step], settings: Settings) -> tuple[list[Step], list[Step]]:
-    """The steps as they will run: `simplify` in front and `encode` behind, unless `raw` or they are there already.
-
-    `encode` stands apart, because equal weights are merged before it, and no strength is searched with it applied.
-    """
-    first = list(steps)
-    last = [first.pop()] if first and first[-1].item.name == "encode" else []
-    if settings.raw:
-        return first, last
-    if not first or first[0].item.name != "simplify":
-        first = [Step(registry.find("simplify")()), *first]
-    return first, last or [Step(registry.find("encode")())]
+def _run_all(run: _Run, stages: Stages) -> None:
+    if stages.first is not None:
+        _run_exact(run, stages.first)
+        run.executor.reference = run.model
+    _run_steps(run, stages.steps)
+    _merge(run)
+    if stages.last is not None:
+        _run_exact(run, stages.last)
 
 
-def segments(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps cut at checkpoints: a run of lossy steps goes together with a repairing step that ends it."""
-    cut: list[list[Step]] = []
-    pending: list[Step] = []
-    for step in steps:
-        if step.item.effect is Effect.EXACT:
-            cut += [[earlier] for earlier in pending] + [[step]]
-            pending = []
-        elif step.item.repairs:
-            cut.append([*pending, step])
-            pending = []
-        else:
-            pending.append(step)
-    return cut + [[step] for step in pending]
+def _run_steps(run: _Run, steps: Sequence[Step]) -> None:
+    for place, segment in _placed(segments(steps)):
+        if any(step.item.is_open() for step in segment):
+            _search(run, steps[place:])
+            return
+        _run_segment(run, segment)
 
 
-def _run_all(run: _Run, steps: Sequence[Step]) -> None:
-    parts = segments(steps)
-    for index, part in enumerate(parts):
-        rest = [step for later in parts[index + 1 :] for step in later]
-        if part[0].item.effect is Effect.EXACT:
-            _run_exact(run, part[0])
-        else:
-            _run_lossy(run, part, rest)
-        if index == 0 and part[0].item.name == "simplify":
-            run.executor.reference = run.model
+def _placed(cut: Sequence[Sequence[Step]]) -> list[tuple[int, Sequence[Step]]]:
+    """Each segment with the place of its first step."""
+    starts = [sum(map(len, cut[:i])) for i in range(len(cut))]
+    return list(zip(starts, cut, strict=True))
 
 
 def _run_exact(run: _Run, step: Step) -> None:
-    applied = run.executor.apply(run.model, step, before=run.before)
-    fault = "" if applied.changed == 0 else run.judge.inexact(run.model, applied.model, EXACT_TOLERANCE)
-    fault = fault or _beyond_ceiling(applied.model, run.judge.original, run.settings)
-    _record(run, step, applied, fault)
+    applied = run.executor.recalled(run.model, step, run.terms)
+    fault = _inexact(run, run.model, applied)
+    _record(run, _Done(step, applied, fault))
     if not fault:
         run.model = applied.model
 
 
-def _run_lossy(run: _Run, part: Sequence[Step], rest: Sequence[Step]) -> None:
+def _inexact(run: _Run, before: Model, applied: Applied) -> str:
+    """Why the result of an exact pass can't stay, or nothing."""
+    fault = "" if applied.changed == 0 else run.judge.inexact(before, applied.model, EXACT_TOLERANCE)
+    return fault or beyond_ceiling(applied.model, run.judge.original, run.settings)
+
+
+def _run_segment(run: _Run, segment: Sequence[Step]) -> None:
     """Run one segment; keep it, or go back to the checkpoint before it."""
-    model, applied = run.model, []
-    for step in part:
-        chosen, notes = step, {}
-        if step.item.is_open():
-            later = [*part[part.index(step) + 1 :], *rest]
-            found = search.strongest(run.executor, model, step, later, run.settings.budget)
-            if found.step is None:
-                nothing = Applied(model, 0, 0.0, (), found.notes)
-                _record(run, step, nothing, *(("", found.reason) if found.harmless else (found.reason, "")))
-                continue
-            chosen, notes = found.step, found.notes
-        result = run.executor.apply(model, chosen, before=run.before)
-        applied.append((chosen, replace(result, notes={**result.notes, **notes})))
-        model = result.model
-    if applied:
-        _settle(run, applied, model)
+    if len(segment) == 1 and segment[0].item.effect is Effect.EXACT:
+        _run_exact(run, segment[0])
+        return
+    model = run.model
+    done = []
+    for step in segment:
+        applied = run.executor.recalled(model, step, run.terms)
+        fault = _inexact(run, model, applied) if step.item.effect is Effect.EXACT else ""
+        done.append(_Done(step, applied, fault))
+        model = model if fault else applied.model
+    _settle(run, done, model)
 
 
-def _settle(run: _Run, applied: Sequence[tuple[Step, Applied]], model: Model) -> None:
-    judge = run.executor.judge
-    drop = judge.drop(model) if model is not run.model else 0.0
-    fault = _beyond_ceiling(model, run.judge.original, run.settings)
-    is_given = run.settings.max_drop is None and any(step.item.is_given() for step, _ in applied)
+def _search(run: _Run, steps: Sequence[Step]) -> None:
+    """Run the stretch from the first open strength on, its strengths found by a search."""
+    found = open_strengths.run(run.executor, run.answers_to, run.model, steps, run.last)
+    if found.model is not None:
+        _settle(run, [_Done.of(entry) for entry in found.entries], found.model)
+        return
+    left = {id(entry.step): _Done.of(entry) for entry in found.entries}
+    for segment in segments(steps):
+        for done in (left[id(step)] for step in segment if id(step) in left):
+            _record(run, done)
+        if fixed := [step for step in segment if id(step) not in left]:
+            _run_segment(run, fixed)
+
+
+def _settle(run: _Run, done: Sequence[_Done], model: Model) -> None:
+    """Judge what a stretch of steps gave, record them, and make it the new checkpoint unless it is rolled back."""
+    drop = run.answers_to.drop(model) if model is not run.model else 0.0
+    fault = beyond_ceiling(model, run.judge.original, run.settings)
+    is_given = run.settings.max_drop is None and any(one.step.item.is_given() for one in done)
     note = ""
-    if drop > judge.max_drop:
+    if drop > run.answers_to.max_drop:
         cost = f"it costs {drop:.2f} points of {run.judge.basis}, the budget is {run.settings.budget:g}"
         if is_given:
             note = f"{cost}; kept because its strength was given"
         else:
             fault = fault or cost
-    for step, result in applied:
-        _record(run, step, result, fault, note, model_after=result.model)
+    for one in done:
+        _record(run, replace(one, fault=one.fault or fault, note=one.note or note))
     if fault:
         return
     run.model = model
     if note:
         # What the user ordered is paid for: later passes answer for what they cost beyond it.
-        run.executor.judge = HeldOut.of(model, run.judge.data, run.settings)
+        run.answers_to = HeldOut.of(model, run.judge.data, run.settings)
 
 
-def _beyond_ceiling(model: Model, original: Model, settings: Settings) -> str:
+def beyond_ceiling(model: Model, original: Model, settings: Settings) -> str:
     """Why the user's ceilings forbid a model, or nothing."""
     if settings.opset is not None and model.opset > max(settings.opset, original.opset):
         return f"its result needs opset {model.opset}, the ceiling is {settings.opset}"
@@ -196,23 +213,32 @@ def _beyond_ceiling(model: Model, original: Model, settings: Settings) -> str:
     return ""
 
 
-def _record(
-    run: _Run, step: Step, applied: Applied, fault: str, note: str = "", model_after: Model | None = None
-) -> None:
-    run.records.append(
-        PassReport(
-            name=step.item.name,
-            options=dict(step.item.values()),
-            changed=applied.changed,
-            kept=not fault,
-            effect=step.item.effect.value,
-            reason=fault or note,
-            skips=applied.skips,
-            notes=applied.notes,
-            seconds=applied.seconds,
-        )
+def _record(run: _Run, done: _Done) -> None:
+    step, applied = done.step, done.applied
+    record = PassReport(
+        name=step.item.name,
+        options=dict(step.item.values()),
+        changed=applied.changed,
+        kept=not done.fault,
+        effect=step.item.effect.value,
+        reason=done.fault or done.note,
+        skips=applied.skips,
+        notes=applied.notes,
+        missed=applied.missed,
+        seconds=applied.seconds,
     )
-    run.states.append(model_after or applied.model)
+    idle = () if done.is_served else _idle(step, record)
+    run.records.append(replace(record, missed=(*record.missed, *idle)))
+    run.states.append(applied.model)
+
+
+def _idle(step: Step, record: PassReport) -> tuple[str, ...]:
+    """What is to be said of a lossy pass that the user asked for and that found nothing to do."""
+    if record.changed or not record.kept or record.missed or step.item.effect is Effect.EXACT or step.item.repairs:
+        return ()
+    reasons = Counter(skip.why for skip in record.skips).most_common(1)
+    why = reasons[0][0] if reasons else record.reason
+    return (f"it changed nothing{f': {why}' if why else ''}",)
 
 
 def _merge(run: _Run) -> None:

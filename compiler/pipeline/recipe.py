@@ -2,7 +2,7 @@
 
 ::
 
-    [settings]                      # every key is optional; the command line wins over it
+    [settings]                      # every key is optional, see Settings; the command line wins over it
     max_drop = 0.5
     seed = 1
     exclude = ["head.*"]
@@ -26,7 +26,6 @@ A key that nothing knows and a glob that matches no layer are errors: a typing m
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,16 +36,8 @@ from onnx_compress.compiler.errors import UsageError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.pipeline.base import Pass
+from onnx_compress.compiler.pipeline.settings import Settings
 
-SETTINGS: Mapping[str, type | tuple[type, ...]] = {
-    "max_drop": (int, float),
-    "metric": str,
-    "seed": int,
-    "threads": int,
-    "exclude": list,
-    "raw": bool,
-}
-_BOUNDS: Mapping[str, int] = {"max_drop": 0, "seed": 0, "threads": 1}
 PICTURES: Mapping[str, type | tuple[type, ...]] = {
     "size": list,
     "mean": list,
@@ -72,6 +63,13 @@ class Step:
 
     item: Pass
     layers: tuple[LayerRule, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Names of layers that this step leaves alone, besides those that the settings exclude."""
+
+
+def steps_of(steps: str | Sequence[Step]) -> tuple[Step, ...]:
+    """The steps of a specification, or those given. Raises UsageError."""
+    return tuple(Step(item) for item in spec.parse(steps)) if isinstance(steps, str) else tuple(steps)
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def parse(text: str, where: str = "recipe") -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: no valid TOML: {error}") from None
     _check_keys(table, ("settings", "data", "pass"), where)
-    settings = _section(table, "settings", SETTINGS, where)
+    settings = Settings.table(_table(table, "settings", where), f"{where}: [settings]")
     pictures = _section(table, "data", PICTURES, where)
     items = table.get("pass", [])
     if not isinstance(items, list) or not items:
@@ -112,26 +110,22 @@ def parse(text: str, where: str = "recipe") -> Recipe:
     return Recipe(tuple(_step(item, where) for item in items), settings, pictures)
 
 
-def _section(
-    table: Mapping[str, Any], name: str, known: Mapping[str, type | tuple[type, ...]], where: str
-) -> Mapping[str, Any]:
+def _table(table: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     section = table.get(name, {})
     if not isinstance(section, dict):
         raise UsageError(f"{where}: [{name}] must be a table")
+    return section
+
+
+def _section(
+    table: Mapping[str, Any], name: str, known: Mapping[str, type | tuple[type, ...]], where: str
+) -> Mapping[str, Any]:
+    section = _table(table, name, where)
     _check_keys(section, tuple(known), f"{where}: [{name}]")
     for key, value in section.items():
         if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
             raise UsageError(f"{where}: [{name}]: '{key}' can't be {value!r}")
-        _check_setting(key, value, f"{where}: [{name}]")
     return section
-
-
-def _check_setting(key: str, value: Any, where: str) -> None:
-    """Refuse what the command line would refuse."""
-    if key in _BOUNDS and not _BOUNDS[key] <= value < math.inf:
-        raise UsageError(f"{where}: '{key}' is a number from {_BOUNDS[key]} up, not {value}")
-    if key == "exclude" and not all(isinstance(glob, str) for glob in value):
-        raise UsageError(f"{where}: 'exclude' lists globs of layer names as text, not {value!r}")
 
 
 def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:

@@ -106,6 +106,7 @@ class PassReport:
     reason: str = ""
     skips: tuple[Skip, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    missed: tuple[str, ...] = ()
     seconds: float = 0.0
     figures: Figures | None = None
     numerics: Numerics | None = None

@@ -13,7 +13,8 @@ from typing import Any
 
 from onnx_compress.compiler.errors import UsageError
 from onnx_compress.compiler.pipeline import registry
-from onnx_compress.compiler.pipeline.base import OptionInfo, Pass, type_name
+from onnx_compress.compiler.pipeline.base import Pass
+from onnx_compress.compiler.pipeline.options import OptionInfo, type_name
 
 
 def parse(text: str) -> list[Pass]:
@@ -56,7 +57,7 @@ def _parse_one(item: str) -> Pass:
         if key not in known:
             raise UsageError(f"{kind.name} has no option '{key}'; {_known_options(key, list(known))}")
         if not equals:
-            raise UsageError(f"{kind.name}: write '{key}=…', with a value of {type_name(known[key].type)}")
+            raise UsageError(f"{kind.name}: write '{key}=…', with a value of {type_name(known[key])}")
         if key in options:
             raise UsageError(f"{kind.name}: option '{key}' is given twice")
         options[key] = _from_text(value, known[key], kind.name)
@@ -84,7 +85,7 @@ def _from_text(text: str, info: OptionInfo, where: str) -> Any:
                 continue
     if str in kinds:
         return text
-    raise UsageError(f"{where}: option '{info.name}' takes {type_name(info.type)}, not '{text}'")
+    raise UsageError(f"{where}: option '{info.name}' takes {type_name(info)}, not '{text}'")
 
 
 def _to_text(value: Any) -> str:

@@ -70,6 +70,7 @@ def summarize(
         timing=timing,
         slower_layers=_slower_layers(judge, final) if is_slower else (),
         warnings=tuple(_warnings(judge, final, settings, timing.ratio if is_slower else None)),
+        missed=tuple(f"{record.name}: {why}" for record in records for why in record.missed),
         spec=spec,
         oldest_onnxruntime=oldest_onnxruntime(final),
     )

@@ -9,6 +9,7 @@ from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.behind_activation import Bounds, bounds_behind
 from onnx_compress.compiler.repair.changes import changed_values
+from onnx_compress.compiler.repair.effort import FULL, Effort
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
 from onnx_compress.compiler.repair.original_activations import Reference, Wanted
 from onnx_compress.compiler.repair.present_activations import static_values
@@ -17,7 +18,8 @@ from onnx_compress.compiler.repair.statistics import Normalization
 from onnx_compress.compiler.repair.targets import Aim, aim_of, value_aim
 from onnx_compress.compiler.runtime.capture import Capture
 
-ROWS_PER_UNKNOWN, LEAST_ROWS = 24, 1 << 15
+LEAST_ROWS = 1 << 15
+"""Rows at full effort, however few the unknowns."""
 MOST_PRODUCTS = 1 << 37
 """Multiplications allowed for the normal equations of one layer; above this, fewer rows are sampled."""
 
@@ -33,7 +35,7 @@ class FitStep:
 
     layer: LinearLayer | Normalization
     aim: Aim
-    rows: int = ROWS_PER_UNKNOWN
+    rows: int = FULL.rows
     """Rows per unknown."""
     first: tuple[LinearLayer, Bounds] | None = None
 
@@ -51,7 +53,7 @@ class FitStep:
     def wanted(self) -> Wanted:
         """The values of the original that the fit needs."""
         unknowns = 1 if isinstance(self.layer, Normalization) else self.layer.weights().shape[1] + 1
-        least = LEAST_ROWS * self.rows // ROWS_PER_UNKNOWN
+        least = LEAST_ROWS * self.rows // FULL.rows
         rows = min(max(least, self.rows * unknowns), MOST_PRODUCTS // unknowns**2)
         return Wanted(self.aim.axis, rows)
 
@@ -68,12 +70,12 @@ def plan(
     model: Model,
     reference: Reference,
     choice: Choice | None = None,
-    rows: int = ROWS_PER_UNKNOWN,
+    effort: Effort = FULL,
     touched: Choice | None = None,
 ) -> Iterator[FitStep | Refusal]:
     """The layers of `model` that `choice` allows (None: all) and that differ from the original's, front to back.
 
-    Each is fitted on `rows` rows per unknown. Layers for which `touched` is true count as different: they will be.
+    Each is fitted with this effort. Layers for which `touched` is true count as different: they will be.
     """
     changed = changed_values(model, reference.original, touched)
     static = static_values(model)
@@ -96,7 +98,7 @@ def plan(
         if isinstance(aim, str):
             yield Refusal(node, aim)
             continue
-        yield FitStep(layer, aim, rows, _first(layer, last, view))
+        yield FitStep(layer, aim, effort.rows, _first(layer, last, view) if effort.pairs else None)
         last = layer
 
 

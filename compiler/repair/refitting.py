@@ -15,12 +15,13 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.behind_activation import Bounds, Rectified
 from onnx_compress.compiler.repair.codebook_layer import Start, share
+from onnx_compress.compiler.repair.effort import FULL, Effort
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layer_pair import Pair
 from onnx_compress.compiler.repair.layers import LinearLayer, sampled
 from onnx_compress.compiler.repair.original_activations import Reference, Rows
 from onnx_compress.compiler.repair.output_importance import importances
-from onnx_compress.compiler.repair.plan import ROWS_PER_UNKNOWN, Choice, FitStep, Refusal, plan
+from onnx_compress.compiler.repair.plan import Choice, FitStep, Refusal, plan
 from onnx_compress.compiler.repair.present_activations import Prefix
 from onnx_compress.compiler.repair.samples import iterations, joined, rest_of, sample, sample_size, split
 from onnx_compress.compiler.repair.solve.equations import Equations, Spread
@@ -134,7 +135,7 @@ def refit(
     is_found: bool = False,
     layers: Choice | None = None,
     ridge: float | None = None,
-    rows: int = ROWS_PER_UNKNOWN,
+    effort: Effort = FULL,
     reference: Reference | None = None,
     progress: Bars | None = None,
     touched: Choice | None = None,
@@ -155,7 +156,7 @@ def refit(
         is_found: `original` is `model` before the current pass: values correspond by their own names.
         layers: which nodes may change; None: all.
         ridge: λ as a share of the mean diagonal of XᵀX; None: the one that does best on the check rows.
-        rows: rows per unknown; a third of the usual number is enough to compare candidates.
+        effort: how much it may take; a coarse one is enough to compare candidates.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows progress: called with a label and the number of steps.
         touched: layers that `change` will change, so that they and the layers behind them are solved for.
@@ -165,7 +166,7 @@ def refit(
     """
     if reference is None:
         reference = Reference(original, data, int(rng.integers(1 << 62)), is_found=is_found)
-    found = list(plan(model, reference, layers, rows, touched))
+    found = list(plan(model, reference, layers, effort, touched))
     steps = [step for step in found if isinstance(step, FitStep)]
     bar = nullcontext(_silent) if progress is None else progress("refit", len(steps) + 1)
     with bar as advance, unshared_sums():

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from onnx_compress.compiler.pipeline.base import OptionInfo, Pass, type_name
+from onnx_compress.compiler.pipeline.base import Pass
+from onnx_compress.compiler.pipeline.options import OptionInfo, type_name
 from onnx_compress.compiler.report.plain import table
 
 EFFECTS = {
@@ -96,8 +97,8 @@ def allowed(info: OptionInfo) -> str:
     """The allowed values of an option."""
     if info.choices is not None:
         alternatives = ", ".join(map(str, info.choices))
-        return f"{alternatives} or none" if type_name(info.type).endswith("or none") else alternatives
-    kind = type_name(info.type)
+        return f"{alternatives} or none" if type_name(info).endswith("or none") else alternatives
+    kind = type_name(info)
     if info.low is None and info.high is None:
         return kind
     if info.high is None:

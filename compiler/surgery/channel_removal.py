@@ -166,21 +166,9 @@ class _Decision:
 
 def without(model: Model, groups: ChannelGroups, cuts: tuple[Cut, ...]) -> Model:
     """A copy of `model` without these channels, cuts of its `groups`; the remaining weights are unchanged."""
-    twin = model.clone()
-    apply(twin, _of_twin(Removal.of(groups, cuts), dict(zip(model.nodes(), twin.nodes(), strict=True))))
-    return twin
-
-
-def _of_twin(removal: Removal, twins: Mapping[Node, Node]) -> Removal:
-    """The same removal for a copy of the model."""
-    made = {out: new for node, twin in twins.items() for out, new in zip(node.outputs, twin.outputs, strict=True)}
-    tensors = {made[old]: axes for old, axes in removal.tensors.items() if old in made}
-    return Removal(
-        {(twins[node], slot): axes for (node, slot), axes in removal.weights.items()},
-        {(twins[node], slot): values for (node, slot), values in removal.integers.items()},
-        {(twins[node], name): value for (node, name), value in removal.attributes.items()},
-        {tensor: axes for tensor, axes in tensors.items() if isinstance(tensor, Variable)},
-    )
+    twin = model.twin()
+    apply(twin.model, twin.of(Removal.of(groups, cuts)))
+    return twin.model
 
 
 def apply(model: Model, removal: Removal) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from onnx_compress.compiler.analysis.weight_readers import ModelWeight
 from onnx_compress.compiler.budget.allocate import Problem, allocate
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.budget.losses import Edit, Probe, measure, proportional
+from onnx_compress.compiler.ir.edit import replace_values
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.twin import Twin
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.runtime.metrics.divergence import Divergence
-from onnx_compress.compiler.runtime.outputs import batch_size
-from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.cluster._books import Books
 
 MOST_BITS = 8
@@ -47,17 +46,8 @@ def allocated(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[
     One weight after another is clustered with its bits alone, and how far that moves the model's outputs is measured.
     With more or fewer bits it is taken to grow like the squared error of the weights; effects are taken to add up.
     """
-    data = ctx.data.take(MEASURED, ctx.seed)
-    effect = Divergence(model, data, batch_size(create(model), data))
-    losses = []
-    with ctx.progress("bits", len(plan)) as advance:
-        for one in plan:
-            tried = [one.books.clustered(one.values, bits, ctx.rng) for bits in range(MOST_BITS, 0, -1)]
-            errors = np.array([_error(one.weight, values) for values in tried])
-            moved = _moved(model, one.weight, tried[MOST_BITS - one.bits], effect)
-            present = errors[MOST_BITS - one.bits]
-            losses.append(moved * errors / present if present > 0 else np.zeros_like(errors))
-            advance()
+    key = "bits", tuple((one.weight.constant.name, one.bits, one.books) for one in plan)
+    losses = ctx.remember(key, lambda: _losses(model, plan, ctx))
 
     def cost(choices: np.ndarray) -> float:
         return float(sum(one.nbytes(MOST_BITS - int(choice)) for one, choice in zip(plan, choices)))
@@ -68,17 +58,40 @@ def allocated(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[
     return [replace(one, bits=MOST_BITS - int(choice)) for one, choice in zip(plan, choices)]
 
 
+def _losses(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[np.ndarray]:
+    """What each weight loses with each number of bits, the most first."""
+    probe = Probe.of(model, ctx.data.take(MEASURED, ctx.seed))
+    with ctx.progress("bits", len(plan)) as advance:
+        return list(measure(probe, (_tried(one, ctx) for one in plan), advance))
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """A weight clustered with its bits; `errors` are its squared errors with each number of bits, the most first."""
+
+    errors: np.ndarray
+    bits: int
+    edit: Edit
+
+    def edits(self) -> Iterator[Edit | None]:
+        yield self.edit
+
+    def losses(self, measured: list[float]) -> np.ndarray:
+        return proportional(self.errors, MOST_BITS - self.bits, measured[0])
+
+
+def _tried(one: PlannedBooks, ctx: Context) -> _Tried:
+    tried = [one.books.clustered(one.values, bits, ctx.rng) for bits in range(MOST_BITS, 0, -1)]
+    errors = np.array([_error(one.weight, values) for values in tried])
+    (reader, slot), values = one.weight.readers[0], tried[MOST_BITS - one.bits]
+
+    def edit(twin: Twin) -> None:
+        constant = input_constant(twin.of(reader), slot)
+        assert constant is not None
+        replace_values(twin.model, constant, values)
+
+    return _Tried(errors, one.bits, edit)
+
+
 def _error(weight: ModelWeight, values: np.ndarray) -> float:
     return float(np.sum(np.square(weight.constant.values.astype(np.float64) - values)))
-
-
-def _moved(model: Model, weight: ModelWeight, values: np.ndarray, effect: Divergence) -> float:
-    """The effect of other values of one weight."""
-    (reader, slot), candidate = weight.readers[0], model.clone()
-    # A weight in a Constant node has no name of its own, but nodes keep their order.
-    place = next(i for i, node in enumerate(model.nodes()) if node is reader)
-    twin = next(node for i, node in enumerate(candidate.nodes()) if i == place)
-    constant = input_constant(twin, slot)
-    assert constant is not None
-    edit.replace_values(candidate, constant, values)
-    return effect.of(candidate)

@@ -146,9 +146,10 @@ class ClusterWeights(Pass):
         report = refit(
             model,
             before,
-            ctx.data.take(sample_count(model, ctx.data, REFITTED), ctx.seed),
+            ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)), ctx.seed),
             ctx.rng,
             is_found=True,
+            effort=ctx.effort,
             layers=lambda node: not ctx.is_excluded(node),
             progress=ctx.progress,
             sharing=Sharing(dense, centroids),

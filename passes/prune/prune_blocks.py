@@ -12,8 +12,8 @@ from onnx_compress.compiler.analysis.cost import node_macs
 from onnx_compress.compiler.analysis.residuals import Residual, Residuals
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.base import Effect, Pass, option
-from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
+from onnx_compress.compiler.pipeline.context import MISSED, Context
 from onnx_compress.compiler.repair import refit, sample_count
 from onnx_compress.compiler.runtime.capture import Capture
 from onnx_compress.compiler.runtime.shapes.inference import infer
@@ -23,6 +23,8 @@ from onnx_compress.passes.prune._criteria.statistics import measure
 
 REFITTED = 2048
 """Calibration samples that the refit uses, or more where they are small."""
+MOST = 0.95
+"""The largest share of MACs that can be asked for."""
 BY_CHANNEL = ("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization")
 """Operators whose results have their channels along axis 1."""
 
@@ -64,11 +66,22 @@ class PruneBlocks(Pass):
     name = "prune-blocks"
     effect = Effect.LOSSY
     strength = "ratio"
+    saving = Saving.TIME
     per_layer = ("ratio",)
 
-    ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
+    ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=MOST)
     fold: bool = option(True, "keep what removed branches gave on average, in a bias where one serves")
     refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
+
+    def ladder(self, model: Model, ctx: Context) -> Sequence[float]:
+        """The shares of MACs that the smallest branches have, one more at a time."""
+        blocks = _candidates(model, ctx)
+        trials = self._trials(model, ctx, blocks)
+        if not trials.total:
+            return ()
+        shares = np.sort([1 - trials.left(frozenset([i])) / trials.total for i in range(len(blocks))])
+        ratios = np.floor(100 * np.cumsum(shares)) / 100
+        return [float(ratio) for ratio in dict.fromkeys(ratios) if 0 < ratio <= MOST]
 
     def run(self, model: Model, ctx: Context) -> int:
         """Remove branches; returns how many."""
@@ -85,14 +98,15 @@ class PruneBlocks(Pass):
         target = int((1 - self.ratio) * trials.total)
         gone = choose(trials, target)
         left = trials.left(gone)
-        if left > target:
-            ctx.skip("the model", f"without all these branches it keeps {left / trials.total:.0%} of the MACs")
+        if left > target + MISSED * trials.total:
+            removed = 1 - left / trials.total
+            ctx.miss(f"{removed:.0%} of the MACs are removed with all branches that can go, {self.ratio:.0%} asked for")
         ctx.notes["branches"] = _table(trials, gone)
         if not ctx.data.real:
             ctx.notes["losses"] = "measured on made-up inputs"
         if not gone:
             return 0
-        trials.take_out(model, gone, plain=trials.is_plain(gone))
+        trials.take_out(None, gone, plain=trials.is_plain(gone))
         if trials.repaired:
             ctx.notes["refit"] = _refitted(model, ctx)
         return len(gone)
@@ -108,8 +122,8 @@ def _refitted(model: Model, ctx: Context) -> int:
     def choice(node: Node) -> bool:
         return not ctx.is_excluded(node)
 
-    data = ctx.data.take(sample_count(model, ctx.data, REFITTED))
-    return refit(model, ctx.original, data, ctx.rng, layers=choice, progress=ctx.progress).changed
+    data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)))
+    return refit(model, ctx.original, data, ctx.rng, layers=choice, effort=ctx.effort, progress=ctx.progress).changed
 
 
 def _candidates(model: Model, ctx: Context) -> list[Residual]:

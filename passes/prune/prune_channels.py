@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
-from onnx_compress.compiler.analysis.channels.latency_cost import LatencyCost, by_group
-from onnx_compress.compiler.analysis.channels.width_cost import WidthCost
-from onnx_compress.compiler.analysis.weight_readers import is_read_by
+from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit, sample_count
-from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
+from onnx_compress.compiler.surgery.channel_removal import Removal, apply
 from onnx_compress.passes.prune._constants.means import add_to_biases, readers, shifts
-from onnx_compress.passes.prune._criteria.lasso import lasso
-from onnx_compress.passes.prune._criteria.obs import Ordering, obs
-from onnx_compress.passes.prune._criteria.slices import Statistics, read_values, slices_of
-from onnx_compress.passes.prune._criteria.statistics import measure, values_of
-from onnx_compress.passes.prune._criteria.weight_scores import CRITERIA, Slices
-from onnx_compress.passes.prune._gather.entries import Entries, Gather, insert, with_gathers
-from onnx_compress.passes.prune._widths.measured import Measured
-from onnx_compress.passes.prune._widths.timed import TOLERANCE, Choose, Clock, cuts_of
-from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choose
+from onnx_compress.passes.prune._criteria.weight_scores import CRITERIA
+from onnx_compress.passes.prune._gather.entries import insert, with_gathers
+from onnx_compress.passes.prune._widths.plan import ORDERINGS, Planner, explain
 
 REFITTED = 2048
 """Calibration samples that the refit uses, or more where they are small."""
-ORDERINGS: dict[str, Ordering] = {"obs": obs, "lasso": lasso}
-"""Criteria that need calibration data; without them energy decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +65,8 @@ class PruneChannels(Pass):
     name = "prune-channels"
     effect = Effect.LOSSY
     strength = "ratio"
+    saving = Saving.TIME
+    companions = ("prune-blocks",)
     per_layer = ("ratio",)
     other_strengths = ("latency",)
 
@@ -94,6 +81,12 @@ class PruneChannels(Pass):
     gather: bool = option(False, "pick inputs by a Gather for layers beside a shortcut, where that is faster")
     refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
 
+    def at(self, value: float, *, saving: Saving) -> PruneChannels:
+        """In a search for time the value is the share of time to remove, since MACs say little about that."""
+        if saving is Saving.TIME:
+            return self.with_options(latency=round(1 - value, 2))
+        return self.with_options(ratio=value)
+
     def run(self, model: Model, ctx: Context) -> int:
         """Remove channels; returns of how many groups, and how many layers gather their inputs."""
         if self.is_open():
@@ -101,149 +94,31 @@ class PruneChannels(Pass):
             return 0
         groups = ctx.get(ChannelGroups)
         if not groups.prunable:
-            _explain(groups, ctx)
+            explain(groups, ctx)
             return 0
-        entries = self._entries(model, ctx)
-        statistics = measure(model, read_values(entries.among(groups), values_of(model)), ctx)
-        cuts, gathers = self.plan(model, ctx, entries, statistics)
+        planner = Planner.of(self, model, ctx)
+        cuts, gathers = planner.plan()
         if not cuts and not gathers:
             return 0
         removal = with_gathers(Removal.of(groups, cuts), gathers)
-        lost = shifts(readers(model, removal), statistics, only_constant=not ctx.data.real) if self.fold else []
+        lost = shifts(readers(model, removal), planner.statistics, only_constant=not ctx.data.real) if self.fold else []
         apply(model, removal)
         add_to_biases(model, lost)
         insert(model, gathers)
         if self.refit and ctx.data.real:
-            data = ctx.data.take(sample_count(model, ctx.data, REFITTED))
-            report = refit(
-                model, ctx.original, data, ctx.rng, layers=lambda n: not ctx.is_excluded(n), progress=ctx.progress
-            )
-            ctx.notes["refit"] = report.changed
+            self._refit(model, ctx)
         return len(cuts) + len(gathers)
 
-    def _entries(self, model: Model, ctx: Context) -> Entries:
-        """The layers that may gather their inputs."""
-        shapes = _sample_shapes(ctx)
-        cost = WidthCost(model, ctx.get(ChannelGroups), shapes)
-        is_possible = ctx.data.real and self.scope == "global" and self.latency is None
-        if self.gather and is_possible:
-            return Entries.of(model, cost, ctx, shapes)
-        if self.gather:
-            ctx.skip("the model", "to gather inputs takes calibration data, scope=global and a share of MACs")
-        return Entries(cost, ctx)
-
-    def plan(
-        self, model: Model, ctx: Context, entries: Entries, statistics: Statistics
-    ) -> tuple[tuple[Cut, ...], tuple[Gather, ...]]:
-        """Which channels of which groups to remove, and which layers read only some of their inputs."""
-        groups, cost = ctx.get(ChannelGroups), entries.cost
-        every = entries.among(groups)
-        rng = ctx.rng
-        slices = [slices_of(group, groups.sets.roots, statistics) for group in every.groups]
-        scores = [self._scores(group, s, ctx, rng) for group, s in zip(every.groups, slices)]
-        orders = [np.argsort(score, kind="stable") for score in scores]
-        losses = [CRITERIA["energy"](s, rng) for s in slices]
-        widths = Widths(
-            sizes=cost.sizes,
-            multiplicity=np.array([group.multiplicity for group in cost.groups], np.int64),
-            fixed=np.array([_kept_anyway(group, ctx) for group in cost.groups], np.int64),
-            losses=[_ordered(loss, order) for loss, order in zip(losses[: len(cost.groups)], orders)],
+    def _refit(self, model: Model, ctx: Context) -> None:
+        """Solve again for all layers that changed."""
+        data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)))
+        report = refit(
+            model,
+            ctx.original,
+            data,
+            ctx.rng,
+            layers=lambda node: not ctx.is_excluded(node),
+            effort=ctx.effort,
+            progress=ctx.progress,
         )
-        measured = Measured(model, entries, scores, ORDERINGS.get(self.criterion), ctx, cost.macs(cost.sizes))
-        step = self.round or ctx.judge.channel_step()
-
-        def chosen(costs: Macs, target: float) -> Choice:
-            if ctx.data.real:
-                return measured.choose(widths, costs, target, step, self.scope)
-            return Choice(orders, *choose(widths, costs, target, step, self.scope))
-
-        if self.latency is not None:
-            clock = Clock(model, groups, ctx)
-            return self._by_clock(clock, clock.cost(widths, step, cost.macs(cost.sizes)), widths, step, chosen), ()
-        choice = self._by_macs(entries, chosen)
-        cuts = _noted(ctx, choice)
-        return cuts, entries.gathers(Removal.of(groups, cuts), choice.orders, choice.kept)
-
-    def _by_macs(self, entries: Entries, chosen: Choose) -> Choice:
-        """What leaves as many multiply-accumulates as the ratio says."""
-        before = entries.macs(entries.cost.sizes)
-        target = int((1 - (self.ratio or 0.0)) * before)
-        choice = chosen(entries.macs, target)
-        if entries.macs(choice.kept) > target:
-            share = entries.macs(choice.kept) / before
-            entries.ctx.skip("the model", f"its narrowest form keeps {share:.0%} of the MACs")
-        return choice
-
-    def _by_clock(self, clock: Clock, cost: LatencyCost, widths: Widths, step: int, chosen: Choose) -> tuple[Cut, ...]:
-        """The cuts that leave as much of the original's time as the latency says; none where that gains nothing."""
-        ctx, share = clock.ctx, self.latency or 1.0
-        found = clock.within(share, cost, widths, step, chosen)
-        ctx.notes["latency"] = {
-            "asked": share,
-            "measured": round(found.share, 3),
-            "predicted_and_measured": found.tried,
-        }
-        if found.share >= 1:
-            ctx.skip("the model", "no widths that were tried make it faster")
-            return ()
-        if found.share > share * (1 + TOLERANCE):
-            ctx.skip("the model", f"the fastest form that was found takes {found.share:.0%} of the time")
-        groups = clock.groups
-        times = [by_group(cost, groups, kept) for kept in (widths.sizes, found.choice.kept)]
-        return _noted(ctx, found.choice, list(zip(*times, strict=True)))
-
-    def _scores(self, group: Group, slices: Sequence[Slices], ctx: Context, rng: np.random.Generator) -> np.ndarray:
-        """What each channel of the group is worth."""
-        by_energy = self.criterion in ORDERINGS
-        scores = CRITERIA["energy" if by_energy else self.criterion](slices, rng)
-        if scores is None and not by_energy:
-            ctx.skip(group.label, f"criterion {self.criterion} has nothing to go by; energy decides")
-            scores = CRITERIA["energy"](slices, rng)
-        return np.zeros(group.size) if scores is None else scores
-
-
-def _noted(ctx: Context, choice: Choice, times: Sequence[tuple[float, float]] = ()) -> tuple[Cut, ...]:
-    """The cuts of a choice; which widths it takes, what they lose and what time they save goes into the report."""
-    groups = ctx.get(ChannelGroups)
-    rows = []
-    for i, (group, kept) in enumerate(zip(groups.prunable, choice.kept.tolist())):
-        if kept == group.size:
-            continue
-        channels = group.multiplicity
-        row: dict[str, Any] = {"layer": group.label, "before": group.size * channels, "after": kept * channels}
-        if choice.losses is not None:
-            row["loss"] = float(f"{choice.losses[i]:.3g}")
-        if times:
-            row["ms_before"], row["ms_after"] = (float(f"{ms:.3g}") for ms in times[i])
-        rows.append(row)
-    ctx.notes |= {"step": choice.step} | ({"widths": rows} if rows else {})
-    return cuts_of(groups, choice.orders, choice.kept)
-
-
-def _explain(groups: ChannelGroups, ctx: Context) -> None:
-    """Why nothing can be removed, once for each reason."""
-    reasons = {group.why_fixed or "all of it goes together": group.label for group in groups.groups}
-    for why, label in reasons.items():
-        ctx.skip(label, why)
-    if not reasons:
-        ctx.skip("the model", "no layer has channels")
-
-
-def _ordered(loss: np.ndarray | None, order: np.ndarray) -> np.ndarray:
-    return np.zeros(len(order)) if loss is None else loss[order]
-
-
-def _kept_anyway(group: Group, ctx: Context) -> int:
-    """Sets that the user wants kept in this group, or -1."""
-    if any(is_read_by(place.node.inputs[place.slot], ctx.is_excluded) for place, _ in group.places):
-        ctx.skip(group.label, "a layer that it touches is excluded")
-        return group.size
-    ratios = [ctx.override(layer)["ratio"] for layer in group.producers if "ratio" in ctx.override(layer)]
-    if not ratios:
-        return -1
-    return max(1, int((1 - float(min(ratios))) * group.size + 0.5))
-
-
-def _sample_shapes(ctx: Context) -> dict[str, tuple[int, ...]]:
-    """Shapes of one sample, for layers whose size hangs on the input's."""
-    return {name: array.shape for name, array in next(ctx.data.batches(1)).items()}
+        ctx.notes["refit"] = report.changed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.opset import raise_opset
 from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.ir.weights import input_constant
-from onnx_compress.compiler.pipeline.base import Effect, Pass, option
+from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.quantize._int8 import floats, value_range
 from onnx_compress.passes.quantize._int8.calibrate import observe
@@ -58,6 +59,8 @@ class QuantizeInt8(Pass):
 
     name = "quantize-int8"
     effect = Effect.LOSSY
+    saving = Saving.TIME
+
     method: str = option(
         "minmax", "how ranges come from calibration values", choices=("minmax", "percentile", "entropy")
     )
@@ -67,6 +70,10 @@ class QuantizeInt8(Pass):
     )
     per_channel: bool = option(True, "one scale per output channel of a weight instead of one for all")
     narrow: bool = option(False, "weights in 7 bits, for processors whose 8-bit products saturate (x86 before VNNI)")
+
+    def settled(self, notes: Mapping[str, Any]) -> tuple[QuantizeInt8, Sequence[str]]:
+        """The types that were measured to be fastest, and the layers that had to stay float."""
+        return self.with_options(types=notes.get("types", self.types)), notes.get("left_float", ())
 
     def run(self, model: Model, ctx: Context) -> int:
         """See the class."""
@@ -155,9 +162,11 @@ class QuantizeInt8(Pass):
         self, model: Model, full: Model, layers: list[str], build: partial[Model], ctx: Context
     ) -> list[str]:
         """The names of the layers that stay float so that the budget holds."""
+        if np.isinf(ctx.judge.max_drop):
+            return []
         drop = ctx.judge.drop(full)
         is_over = drop > ctx.judge.max_drop
-        if not is_over and (len(layers) > floats.RANKED_UNASKED or np.isinf(ctx.judge.max_drop)):
+        if not is_over and len(layers) > floats.RANKED_UNASKED:
             return []
         alone = partial(_only, build, layers)
         ranking = floats.rank(model, layers, alone, ctx)

@@ -41,6 +41,7 @@ def sparsify(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> 
 
 def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
     """Drop the weights of layers round by round, and refit everything that is not as it was in `found`."""
+    rounds = ctx.effort.rounds_of(rounds)
     by_node = {goal.part.layer.node: goal for goal in goals if goal.part.layer is not None}
 
     def change(layer: LinearLayer, sums: Sums) -> tuple[np.ndarray, np.ndarray] | None:
@@ -56,9 +57,10 @@ def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: C
     report = refit(
         model,
         found,
-        ctx.data.take(sample_count(model, ctx.data, REFITTED), ctx.seed),
+        ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)), ctx.seed),
         ctx.rng,
         is_found=True,
+        effort=ctx.effort,
         layers=lambda node: not ctx.is_excluded(node),
         progress=ctx.progress,
         touched=lambda node: node in by_node,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx_compress.compiler.budget.curves import along_hulls
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.passes.sparsify._allocate import allocate
 from onnx_compress.passes.sparsify._criteria import comparable, shares
 from onnx_compress.passes.sparsify._curves import Part, by_magnitude, measured
 
@@ -31,7 +31,7 @@ def counts(model: Model, found: Sequence[Part], sparsity: float, scope: str, sam
         chosen = iter(shares(worths, rest).tolist() if worths else ())
         return [_own(part) if _is_fixed(part) else next(chosen) for part in found]
     curves = measured(model, found, sample, ctx) if ctx.data.real else [by_magnitude(part) for part in found]
-    return allocate(curves, total)
+    return along_hulls(curves, total)
 
 
 def _is_fixed(part: Part) -> bool:

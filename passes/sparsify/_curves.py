@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
-from weakref import WeakKeyDictionary
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_compress.compiler.budget.curves import Curve
+from onnx_compress.compiler.budget.losses import CHECKED, FITTED, Edit, Probe, measure, parted, proportional
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.text import to_text
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.repair import sample_count
 from onnx_compress.compiler.repair.layers import LinearLayer
 from onnx_compress.compiler.repair.moments import gram_bytes, input_sums, parts
-from onnx_compress.compiler.repair.samples import sample_count
 from onnx_compress.compiler.repair.solve.equations import Equations
 from onnx_compress.compiler.repair.solve.threads import unshared_sums
-from onnx_compress.compiler.runtime.data.source import Source
-from onnx_compress.compiler.runtime.metrics.divergence import Divergence
-from onnx_compress.compiler.runtime.outputs import batch_size
-from onnx_compress.compiler.runtime.session import create
-from onnx_compress.passes.sparsify._allocate import Curve
 from onnx_compress.passes.sparsify._rounds import Method, descend, held
 from onnx_compress.passes.sparsify._weights import WeightMatrix
 
@@ -30,12 +24,8 @@ STEP, LEAST = 0.65, 0.005
 """Each point of a curve has this share of the weights of the one before, down to the least density."""
 PROBED = 0.1
 """The effect on the outputs is measured near this error of a layer, as a share of its output's spread."""
-FITTED, CHECKED = 768, 256
-"""Samples that sums are taken of, or more where they are small, and others that effects are measured on at most."""
 LARGE = 1e30
 """In place of a loss that is no number."""
-RUN_BYTES = 1 << 27
-"""Bytes of activations that one run may give."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +41,12 @@ class Part:
     def size(self) -> int:
         """How many elements it has."""
         return int(self.weight.places.size)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What its curve depends on besides the model."""
+        method = self.method
+        return self.weight.node.label(), self.layer is None, method.criterion, method.pattern, self.density
 
     def counts(self) -> np.ndarray:
         """Numbers of weights left [points], the first those that are not zero now."""
@@ -78,100 +74,80 @@ def _curve(part: Part, counts: np.ndarray, losses: Sequence[float]) -> Curve:
     return Curve(counts, np.maximum.accumulate(finite), not part.method.pattern.of)
 
 
-_LATEST: WeakKeyDictionary[Source, tuple[str, list[Curve]]] = WeakKeyDictionary()
-
-
 def measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
     """The curves of all parts, in the effect on the model's outputs; `sample` bytes of values come of one sample.
 
-    A layer's error e at each density is known from sums over its inputs alone; what it does to the outputs is
-    measured once and taken to grow with e, as the divergence of outputs does with the square of a small disturbance.
-    The latest result for each source of data is kept: a search for the strength asks for the same again and again.
+    A layer's error at each density is known from sums over its inputs alone; what it does to the outputs is measured
+    once and taken to grow with it (see `proportional`).
     """
-    key = _key(model, found, ctx)
-    if _LATEST.get(ctx.data.source, ("", []))[0] != key:
-        _LATEST[ctx.data.source] = key, _measured(model, found, sample, ctx)
-    return _LATEST[ctx.data.source][1]
-
-
-def _key(model: Model, found: Sequence[Part], ctx: Context) -> str:
-    """What the curves hang on."""
-    parts_of = [(part.weight.node.name, part.layer is None, part.method, part.density) for part in found]
-    digest = sha256(repr((parts_of, ctx.seed)).encode())
-    digest.update(np.ascontiguousarray(ctx.data.indices).tobytes())
-    digest.update(to_text(model).encode())
-    for constant in model.constants():
-        digest.update(np.ascontiguousarray(constant.values).tobytes())
-    return digest.hexdigest()
+    key = "curves", tuple(part.key for part in found), sample
+    return ctx.remember(key, lambda: _measured(model, found, sample, ctx))
 
 
 def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
-    rest, held = ctx.data.split(CHECKED / (FITTED + CHECKED))
-    data, check = rest.take(sample_count(model, rest, FITTED)), held.take(CHECKED)
-    batch = min(batch_size(create(model), data), max(1, RUN_BYTES // max(1, sample)))
-    effect = Divergence(model, check, batch)
-    taken = parts([0 if part.layer is None else gram_bytes([part.layer]) for part in found])
-    runs = -(-len(data) // data.layout.run_size(batch))
+    rest, held_out = parted(ctx.data)
+    data = rest.take(sample_count(model, rest, FITTED))
+    probe = Probe.of(model, held_out.take(CHECKED), sample)
+    memory = parts([0 if part.layer is None else gram_bytes([part.layer]) for part in found])
+    runs = -(-len(data) // data.layout.run_size(probe.batch))
     solutions = sum(len(part.counts()) for part in found if part.layer is not None)
     curves: list[Curve] = []
-    with ctx.progress("losses", runs * len(taken) + len(found)) as advance, unshared_sums():
-        for group in taken:
+    with ctx.progress("losses", runs * len(memory) + len(found)) as advance, unshared_sums():
+        for group in memory:
             layers = [layer for i in group if (layer := found[i].layer) is not None]
-            sums = input_sums(model, layers, data, batch, ctx.rng, advance)
-            for i in group:
-                curves.append(_weighed(model, found[i], sums, effect, solutions))
-                advance()
+            sums = input_sums(model, layers, data, probe.batch, ctx.rng, advance)
+            tried = [_tried(found[i], sums, solutions) for i in group]
+            losses = measure(probe, tried, advance)
+            curves += [_curve(found[i], found[i].counts(), list(loss)) for i, loss in zip(group, losses)]
     return curves
 
 
-def _weighed(model: Model, part: Part, sums: Mapping[Node, Equations], effect: Divergence, solutions: int) -> Curve:
-    counts = part.counts()
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """A part of which one density is tried, by `edit`: `errors` [points] are those of its layer or weight alone."""
+
+    errors: np.ndarray
+    probed: int
+    edit: Edit | None
+
+    def edits(self) -> Iterator[Edit | None]:
+        yield self.edit
+
+    def losses(self, measured: list[float]) -> np.ndarray:
+        # A layer that had to be solved for again has an error even with all its weights, which is no loss.
+        return np.append(0.0, proportional(self.errors, self.probed, measured[0])[1:])
+
+
+def _tried(part: Part, sums: Mapping[Node, Equations], solutions: int) -> _Tried:
     if part.density is not None:
-        return Curve(counts, np.zeros(1))
+        return _Tried(np.zeros(1), 0, None)
     equations = None if part.layer is None else sums[part.layer.node]
     if part.layer is None or equations is None or not equations.is_finite:
-        curve = by_magnitude(part)
-        probed = _nearest(curve.losses)
-        trial = _without(model, part, int(counts[probed]))
-        return replace(curve, losses=curve.losses * _rate(effect, trial, float(curve.losses[probed])))
+        return _cleared(part)
     layer, weights, shift = part.layer, part.layer.weights(), part.layer.shift()
     exact = equations.answering(weights, shift)
     states = [
         (weights, shift),
-        *descend(exact, weights, shift, counts[1:].tolist(), part.method, held(layer, solutions)),
+        *descend(exact, weights, shift, part.counts()[1:].tolist(), part.method, held(layer, solutions)),
     ]
-    errors = [exact.error(*state) / (exact.spread or 1.0) for state in states]
-    probed = _nearest(np.array(errors))
-    trial = model.clone()
-    _twin(layer, model, trial).store(trial, *states[probed])
-    rate = _rate(effect, trial, errors[probed])
-    return _curve(part, counts, [0.0, *(rate * error for error in errors[1:])])
+    errors = np.array([exact.error(*state) / (exact.spread or 1.0) for state in states])
+    probed = _nearest(errors)
+    return _Tried(errors, probed, _stored(layer, *states[probed]))
+
+
+def _stored(layer: LinearLayer, weights: np.ndarray, shift: np.ndarray) -> Edit:
+    return lambda twin: twin.of(layer).store(twin.model, weights, shift)
+
+
+def _cleared(part: Part) -> _Tried:
+    """A weight that nothing is solved for: its smallest elements are cleared."""
+    curve = by_magnitude(part)
+    probed = _nearest(curve.losses)
+    weights = part.weight.matrices()
+    kept = part.method.pattern.kept(np.square(weights), weights != 0, part.method.channels, int(curve.counts[probed]))
+    return _Tried(curve.losses, probed, lambda twin: twin.of(part.weight).clear(twin.model, kept))
 
 
 def _nearest(errors: np.ndarray) -> int:
     """The point whose error lies nearest to `PROBED`, on a logarithmic scale."""
     return int(np.argmin(np.abs(np.log(np.maximum(errors, 1e-12) / PROBED))))
-
-
-def _rate(effect: Divergence, trial: Model, error: float) -> float:
-    return effect.of(trial) / error if error > 0 else 0.0
-
-
-def _without(model: Model, part: Part, count: int) -> Model:
-    trial = model.clone()
-    weights = part.weight.matrices()
-    kept = part.method.pattern.kept(np.square(weights), weights != 0, part.method.channels, count)
-    _weight_twin(part.weight, model, trial).clear(trial, kept)
-    return trial
-
-
-def _weight_twin(weight: WeightMatrix, model: Model, trial: Model) -> WeightMatrix:
-    twins = dict(zip(model.nodes(), trial.nodes(), strict=True))
-    return WeightMatrix(weight.shape, [(twins[node], slot) for node, slot in weight.readers])
-
-
-def _twin(layer: LinearLayer, model: Model, trial: Model) -> LinearLayer:
-    """The same layer of a copy of its model."""
-    twins = dict(zip(model.nodes(), trial.nodes(), strict=True))
-    bias = None if layer.bias is None else (twins[layer.bias[0]], layer.bias[1])
-    return replace(layer, node=twins[layer.node], bias=bias)

@@ -10,7 +10,7 @@ import numpy as np
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import RATIOS, Effect, Pass, option
-from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.pipeline.context import MISSED, Context
 from onnx_compress.compiler.repair.behind_activation import bounds_behind
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
 from onnx_compress.compiler.repair.moments import recognized
@@ -147,8 +147,8 @@ class SparsifyWeights(Pass):
             {"layer": part.weight.node.label(), "weights": part.size, "left": count} for part, count in zip(found, left)
         ]
         ctx.notes["sparsity"] = round(1 - sum(left) / max(1, total), 4)
-        if self.sparsity is not None and sum(left) > (1 - self.sparsity + 0.01) * total:
-            ctx.skip("the model", f"its patterns leave {sum(left) / total:.0%} of the weights")
+        if self.sparsity is not None and sum(left) > (1 - self.sparsity + MISSED) * total:
+            ctx.miss(f"{1 - sum(left) / total:.0%} of the weights are zero, {self.sparsity:.0%} were asked for")
 
 
 def _is_alone(layer: LinearLayer, weight: WeightMatrix) -> bool:

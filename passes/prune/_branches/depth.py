@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from heapq import heappop, heappush
 from math import inf, isfinite, prod
-from weakref import WeakKeyDictionary
-
-import numpy as np
 
 from onnx_compress.compiler.analysis.residuals import Residual
+from onnx_compress.compiler.budget.losses import CHECKED, Probe
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.text import to_text
+from onnx_compress.compiler.ir.twin import Twin
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import Reference, refit
+from onnx_compress.compiler.repair import COARSE, Reference, refit
 from onnx_compress.compiler.runtime.data.dataset import Dataset
-from onnx_compress.compiler.runtime.data.source import Source
-from onnx_compress.compiler.runtime.metrics.divergence import Divergence
-from onnx_compress.compiler.runtime.outputs import batch_size
-from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.prune._branches.branches import BranchMean, remove
 
-FITTED, CHECKED = 256, 256
-"""Samples at most that a candidate's layers are solved for on, and others that its effect is measured on."""
+FITTED = 256
+"""Samples at most that a candidate's layers are solved for on."""
 MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
 """Multiply-accumulates that all measurements may take. Large models are measured on fewer samples."""
-ROWS_PER_UNKNOWN = 4
-"""A sixth of what the final refit takes: it orders the candidates of ResNet-20 in the same way."""
 MOST_PRODUCTS = 1 << 35
 """Multiplications for the normal equations of one candidate, some seconds; the layers behind stay unrepaired."""
 MARGIN = 1.05
@@ -39,15 +30,12 @@ MARGIN = 1.05
 FIRST = -1.0
 """Where a branch that was never measured stands in the order of losses per multiply-accumulate."""
 
-_LATEST: WeakKeyDictionary[Source, tuple[str, dict[tuple[frozenset[int], bool], float]]] = WeakKeyDictionary()
-
 
 @dataclass(eq=False)
 class Trials:
     """Sets of `blocks` taken out of `model`, named by their indices: what is left, and what that costs.
 
-    `means` are what goes in the place of a branch, or None; with `repaired` the layers that change are solved for.
-    The losses of the latest model for each source of data are kept: a search for the strength asks for them again.
+    `means` are what is put in the place of a branch, or None; with `repaired` the layers that change are solved for.
     """
 
     model: Model
@@ -59,12 +47,11 @@ class Trials:
     _left: dict[frozenset[int], int] = field(default_factory=dict)
 
     @cached_property
-    def effect(self) -> Divergence:
+    def probe(self) -> Probe:
         """The outputs as they are, over samples that no layer is solved for on."""
         count = len(self.blocks)
         most = MOST_MACS // max(1, self.total * count * (count + 1) // 2)
-        held = self._data[1].take(min(CHECKED, max(LEAST_SAMPLES, most)))
-        return Divergence(self.model, held, batch_size(create(self.model), held))
+        return Probe.of(self.model, self._data[1].take(min(CHECKED, max(LEAST_SAMPLES, most))))
 
     @cached_property
     def reference(self) -> Reference:
@@ -77,56 +64,47 @@ class Trials:
 
     @cached_property
     def _losses(self) -> dict[tuple[frozenset[int], bool], float]:
-        key = self._key()
-        if _LATEST.get(self.ctx.data.source, ("", {}))[0] != key:
-            _LATEST[self.ctx.data.source] = key, {}
-        return _LATEST[self.ctx.data.source][1]
-
-    def _key(self) -> str:
-        digest = sha256(repr((self.repaired, self.ctx.seed, self.ctx.exclude)).encode())
-        digest.update(repr([(b.label, m is None) for b, m in zip(self.blocks, self.means)]).encode())
-        digest.update(np.ascontiguousarray(self.ctx.data.indices).tobytes())
-        for model in (self.model, self.ctx.original):
-            digest.update(to_text(model).encode())
-            for constant in model.constants():
-                digest.update(np.ascontiguousarray(constant.values).tobytes())
-        return digest.hexdigest()
+        """What is measured of the model as it is; a search for the strength asks for it again."""
+        blocks = tuple((block.label, mean is None) for block, mean in zip(self.blocks, self.means))
+        return self.ctx.remember(("branches", self.repaired, blocks), dict)
 
     @property
     def total(self) -> int:
         """Multiply-accumulates of the model as it is."""
         return sum(self.macs.values())
 
-    def take_out(self, model: Model, gone: Collection[int], *, plain: bool = False) -> dict[Node, Node]:
-        """Remove these branches from `model`, which is this one or a copy; returns its node for each node of this one.
+    def take_out(self, twin: Twin | None, gone: Collection[int], *, plain: bool = False) -> None:
+        """Remove these branches from the model, or from a copy of it.
 
         `plain`: with a repair, layers aim at their own outputs alone; without, only constants are put in their place.
         """
-        twins = dict(zip(list(self.model.nodes()), list(model.nodes()), strict=True))
+        model = self.model if twin is None else twin.model
         for i in sorted(gone):
             mean = self.means[i]
             kept = None if plain and mean is not None and not mean.is_constant else mean
-            block = replace(self.blocks[i], add=twins[self.blocks[i].add])
+            block = self.blocks[i] if twin is None else twin.of(self.blocks[i])
             remove(model, block, kept, own_aim=plain and self.repaired)
-        return twins
 
     def left(self, gone: frozenset[int]) -> int:
         """Multiply-accumulates without these branches."""
         if gone not in self._left:
-            model = self.model.clone()
-            twins = self.take_out(model, gone)
-            kept = set(model.graph.nodes)
-            self._left[gone] = sum(macs for node, macs in self.macs.items() if twins[node] in kept)
+            twin = self.model.twin()
+            nodes = {node: twin.of(node) for node in self.macs}
+            self.take_out(twin, gone)
+            kept = set(twin.model.graph.nodes)
+            self._left[gone] = sum(macs for node, macs in self.macs.items() if nodes[node] in kept)
         return self._left[gone]
 
     def loss(self, gone: frozenset[int], *, plain: bool = False) -> float:
         """The effect at the outputs of removing these branches."""
-        if (gone, plain) not in self._losses:
-            model = self.model.clone()
-            self.take_out(model, gone, plain=plain)
+
+        def edit(twin: Twin) -> None:
+            self.take_out(twin, gone, plain=plain)
             if self.repaired:
-                self._repair(model)
-            self._losses[gone, plain] = self.effect.of(model)
+                self._repair(twin.model)
+
+        if (gone, plain) not in self._losses:
+            self._losses[gone, plain] = self.probe.loss(edit)
         return self._losses[gone, plain]
 
     def is_plain(self, gone: frozenset[int]) -> bool:
@@ -156,7 +134,7 @@ class Trials:
             return True
 
         data, rng = self.reference.data, self.ctx.rng
-        refit(model, self.ctx.original, data, rng, layers=choice, rows=ROWS_PER_UNKNOWN, reference=self.reference)
+        refit(model, self.ctx.original, data, rng, layers=choice, effort=COARSE, reference=self.reference)
 
 
 def _products(node: Node) -> int:
@@ -165,7 +143,7 @@ def _products(node: Node) -> int:
         weight = input_constant(node, slot)
         if weight is not None and len(weight.shape) > 1:
             unknowns = int(prod(weight.shape[1:])) if node.op.startswith("Conv") else int(max(weight.shape))
-            return max(1 << 12, ROWS_PER_UNKNOWN * unknowns) * unknowns**2
+            return max(1 << 12, COARSE.rows * unknowns) * unknowns**2
     return 0
 
 

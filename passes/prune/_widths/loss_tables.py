@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups, Group
 from onnx_compress.compiler.analysis.channels.walk import Place
+from onnx_compress.compiler.budget.losses import CHECKED, FITTED, Edit, Probe, measure, parted
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.text import to_text
+from onnx_compress.compiler.ir.twin import Twin
 from onnx_compress.compiler.ir.weights import input_value
-from onnx_compress.compiler.pipeline.context import Context, Progress
+from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair.layers import LinearLayer
 from onnx_compress.compiler.repair.moments import gram_bytes, parts
-from onnx_compress.compiler.runtime.data.source import Source
-from onnx_compress.compiler.runtime.metrics.divergence import Divergence
-from onnx_compress.compiler.runtime.outputs import batch_size
-from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.prune._criteria.obs import Ordering
 from onnx_compress.passes.prune._criteria.systems import ReaderSystem, layers_of, measured, rows_of
 
-FITTED, CHECKED = 768, 256
-"""Samples at most that statistics are taken of, and others that the effect is measured on."""
 MOST_WIDTHS = 9
 """Widths of a group that are measured at most."""
-RUN_BYTES = 1 << 27
-"""Bytes of activations that one run may give."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +42,14 @@ class Wish:
     checked: int = CHECKED
     widths: int = MOST_WIDTHS
 
-
-_LATEST: WeakKeyDictionary[Source, tuple[str, list[Table]]] = WeakKeyDictionary()
+    @property
+    def key(self) -> Hashable:
+        """Tells it from other wishes."""
+        digest = sha256()
+        for array in (*self.kept, *self.scores):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        ordering = self.by.__name__ if self.by is not None else ""
+        return ordering, self.checked, self.widths, tuple(map(len, self.kept)), digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,53 +62,30 @@ class Table:
 
 
 def tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
-    """A table for each prunable group.
-
-    The latest result for each source of data is kept: a search for the strength asks for the same tables again and
-    again.
-    """
-    key = _key(model, wish, ctx)
-    if _LATEST.get(ctx.data.source, ("", []))[0] != key:
-        _LATEST[ctx.data.source] = key, _measured(model, groups, wish, ctx)
-    return _LATEST[ctx.data.source][1]
+    """A table for each prunable group."""
+    return ctx.remember(("tables", wish.key), lambda: _tables(model, groups, wish, ctx))
 
 
-def _key(model: Model, wish: Wish, ctx: Context) -> str:
-    """What the tables hang on."""
-    digest = sha256(
-        repr((_name(wish.by), wish.checked, wish.widths, ctx.seed, [len(kept) for kept in wish.kept])).encode()
-    )
-    for array in (*wish.kept, *wish.scores, ctx.data.indices):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(to_text(model).encode())
-    for constant in model.constants():
-        digest.update(np.ascontiguousarray(constant.values).tobytes())
-    return digest.hexdigest()
-
-
-def _name(by: Ordering | None) -> str:
-    return by.__name__ if by is not None else ""
-
-
-def _measured(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
-    rest, held = ctx.data.split(CHECKED / (FITTED + CHECKED))
-    data, check = rest.take(FITTED), held.take(wish.checked)
+def _tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
+    rest, held_out = parted(ctx.data)
+    data = rest.take(FITTED)
     layers, sample = layers_of(model, groups, data)
-    batch = min(batch_size(create(model), data), max(1, RUN_BYTES // max(1, sample)))
-    effect = Divergence(model, check, batch)
-    taken = parts([gram_bytes(_read(group, layers)) for group in groups.prunable])
-    runs = -(-len(data) // data.layout.run_size(batch)) * len(taken)
+    probe = Probe.of(model, held_out.take(wish.checked), sample)
+    memory = parts([gram_bytes(_read(group, layers)) for group in groups.prunable])
+    runs = -(-len(data) // data.layout.run_size(probe.batch)) * len(memory)
     found: list[Table] = []
     with ctx.progress("losses", runs + sum(len(measured_at(kept, wish.widths)) - 1 for kept in wish.kept)) as advance:
-        for part in taken:
+        for part in memory:
             read = list(dict.fromkeys(layer for i in part for layer in _read(groups.prunable[i], layers)))
-            readers = measured(model, read, data, batch, ctx.rng, advance)
-            for i in part:
-                group = groups.prunable[i]
-                trial = _Trial(model, groups, group, readers, effect)
-                order = trial.order(wish.scores[i], wish.by)
-                found.append(Table(order, wish.kept[i], trial.losses(order, wish.kept[i], wish.widths, advance)))
+            readers = measured(model, read, data, probe.batch, ctx.rng, advance)
+            trials = [_trial(i, groups, readers, wish) for i in part]
+            for trial, losses in zip(trials, measure(probe, trials, advance)):
+                found.append(Table(trial.order, trial.kept, losses))
     return found
+
+
+def _trial(i: int, groups: ChannelGroups, readers: Mapping[Node, ReaderSystem], wish: Wish) -> _Trial:
+    return _Trial(groups, groups.prunable[i], readers, wish.scores[i], wish.by, wish.kept[i], wish.widths)
 
 
 def measured_at(kept: np.ndarray, widths: int) -> np.ndarray:
@@ -126,18 +101,22 @@ def _read(group: Group, layers: Mapping[Node, LinearLayer]) -> list[LinearLayer]
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """One group pruned by itself."""
+    """One group pruned by itself, to each of some widths: see `Wish`."""
 
-    model: Model
     groups: ChannelGroups
     group: Group
     readers: Mapping[Node, ReaderSystem]
-    effect: Divergence
+    scores: np.ndarray
+    by: Ordering | None
+    kept: np.ndarray
+    widths: int
 
-    def order(self, scores: np.ndarray, by: Ordering | None) -> np.ndarray:
+    @cached_property
+    def order(self) -> np.ndarray:
         """Which sets go first: those of low score, or those that `by` gives up first for the layers that read them."""
-        systems = [reader.system(rows) for reader, rows in self.systems] if by is not None else []
-        return by(systems, self.group.size) if by is not None and systems else np.argsort(scores, kind="stable")
+        if self.by is None or not self.systems:
+            return np.argsort(self.scores, kind="stable")
+        return self.by([reader.system(rows) for reader, rows in self.systems], self.group.size)
 
     @cached_property
     def systems(self) -> list[tuple[ReaderSystem, np.ndarray]]:
@@ -146,39 +125,36 @@ class _Trial:
         pairs = [(reader, rows_of(reader.layer, self.group, self.groups.sets.roots)) for reader in mine]
         return [(reader, rows) for reader, rows in pairs if rows is not None]
 
-    def losses(self, order: np.ndarray, kept: np.ndarray, widths: int, advance: Progress) -> np.ndarray:
-        """The effect of keeping so many sets; measured at some widths, on the straight line between them at others."""
-        at = measured_at(kept, widths)
-        found = []
-        for count in kept[at]:
-            gone = order[: self.group.size - int(count)]
-            is_open = len(gone) > 0 and len(kept) > 1
-            found.append(self.effect.of(self.without(gone)) if is_open else 0.0)
-            if is_open:
-                advance()
-        return np.interp(np.arange(len(kept)), at, found)
+    def edits(self) -> Iterator[Edit | None]:
+        """The group without the sets that go first, at the widths that are measured."""
+        for count in self.kept[measured_at(self.kept, self.widths)]:
+            gone = self.order[: self.group.size - int(count)]
+            is_open = len(gone) > 0 and len(self.kept) > 1
+            yield self.without(gone) if is_open else None
 
-    def without(self, gone: np.ndarray) -> Model:
-        """The model in which nothing reads these sets any more: as good as without them."""
-        model = self.model.clone()
-        twins = dict(zip(self.model.nodes(), model.nodes(), strict=True))
-        for reader, rows in self.systems:
-            weights = reader.system(rows).without(gone)
-            _twin(reader.layer, twins).store(model, weights[None], reader.shift(weights))
+    def losses(self, measured: list[float]) -> np.ndarray:
+        """Those measured, and at widths between them what lies on the straight line."""
+        return np.interp(np.arange(len(self.kept)), measured_at(self.kept, self.widths), measured)
+
+    def without(self, gone: np.ndarray) -> Edit:
+        """Let nothing read these sets any more: as good as removing them."""
+
+        def clear(twin: Twin) -> None:
+            for reader, rows in self.systems:
+                weights = reader.system(rows).without(gone)
+                twin.of(reader.layer).store(twin.model, weights[None], reader.shift(weights))
+            for place in self._cleared():
+                is_gone = np.isin(self.groups.sets.roots[place.atoms], self.group.roots[gone])
+                _clear(twin.model, place, twin.of(place.node), is_gone)
+
+        return clear
+
+    def _cleared(self) -> list[Place]:
+        """Where the channels are set to zero: the layers that read them, or where none does those that write them."""
         solved = {reader.layer.node for reader, _ in self.systems}
         reading = [place for place, _ in self.group.places if place.role == "in" and place.node not in solved]
         writing = [place for place, _ in self.group.places if place.role in ("out", "shift")]
-        for place in reading if reading or solved else writing:
-            _clear(
-                model, place, twins[place.node], np.isin(self.groups.sets.roots[place.atoms], self.group.roots[gone])
-            )
-        return model
-
-
-def _twin(layer: LinearLayer, twins: Mapping[Node, Node]) -> LinearLayer:
-    """The same layer of a copy of its model."""
-    bias = None if layer.bias is None else (twins[layer.bias[0]], layer.bias[1])
-    return replace(layer, node=twins[layer.node], bias=bias)
+        return reading if reading or solved else writing
 
 
 def _clear(model: Model, place: Place, node: Node, is_gone: np.ndarray) -> None:

@@ -9,15 +9,18 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.budget.allocate import Problem, allocate
+from onnx_compress.compiler.budget.losses import CHECKED
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.prune._criteria.obs import Ordering
 from onnx_compress.passes.prune._gather.entries import Entries
-from onnx_compress.passes.prune._widths.loss_tables import CHECKED, MOST_WIDTHS, Table, Wish, measured_at, tables
+from onnx_compress.passes.prune._widths.loss_tables import MOST_WIDTHS, Table, Wish, measured_at, tables
 from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choose, reaching
 
 MOST_MACS = 1 << 41
 """Multiply-accumulates that all measurements may take: about a minute."""
+SEARCHED_SAMPLES = 96
+"""In a search, whose trials measure what is chosen anyway."""
 ENOUGH_SAMPLES, LEAST_SAMPLES, LEAST_WIDTHS = 64, 32, 4
 """Large models are measured at fewer widths of each group, and then on fewer samples."""
 
@@ -47,7 +50,10 @@ class Measured:
         every = [np.array([count]) for count in widths.full()]
         if scope == "global":
             every = [*widths.candidates(step), *self.entries.candidates(step)]
-        wish = Wish(every, self.scores, self.by, *_effort(every, self.whole))
+        samples, measured = _effort(every, self.whole)
+        if self.ctx.finish is not None:
+            samples = min(samples, SEARCHED_SAMPLES)
+        wish = Wish(every, self.scores, self.by, samples, measured)
         found = tables(self.model, self.entries.among(self.ctx.get(ChannelGroups)), wish, self.ctx)
         orders = [table.order for table in found]
         if scope != "global":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 import numpy as np
 
@@ -26,6 +27,9 @@ FINEST_AIM = 1.01
 MOST_RUN, MOST_LOADED = 1 << 38, 1 << 32
 """Multiply-accumulates and bytes of weights of all forms together that are timed, were they as wide as the model."""
 
+MOST_FINISHED = 9
+"""Forms that are timed behind other passes, each of which these passes change first."""
+
 Choose = Callable[[Macs, float], Choice]
 
 
@@ -38,6 +42,10 @@ class FoundWidths:
     predicted: float
     tried: tuple[tuple[float, float], ...] = ()
     """Shares predicted and measured of all that was tried, in order."""
+
+
+def _as_it_is(model: Model) -> Model:
+    return model
 
 
 def cuts_of(groups: ChannelGroups, orders: Sequence[np.ndarray], kept: np.ndarray) -> tuple[Cut, ...]:
@@ -63,16 +71,25 @@ class Clock:
     def cost(self, widths: Widths, step: int, macs: float) -> LatencyCost:
         """Milliseconds by widths in multiples of `step`, for a model of so many multiply-accumulates.
 
-        They are scaled such that the model as it is takes what was measured of it.
+        They are scaled such that the model as it is takes what was measured of it. In a search the layers are timed in
+        the form that the passes behind give them.
         """
+        key = "times", step, macs, self.ctx.finish is None
+        return self.ctx.remember(key, lambda: self._cost(widths, step, macs))
+
+    def _cost(self, widths: Widths, step: int, macs: float) -> LatencyCost:
+        finish = self.ctx.finish or _as_it_is
+        most_forms = inf if self.ctx.finish is None else MOST_FINISHED
         layers = layers_of(self.groups)
         most = min(MOST_RUN / max(1, macs), MOST_LOADED / max(1, self.model.weight_bytes()))
-        seen = forms(layers, widths.candidates(step), most)
+        seen = forms(layers, widths.candidates(step), min(most, most_forms))
         with self.ctx.progress("times", len(seen)) as advance:
-            several = Forms(self.model, [tuple(kept) for kept in seen.tolist()], lambda i: self.narrowed(seen[i]))
+            kept = [tuple(sets) for sets in seen.tolist()]
+            several = Forms(finish(self.model), kept, lambda i: finish(self.narrowed(seen[i])))
             times = self.ctx.judge.layer_times(several, advance)
         cost = LatencyCost(layers, widths.units(step), seen, times)
-        cost.calibrate(widths.sizes, self.now["model"])
+        if self.ctx.finish is None:
+            cost.calibrate(widths.sizes, self.now["model"])
         return cost
 
     @cached_property

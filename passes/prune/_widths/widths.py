@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
 
 import numpy as np
+
+from onnx_compress.compiler.budget.allocate import Problem, allocate
 
 BISECTIONS = 20
 FINEST = 4
@@ -82,8 +83,9 @@ def choose(widths: Widths, macs: Macs, target: float, step: int, scope: str) -> 
     step = reaching(widths, macs, target, step)
     if macs(widths.narrowest(step)) > target:
         return widths.narrowest(step), step
-    chosen = {"global": cheapest, "uniform": same_share}[scope](widths, macs, target, step)
-    return given_back(widths, macs, target, step, chosen), step
+    if scope == "global":
+        return least_loss(widths, macs, target, step), step
+    return given_back(widths, macs, target, step, same_share(widths, macs, target, step)), step
 
 
 def reaching(widths: Widths, macs: Macs, target: float, step: int) -> int:
@@ -93,38 +95,20 @@ def reaching(widths: Widths, macs: Macs, target: float, step: int) -> int:
     return step
 
 
-def cheapest(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:
-    """Narrow, unit by unit, the group where it costs least for the multiply-accumulates that it saves.
+def least_loss(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:
+    """The widths of least loss, taken to add up over groups and sets."""
+    candidates = widths.candidates(step)
+    # A group that is kept as the user says it is loses nothing that there is a choice about.
+    losses = [
+        np.append(0.0, np.cumsum(loss))[size - kept] if len(kept) > 1 else np.zeros(1)
+        for loss, size, kept in zip(widths.losses, widths.sizes, candidates)
+    ]
 
-    Saving more than is still missing counts for nothing. What a unit saves only falls while others shrink, so
-    an outdated entry at the top of the heap is simply evaluated anew (lazy greedy, Minoux 1978).
-    """
-    kept, units = widths.full(), widths.units(step)
-    present = macs(kept)
+    def kept(choices: np.ndarray) -> np.ndarray:
+        return np.array([counts[c] for counts, c in zip(candidates, choices)], np.int64)
 
-    def price(i: int) -> float:
-        done = int(widths.sizes[i] - kept[i])
-        narrower = kept.copy()
-        narrower[i] -= units[i]
-        saved = min(present - macs(narrower), present - target)
-        return float(widths.losses[i][done : done + units[i]].sum()) / saved if saved > 0 else np.inf
-
-    is_open = (widths.fixed < 0) & (kept >= 2 * units)
-    heap = [(price(i), i) for i in np.flatnonzero(is_open).tolist()]
-    heapq.heapify(heap)
-    while heap and present > target:
-        stale, i = heapq.heappop(heap)
-        now = price(i)
-        if now == np.inf:
-            continue
-        if now > stale and heap and now > heap[0][0]:
-            heapq.heappush(heap, (now, i))
-            continue
-        kept[i] -= units[i]
-        present = macs(kept)
-        if kept[i] >= 2 * units[i]:
-            heapq.heappush(heap, (price(i), i))
-    return kept if present <= target else widths.narrowest(step)
+    choices = allocate(Problem(losses, lambda chosen: macs(kept(chosen)), target))
+    return widths.narrowest(step) if choices is None else kept(choices)
 
 
 def same_share(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.text import from_text
-from onnx_compress.compiler.repair import present_activations, refit
+from onnx_compress.compiler.repair import Effort, present_activations, refit
 from onnx_compress.compiler.repair.original_activations import Reference
 from onnx_compress.compiler.runtime.data.dataset import load
 from onnx_compress.compiler.runtime.session import create
@@ -189,7 +189,9 @@ def test_fewer_rows_take_fewer_positions():
     original = parsed(CHAINS["conv"])
     rows = {}
     for per_unknown in (4, 24):
-        report = repaired(without_second_half(original), original, data_for(original, samples=4096), rows=per_unknown)
+        report = repaired(
+            without_second_half(original), original, data_for(original, samples=4096), effort=Effort(per_unknown)
+        )
         rows[per_unknown] = report.layers[0].rows
     assert rows[4] < rows[24] / 4
 

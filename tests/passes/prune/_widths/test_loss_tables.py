@@ -53,14 +53,14 @@ def test_a_trial_computes_what_the_narrower_model_computes(text, monkeypatch):
     """All that reads the channels is cleared of them, so that the outputs are those of the model without them."""
     model, ctx = prepared(text)
     trials = []
-    monkeypatch.setattr(
-        loss_tables._Trial, "losses", lambda self, order, kept, widths, advance: trials.append(self) or kept
-    )
+    monkeypatch.setattr(loss_tables._Trial, "losses", lambda self, measured: trials.append(self) or self.kept)
     tables(model, ctx)
     moved = []
     for trial in trials:
         gone = np.array([1, 4, 5])
-        wide = trial.without(gone)
+        made = model.twin()
+        trial.without(gone)(made)
+        wide = made.model
         narrow = wide.clone()
         groups = ChannelGroups.of(narrow)
         twin = groups.prunable[[g is trial.group for g in trial.groups.prunable].index(True)]
@@ -92,11 +92,12 @@ def test_orderings_have_tables_of_their_own():
 
 def test_tables_are_measured_once_for_each_state_of_the_model(monkeypatch):
     calls = []
-    measured = loss_tables._measured
-    monkeypatch.setattr(loss_tables, "_measured", lambda *a: calls.append(1) or measured(*a))
+    measured = loss_tables._tables
+    monkeypatch.setattr(loss_tables, "_tables", lambda *a: calls.append(1) or measured(*a))
     model, ctx = prepared(CONV)
     first = tables(model, ctx)
-    again = tables(model.clone(), ctx)
+    copied = model.clone()
+    again = tables(copied, replace(ctx, model=copied))
     assert len(calls) == 1
     np.testing.assert_array_equal(first[0].losses, again[0].losses)
     node = next(model.nodes())

@@ -1,4 +1,4 @@
-"""How many weights each layer keeps, so that all layers together lose least."""
+"""How much each part of a model keeps where what they keep adds up, so that all together lose least."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What a layer loses (`losses` [points], the first 0) when `counts` [points], falling, of its weights are left."""
+    """What a part loses (`losses` [points], the first 0) when it keeps `counts` [points], falling, of its elements."""
 
     counts: np.ndarray
     losses: np.ndarray
     is_continuous: bool = True
-    """Whether counts between two points can be had."""
+    """Whether it can keep a number between two points."""
 
     def hull(self) -> list[int]:
         """The points on the lower convex hull, from the left."""
@@ -29,27 +29,28 @@ class Curve:
         return kept
 
     def price(self, i: int, j: int) -> float:
-        """Loss for each weight that goes between two points."""
+        """Loss for each element removed between two points."""
         return float((self.losses[j] - self.losses[i]) / max(1, self.counts[i] - self.counts[j]))
 
 
-def allocate(curves: Sequence[Curve], total: int) -> list[int]:
-    """The counts [layers] of least loss of which the sum is `total` (or the least there are).
+def along_hulls(curves: Sequence[Curve], total: int) -> list[int]:
+    """The counts [parts] of least loss of which the sum is `total` (or the least there are).
 
-    Along the convex hull of each curve the cheapest step of all layers is taken next, the last one in part: exact
-    for hulls, losses taken to add up over layers (Everett, "Generalized Lagrange Multiplier Method", 1963).
+    Along the convex hull of each curve the cheapest step of all parts is taken next, the last one in part: exact
+    for hulls, losses taken to add up over parts (Everett, "Generalized Lagrange Multiplier Method", 1963). See
+    `allocate` for costs that do not add up.
     """
     counts = [int(curve.counts[curve.hull()[0]]) for curve in curves]
     steps = [
-        (curve.price(i, j), layer, int(curve.counts[i]), int(curve.counts[j]))
-        for layer, curve in enumerate(curves)
+        (curve.price(i, j), part, int(curve.counts[i]), int(curve.counts[j]))
+        for part, curve in enumerate(curves)
         for i, j in zip(curve.hull(), curve.hull()[1:])
     ]
     surplus = sum(counts) - total
-    for _, layer, before, after in sorted(steps, key=lambda step: (step[0], step[1], -step[2])):
+    for _, part, before, after in sorted(steps, key=lambda step: (step[0], step[1], -step[2])):
         if surplus <= 0:
             break
-        gone = min(before - after, surplus) if curves[layer].is_continuous else before - after
-        counts[layer] -= gone
+        gone = min(before - after, surplus) if curves[part].is_continuous else before - after
+        counts[part] -= gone
         surplus -= gone
     return counts

@@ -1,0 +1,164 @@
+"""How strongly to compress where that is left open: strengths are raised together, as far as the budget allows.
+
+Several open strengths share one budget of points. From nothing on, each step raises the strength that saves most for
+what it loses; steps get smaller as they stop fitting. Candidates are compared by cheap trials, and the last ones are
+run in full: the trial that wins is the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf
+from typing import Any, Protocol, TypeAlias
+
+from onnx_compress.compiler.repair.effort import COARSE, FULL, Effort
+
+NEAR = 1.25
+"""Cheap trials may lose this share of the budget: they repair less than what is run in full at the end."""
+LEAST_LOSS = 0.02
+"""Points below which a loss counts as this: so little is noise, and what costs nothing must not divide by zero."""
+LEAST_SAVING = 0.01
+"""A step must save this share to be taken: times are not measured better."""
+
+Levels: TypeAlias = tuple[int, ...]
+"""For each open strength which of its values is set: 0 none, otherwise the n-th, from the weakest to the strongest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A setting of all open strengths, and what the whole pipeline gave with it.
+
+    `drop` is what it loses in points; `cost` the logarithm of what is to be small, 0 for the pipeline with none of
+    them. `result` is what the runner made; whoever holds the trial keeps it alive.
+    """
+
+    levels: Levels
+    drop: float
+    cost: float
+    seconds: float
+    effort: Effort
+    result: Any = None
+
+    def without_result(self) -> Trial:
+        """The figures alone."""
+        return replace(self, result=None)
+
+
+class Runner(Protocol):
+    """Runs the pipeline."""
+
+    @property
+    def heights(self) -> Levels:
+        """How many values each open strength can take."""
+        ...
+
+    def trial(self, levels: Levels, effort: Effort) -> Trial:
+        """The pipeline with these strengths."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search found: the trial that won, run in full, None where nothing fits; and all that were run."""
+
+    best: Trial | None
+    tried: tuple[Trial, ...]
+    path: tuple[Trial, ...]
+    """The steps that were taken, from nothing on."""
+
+
+def search(runner: Runner, base: Trial, budget: float) -> Found:
+    """The setting that saves most within `budget` points; `base` is the trial with no strength set."""
+    climb = _Climb(runner, NEAR * budget, base)
+    climb.run()
+    for levels in climb.finalists():
+        trial = runner.trial(levels, FULL)
+        climb.tried.append(trial.without_result())
+        if trial.drop <= budget:
+            return Found(trial, tuple(climb.tried), tuple(climb.path))
+    return Found(None, tuple(climb.tried), tuple(climb.path))
+
+
+class _Climb:
+    """Cheap trials from nothing upwards, each strength between a value that was tried and one that did not fit.
+
+    What a strength saves for what it loses mostly falls as it is raised, so that one which promised less than another
+    is not tried again before that one has fallen behind (lazy greedy; Minoux, 1978).
+    """
+
+    def __init__(self, runner: Runner, most: float, base: Trial) -> None:
+        self.runner = runner
+        self.most = most
+        self.at = base
+        self.path = [base.without_result()]
+        self.tried: list[Trial] = []
+        self.low = [0] * len(runner.heights)
+        """The highest value tried of each that fits."""
+        self.high = [height + 1 for height in runner.heights]
+        """The lowest value known not to fit: raising others does not make it fit."""
+        self.rates = [inf] * len(runner.heights)
+        """What each saved for what it lost when it was raised last."""
+        self.waiting: dict[int, Trial] = {}
+        """Raises of the present setting that fit and have not been taken."""
+
+    def run(self) -> None:
+        """Take steps until none is left to try."""
+        while candidates := [i for i in range(len(self.high)) if i in self.waiting or self.high[i] - self.low[i] > 1]:
+            i = max(candidates, key=lambda i: self.rates[i])
+            if i in self.waiting:
+                self._step_to(self.waiting[i])
+            else:
+                self._try(i)
+
+    def _try(self, i: int) -> None:
+        """Raise one strength: half the way to what does not fit, or a quarter where several can be raised."""
+        parts = 2 if len(self.high) == 1 else 4
+        value = self.low[i] + max(1, (self.high[i] - self.low[i]) // parts)
+        trial = self.runner.trial((*self.at.levels[:i], value, *self.at.levels[i + 1 :]), COARSE)
+        self.tried.append(trial.without_result())
+        if trial.drop > self.most:
+            self.high[i] = value
+            return
+        self.low[i] = value
+        if self.at.cost - trial.cost >= LEAST_SAVING:
+            self.rates[i] = self._rate(trial)
+            # Nothing is built on the result of a single strength.
+            self.waiting[i] = trial if len(self.high) > 1 else trial.without_result()
+        else:
+            self.rates[i] = min(self.rates[i], 0.0)
+
+    def _step_to(self, trial: Trial) -> None:
+        """Go on from there: what was tried next to the old setting says nothing of the new one."""
+        self.at = trial
+        self.path.append(trial.without_result())
+        self.low = list(trial.levels)
+        self.waiting.clear()
+
+    def _rate(self, trial: Trial) -> float:
+        return (self.at.cost - trial.cost) / max(LEAST_LOSS, trial.drop - self.at.drop)
+
+    def finalists(self) -> Iterator[Levels]:
+        """What is run in full, until one fits: what was reached, and from there the way back, value by value."""
+        self.at = self.at.without_result()
+        steps = [trial.levels for trial in self.path]
+        for before, after in zip(reversed(steps[:-1]), reversed(steps[1:]), strict=True):
+            i = _raised(before, after)
+            for value in range(after[i], before[i], -1):
+                yield (*after[:i], value, *after[i + 1 :])
+
+
+def _raised(before: Levels, after: Levels) -> int:
+    """Which strength a step raised."""
+    return next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
+
+
+def gains(path: Sequence[Trial]) -> list[tuple[float, float]]:
+    """For each strength what its steps saved of the cost, and the points they lost, as the cheap trials say."""
+    found = [(0.0, 0.0) for _ in path[0].levels]
+    for before, after in pairwise(path):
+        i = _raised(before.levels, after.levels)
+        saved, lost = found[i]
+        found[i] = saved + before.cost - after.cost, lost + after.drop - before.drop
+    return found

@@ -1,0 +1,152 @@
+"""The stretch of a pipeline that has open strengths: found by a search, run once, and told about in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp
+from typing import Any
+
+from onnx_compress.compiler.budget.search import Found, Trial, gains, search
+from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.pipeline.base import Saving
+from onnx_compress.compiler.pipeline.execute import Applied, Executor
+from onnx_compress.compiler.pipeline.held_out import HeldOut
+from onnx_compress.compiler.pipeline.recipe import Step
+from onnx_compress.compiler.pipeline.rehearsal import Rehearsal
+from onnx_compress.compiler.pipeline.spec import render_one
+from onnx_compress.compiler.pipeline.stages import with_companions
+
+MARGIN = 0.95
+"""A result counts as faster from this ratio of times on."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of one step. `reason` says why an open one is not in the result; empty where it is.
+
+    `is_costly`: because of the budget or the clock; `is_served`: a companion does better what it was asked for.
+    """
+
+    step: Step
+    applied: Applied
+    reason: str = ""
+    is_costly: bool = False
+    is_served: bool = False
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What became of a stretch of steps: `entries` in order, and the `model` that they gave.
+
+    `model` is None where no open strength is kept: then the others still have to be judged one by one, and `base` holds
+    what they gave, so that it is found again.
+    """
+
+    entries: tuple[Entry, ...]
+    model: Model | None
+    base: Trial
+
+
+def run(executor: Executor, judge: HeldOut, model: Model, steps: Sequence[Step], last: Step | None) -> Stretch:
+    """Run `steps` on `model`, the open ones at the strengths that save most within the judge's budget of points."""
+    whole, implied = with_companions(steps)
+    rehearsal = Rehearsal(executor, judge, model, whole, last)
+    told = _Told(rehearsal, frozenset(implied))
+    base = rehearsal.base
+    if base.drop > judge.max_drop:
+        reason = f"the other passes alone cost {base.drop:.2f} points of {judge.max_drop:g}: nothing is left"
+        return told.nothing(Found(None, (), (base,)), reason)
+    found = search(rehearsal, base, judge.max_drop)
+    if found.best is None:
+        return told.nothing(found, told.too_costly(found, judge.max_drop))
+    slower = told.too_slow(found.best)
+    return told.nothing(found, slower) if slower else told.result(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """Puts into words what a search did. `implied` are the places of steps that the user did not name."""
+
+    rehearsal: Rehearsal
+    implied: frozenset[int]
+
+    def too_costly(self, found: Found, budget: float) -> str:
+        """Why no strength fits the budget; empty where some fit and none saves anything."""
+        weakest = min(found.tried, key=lambda trial: trial.drop, default=None)
+        if weakest is None or weakest.drop <= budget:
+            return ""
+        return f"even {self._strengths(weakest)} costs {weakest.drop:.2f} points of {budget:g}"
+
+    def too_slow(self, best: Trial) -> str:
+        """Why the result is not worth it though it fits, or nothing."""
+        if self.rehearsal.savings != {Saving.TIME} or exp(best.cost) <= MARGIN:
+            return ""
+        return f"with it the result takes {exp(best.cost):.2f}× the time, which is not faster"
+
+    def nothing(self, found: Found, reason: str) -> Stretch:
+        """No open strength is kept."""
+        entries = [
+            Entry(step, self._untouched(place, found), reason or "it finds nothing that saves anything", bool(reason))
+            for place, step in self._open()
+            if place not in self.implied
+        ]
+        return Stretch(tuple(entries), None, self.rehearsal.base)
+
+    def result(self, found: Found) -> Stretch:
+        """The steps as the trial that won ran them."""
+        assert found.best is not None
+        applied: Mapping[int, Applied] = found.best.result
+        levels = dict(zip(self.rehearsal.places, found.best.levels))
+        entries = []
+        for place, step in enumerate(self.rehearsal.steps):
+            if place not in levels:
+                entries.append(Entry(step, applied[place]))
+            elif levels[place]:
+                one = applied[place]
+                notes = {**one.notes, **self._notes(place, found)}
+                done = replace(one, notes=notes, seconds=self._seconds(place, found), missed=())
+                entries.append(Entry(self.rehearsal.at(place, levels[place]), done))
+            elif place not in self.implied:
+                rival = self._companion(step, levels)
+                reason = f"{rival or 'another pass'} saves more for what it loses"
+                entries.append(Entry(step, self._untouched(place, found), reason, not rival, bool(rival)))
+        return Stretch(tuple(entries), applied[max(applied)].model, self.rehearsal.base)
+
+    def _open(self) -> list[tuple[int, Step]]:
+        return [(place, self.rehearsal.steps[place]) for place in self.rehearsal.places]
+
+    def _companion(self, step: Step, levels: Mapping[int, int]) -> str:
+        """The companion of a step that is in the result, if one is."""
+        kept = {self.rehearsal.steps[place].item.name for place, level in levels.items() if level}
+        return next((name for name in step.item.companions if name in kept), "")
+
+    def _untouched(self, place: int, found: Found) -> Applied:
+        return Applied(self.rehearsal.model, 0, self._seconds(place, found), (), self._notes(place, found))
+
+    def _seconds(self, place: int, found: Found) -> float:
+        """What the trials took in which this was the last strength that is set."""
+        index = self.rehearsal.places.index(place)
+        return sum(trial.seconds for trial in found.tried if _asked_by(trial) == index)
+
+    def _notes(self, place: int, found: Found) -> dict[str, Any]:
+        """Every trial with its strengths, its loss and what it saved, and what this strength brought."""
+        saved, lost = gains(found.path)[self.rehearsal.places.index(place)]
+        notes: dict[str, Any] = {"tried": [self._trial(trial) for trial in found.tried]}
+        return {**notes, "gain": {"saved": round(1 - exp(-saved), 3), "points": round(lost, 3)}} if saved else notes
+
+    def _trial(self, trial: Trial) -> dict[str, Any]:
+        said: dict[str, Any] = {"strengths": self._strengths(trial), "drop": round(trial.drop, 3)}
+        if Saving.TIME in self.rehearsal.savings or len(trial.levels) > 1:
+            said["cost"] = round(exp(trial.cost), 3)
+        return {**said, "seconds": round(trial.seconds, 1)}
+
+    def _strengths(self, trial: Trial) -> str:
+        """The strengths of a trial as the user would give them."""
+        places = zip(self.rehearsal.places, trial.levels)
+        return ",".join(render_one(self.rehearsal.at(place, level).item) for place, level in places if level)
+
+
+def _asked_by(trial: Trial) -> int:
+    """The strength that is charged with a trial: the last one that is set."""
+    return max((i for i, level in enumerate(trial.levels) if level), default=0)
