@@ -54,17 +54,18 @@ def allocate(problem: Problem) -> np.ndarray | None:
     if problem.cost(strongest) > problem.bound:
         return None
     if sum(map(len, problem.losses)) > MOST_SETTINGS:
-        return _relaxed(problem, _descended(problem))
+        return _relaxed(problem, descended(problem))
     starts = [strongest, *_on_the_hull(problem, strongest)]
     feasible = {tuple(c): c for c in starts if problem.cost(c) <= problem.bound}
     nearest = sorted(feasible.values(), key=problem.loss)[:STARTS]
     return _relaxed(problem, min((_exchanged(problem, choices) for choices in nearest), key=problem.loss))
 
 
-def _descended(problem: Problem) -> np.ndarray:
+def descended(problem: Problem) -> np.ndarray:
     """From the weakest choices on, strengthen by one the part where that loses least for what it saves.
 
-    Saving more than is still missing counts for nothing. What a step saves mostly falls while other parts get stronger,
+    A plain descent: enough where losses are only guesses, and for very many choices. The strongest choices where even
+    they cost more than the bound. Saving more than is still missing counts for nothing. What a step saves mostly falls while other parts get stronger,
     so an outdated entry at the top of the heap is evaluated again (lazy greedy; Minoux, 1978).
     """
     choices = np.zeros(len(problem.losses), np.int64)

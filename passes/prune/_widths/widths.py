@@ -8,7 +8,7 @@ from math import gcd
 
 import numpy as np
 
-from onnx_compress.compiler.budget.allocate import Problem, allocate
+from onnx_compress.compiler.budget.allocate import Problem, descended
 
 BISECTIONS = 20
 FINEST = 4
@@ -83,9 +83,8 @@ def choose(widths: Widths, macs: Macs, target: float, step: int, scope: str) -> 
     step = reaching(widths, macs, target, step)
     if macs(widths.narrowest(step)) > target:
         return widths.narrowest(step), step
-    if scope == "global":
-        return least_loss(widths, macs, target, step), step
-    return given_back(widths, macs, target, step, same_share(widths, macs, target, step)), step
+    chosen = {"global": least_loss, "uniform": same_share}[scope](widths, macs, target, step)
+    return given_back(widths, macs, target, step, chosen), step
 
 
 def reaching(widths: Widths, macs: Macs, target: float, step: int) -> int:
@@ -107,8 +106,7 @@ def least_loss(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarr
     def kept(choices: np.ndarray) -> np.ndarray:
         return np.array([counts[c] for counts, c in zip(candidates, choices)], np.int64)
 
-    choices = allocate(Problem(losses, lambda chosen: macs(kept(chosen)), target))
-    return widths.narrowest(step) if choices is None else kept(choices)
+    return kept(descended(Problem(losses, lambda chosen: macs(kept(chosen)), target)))
 
 
 def same_share(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:

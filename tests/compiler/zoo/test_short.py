@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from onnx_compress.compiler.zoo.check import compare
@@ -13,6 +15,9 @@ from onnx_compress.compiler.zoo.trial import OK, PIPELINES, read_trials
 BASELINES = read_trials(DEFAULT_PATH.with_name("zoo_baselines.json"))[0]
 SHORT = [entry for entry in load_manifest() if entry.short]
 MAIN = ("load-save", "simplify", "prune:ratio=0.2,quantize", "quantize-weights", "convert-float16")
+CPU = Path("/proc/cpuinfo")
+HAS_VNNI = CPU.exists() and "vnni" in CPU.read_text()
+"""Without it 8-bit products saturate: int8 models compute, lose and keep something else than the baselines' machine."""
 
 
 @pytest.mark.parametrize("pipeline", MAIN)
@@ -20,7 +25,8 @@ MAIN = ("load-save", "simplify", "prune:ratio=0.2,quantize", "quantize-weights",
 def test_no_regression(entry, pipeline, tmp_path):
     trial = measure(entry, locate(entry, tmp_path, tmp_path), pipeline, tmp_path)
     assert trial.problems == ()
-    unjudged = [entry.name] if entry.structure_only else []
+    is_other = entry.structure_only or (pipeline.endswith(",quantize") and not HAS_VNNI)
+    unjudged = [entry.name] if is_other else []
     found = compare([trial], BASELINES, unjudged=unjudged)
     assert [finding.what for finding in found if finding.is_regression] == []
 
