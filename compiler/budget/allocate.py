@@ -64,9 +64,10 @@ def allocate(problem: Problem) -> np.ndarray | None:
 def descended(problem: Problem) -> np.ndarray:
     """From the weakest choices on, strengthen by one the part where that loses least for what it saves.
 
-    A plain descent: enough where losses are only guesses, and for very many choices. The strongest choices where even
-    they cost more than the bound. Saving more than is still missing counts for nothing. What a step saves mostly falls while other parts get stronger,
-    so an outdated entry at the top of the heap is evaluated again (lazy greedy; Minoux, 1978).
+    A plain descent: enough where losses are only guesses, and for very many choices. It ends at the strongest choices
+    where even these cost more than the bound. Saving more than is still missing counts for nothing. What a step saves
+    mostly falls while other parts get stronger, so that an outdated entry at the top of the heap is evaluated again
+    (lazy greedy; Minoux, 1978).
     """
     choices = np.zeros(len(problem.losses), np.int64)
     present = problem.cost(choices)

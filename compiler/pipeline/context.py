@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -16,9 +16,6 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.effort import FULL, Effort
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.timing.layer_times import Forms
-
-if TYPE_CHECKING:
-    from onnx_compress.compiler.pipeline.recipe import Step
 
 
 class Judge(Protocol):
@@ -101,7 +98,7 @@ class Context:
     missed: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     """What the pass wants to say in the report besides the figures (rankings, tables), as plain JSON values."""
-    run_steps: Callable[[Sequence[Step]], int] | None = None
+    run_steps: Callable[[object], int] | None = None
     bars: Callable[[str, int], AbstractContextManager[Progress]] | None = None
 
     @property
@@ -147,16 +144,15 @@ class Context:
                 merged.update(options)
         return merged
 
-    def run(self, steps: str | Step | Sequence[Step]) -> int:
+    def run(self, steps: object) -> int:
         """Run other passes on the model as it is now; returns at how many places they changed it.
 
-        They are given as a specification (`"refit:samples=256"`), or as steps with options for single layers.
+        They are given as a specification (`"refit:samples=256"`), as a `Step` with options for single layers, or as
+        several of these.
         """
-        from onnx_compress.compiler.pipeline.recipe import Step, steps_of
-
         if self.run_steps is None:
             raise ValueError("this context can't run other passes")
-        return self.run_steps([steps] if isinstance(steps, Step) else steps_of(steps))
+        return self.run_steps(steps)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Progress]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from onnx_compress.compiler.ir.model import Model, State
 from onnx_compress.compiler.pipeline import checks
 from onnx_compress.compiler.pipeline.base import Pass
 from onnx_compress.compiler.pipeline.context import Context, Finish, Judge, Progress, Skip
-from onnx_compress.compiler.pipeline.recipe import Step
+from onnx_compress.compiler.pipeline.recipe import Step, steps_of
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.pipeline.spec import render_one
 from onnx_compress.compiler.repair.effort import FULL, Effort
@@ -124,10 +124,10 @@ class Executor:
         """The samples as inputs of this model, whose inputs a pass may have changed."""
         return data
 
-    def _run_inner(self, steps: Sequence[Step], outer: Context, terms: Terms) -> int:
+    def _run_inner(self, steps: object, outer: Context, terms: Terms) -> int:
         """What `ctx.run` does: other passes on the same model, their skips and notes joined to the outer one's."""
         changed = 0
-        for step in steps:
+        for step in steps_of(steps):
             inner = self.context(outer.model, step, terms)
             changed += step.item.run(outer.model, inner)
             outer.skips += inner.skips

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,15 @@ class Step:
     """Names of layers that this step leaves alone, besides those that the settings exclude."""
 
 
-def steps_of(steps: str | Sequence[Step]) -> tuple[Step, ...]:
-    """The steps of a specification, or those given. Raises UsageError."""
-    return tuple(Step(item) for item in spec.parse(steps)) if isinstance(steps, str) else tuple(steps)
+def steps_of(steps: object) -> tuple[Step, ...]:
+    """The steps of a specification, of a Step, or of several of these. Raises UsageError."""
+    if isinstance(steps, str):
+        return tuple(Step(item) for item in spec.parse(steps))
+    if isinstance(steps, Step):
+        return (steps,)
+    if not isinstance(steps, Iterable):
+        raise UsageError(f"passes are given as text or as steps, not as {type(steps).__name__}")
+    return tuple(step for part in steps for step in steps_of(part))
 
 
 @dataclass(frozen=True)

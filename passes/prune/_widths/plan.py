@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,11 +26,25 @@ from onnx_compress.passes.prune._widths.measured import Measured
 from onnx_compress.passes.prune._widths.timed import TOLERANCE, Clock, cuts_of
 from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choose
 
-if TYPE_CHECKING:
-    from onnx_compress.passes.prune.prune_channels import PruneChannels
-
 ORDERINGS: dict[str, Ordering] = {"obs": obs, "lasso": lasso}
 """Criteria that need calibration data; without them energy decides."""
+
+
+class PlanOptions(Protocol):
+    """The options of prune-channels that a plan depends on."""
+
+    @property
+    def ratio(self) -> float | None: ...
+    @property
+    def latency(self) -> float | None: ...
+    @property
+    def criterion(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def round(self) -> int: ...
+    @property
+    def gather(self) -> bool: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +54,14 @@ class Planner:
     `entries` are the layers that may gather their inputs, `statistics` the mean and variance of what layers read.
     """
 
-    options: PruneChannels
+    options: PlanOptions
     model: Model
     ctx: Context
     entries: Entries
     statistics: Statistics
 
     @classmethod
-    def of(cls, options: PruneChannels, model: Model, ctx: Context) -> Planner:
+    def of(cls, options: PlanOptions, model: Model, ctx: Context) -> Planner:
         """Measure what is needed for any plan."""
         entries = _entries(options, model, ctx)
         read = read_values(entries.among(ctx.get(ChannelGroups)), values_of(model))
@@ -147,7 +161,7 @@ class Planner:
         return _noted(self.ctx, choice, list(zip(*times, strict=True)))
 
 
-def _entries(options: PruneChannels, model: Model, ctx: Context) -> Entries:
+def _entries(options: PlanOptions, model: Model, ctx: Context) -> Entries:
     """The layers that may gather their inputs."""
     shapes = {name: array.shape for name, array in next(ctx.data.batches(1)).items()}
     cost = WidthCost(model, ctx.get(ChannelGroups), shapes)
