@@ -12,8 +12,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.twin import Twin
+from onnx_compress.compiler.ir.model import Model, Twin
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.metrics.divergence import Divergence
 from onnx_compress.compiler.runtime.outputs import batch_size

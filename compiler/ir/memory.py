@@ -6,8 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from onnx_compress.compiler.ir.model import Model, State
-from onnx_compress.compiler.ir.twin import Twin
+from onnx_compress.compiler.ir.model import Model, State, Twin
 
 
 class Analysis(Protocol):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -20,7 +24,6 @@ from onnx_compress.compiler.ir.files.lower import lowered
 from onnx_compress.compiler.ir.files.stream import MESSAGE_LIMIT
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.plain import plain_graph
-from onnx_compress.compiler.ir.twin import Twin
 
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
 """Maximum bytes of weights for a model in one message; the remainder is room for the graph."""
@@ -29,6 +32,8 @@ LEAST_IR_OF_DEFAULTS = 4
 """Before this IR version every initializer is listed as an input, and callers can't set it."""
 
 logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+
+T = TypeVar("T")
 
 
 class State:
@@ -200,6 +205,38 @@ class Model:
             written = self.graph.initializers if is_dense else lowered(self.graph).constants
             proto.graph.input.extend(export_info(c) for c in written if c.name not in listed)
         return proto
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """`model` is an independent copy of `source`; `tensors` maps each tensor of the source to the copy's.
+
+    The source must not change while things are translated.
+    """
+
+    source: Model
+    model: Model
+    tensors: Mapping[Tensor, Tensor]
+
+    @cached_property
+    def nodes(self) -> Mapping[Node, Node]:
+        """The copy's node for each node of the source, those of bodies included."""
+        return dict(zip(self.source.nodes(), self.model.nodes(), strict=True))
+
+    def of(self, thing: T) -> T:
+        """The same thing said of the copy: a node, a tensor, or whatever is made of them.
+
+        A plan, a layer, a group: frozen data in which every node, tensor and graph of the source is replaced by the
+        copy's, and everything else is copied.
+        """
+        return copy.deepcopy(thing, dict(self._known))
+
+    @cached_property
+    def _known(self) -> Mapping[int, Any]:
+        """What `deepcopy` finds instead of copying, by the identity of the source's object."""
+        graphs: dict[Graph, Graph] = dict(zip(self.source.graphs(), self.model.graphs(), strict=True))
+        pairs = (*self.nodes.items(), *self.tensors.items(), *graphs.items(), (self.source, self.model))
+        return {id(old): new for old, new in pairs}
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -11,8 +11,7 @@ from onnx_compress.compiler.analysis.weight_readers import ModelWeight
 from onnx_compress.compiler.budget.allocate import Problem, allocate
 from onnx_compress.compiler.budget.losses import Edit, Probe, measure, proportional
 from onnx_compress.compiler.ir.edit import replace_values
-from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.twin import Twin
+from onnx_compress.compiler.ir.model import Model, Twin
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.cluster._books import Books

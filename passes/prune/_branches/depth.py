@@ -11,8 +11,7 @@ from math import inf, isfinite, prod
 from onnx_compress.compiler.analysis.residuals import Residual
 from onnx_compress.compiler.budget.losses import CHECKED, Probe
 from onnx_compress.compiler.ir.graph import Node
-from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.twin import Twin
+from onnx_compress.compiler.ir.model import Model, Twin
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import COARSE, Reference, refit

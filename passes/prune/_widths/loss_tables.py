@@ -14,8 +14,7 @@ from onnx_compress.compiler.analysis.channels.walk import Place
 from onnx_compress.compiler.budget.losses import CHECKED, FITTED, Edit, Probe, measure, parted
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Node
-from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.ir.twin import Twin
+from onnx_compress.compiler.ir.model import Model, Twin
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair.layers import LinearLayer
