@@ -12,9 +12,6 @@ from onnx_compress.compiler.ir.graph import Constant, Variable
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, PLACEHOLDER_LIMIT, Model
 from onnx_compress.compiler.ir.replace import replace_content
 
-LEAST_IR = {8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
-"""The IR version released with each opset."""
-
 
 def raise_opset(model: Model, version: int) -> str | None:
     """Convert `model` in place to at least opset `version`, with onnx's version converter.
@@ -35,7 +32,8 @@ def raise_opset(model: Model, version: int) -> str | None:
     if model.header.ir_version < LEAST_IR_OF_DEFAULTS:
         # Old IR versions list initializers as inputs. In newer ones that makes them defaults, which can't be folded.
         model.graph.inputs = list(model.inputs())
-    model.header.ir_version = max(model.header.ir_version, LEAST_IR.get(version, LEAST_IR[21]))
+    least = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", version)])
+    model.header.ir_version = max(model.header.ir_version, least)
     return None
 
 
@@ -48,7 +46,7 @@ def _light(model: Model) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.header)
     # Below IR version 4 the converter sees only initializers that are also inputs; those added by passes are not.
-    proto.ir_version = max(proto.ir_version, 4)
+    proto.ir_version = max(proto.ir_version, LEAST_IR_OF_DEFAULTS)
     graph = export_graph(model.graph, lambda c: placeholder(c, PLACEHOLDER_LIMIT), is_dense=True)
     declared = {info.name for info in graph.input}
     heavy = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]

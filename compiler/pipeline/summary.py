@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.errors import CompressError
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.context import silent
-from onnx_compress.compiler.pipeline.execute import Bars
 from onnx_compress.compiler.pipeline.held_out import HeldOut
 from onnx_compress.compiler.pipeline.reproducer import versions
 from onnx_compress.compiler.pipeline.run_report import Figures, MetricChange, PassReport, Report, SlowerLayer, Timing
@@ -18,7 +15,7 @@ from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime.metrics.numerics import worst
 from onnx_compress.compiler.runtime.ort_releases import oldest_onnxruntime
 from onnx_compress.compiler.runtime.timing import latency
-from onnx_compress.compiler.runtime.timing.latency import NOISE, Latency
+from onnx_compress.compiler.runtime.timing.latency import MARGIN, Latency
 
 MOST_PACKED = 1 << 26
 """Bytes of weights up to which the report says how small the packed file would be."""
@@ -35,7 +32,6 @@ def summarize(
     judge: HeldOut,
     settings: Settings,
     spec: str,
-    bars: Bars | None = None,
 ) -> Report:
     """Measure the original, the model after each pass and the final one, and put it all together.
 
@@ -44,21 +40,16 @@ def summarize(
     """
     distinct = _distinct([judge.original, *states, final])
     place = {id(model): i for i, model in enumerate(distinct)}
-    with bars("measuring", 1 + len(distinct) + len(states)) if bars else nullcontext(silent) as advance:
-        times = judge.timings({str(i): model for i, model in enumerate(distinct)})
-        advance()
-        figures = []
-        for i, model in enumerate(distinct):
-            figures.append(figures_of(model, times[str(i)], judge))
-            advance()
-        passes = []
-        for record, state in zip(records, states, strict=True):
-            passes.append(_with_measurements(record, state, figures[place[id(state)]], judge))
-            advance()
+    times = judge.timings({str(i): model for i, model in enumerate(distinct)})
+    figures = [figures_of(model, times[str(i)], judge) for i, model in enumerate(distinct)]
+    passes = [
+        _with_measurements(record, state, figures[place[id(state)]], judge)
+        for record, state in zip(records, states, strict=True)
+    ]
     packed = [_packed(figures[i], distinct[i]) for i in (0, place[id(final)])]
     first, last = times["0"], times[str(place[id(final)])]
     timing = _timing(first, last, settings.threads)
-    is_slower = timing.ratio > 1 + max(NOISE, 2 * timing.ratio_spread)
+    is_slower = timing.ratio > 1 + max(MARGIN, 2 * timing.ratio_spread)
     return Report(
         input=packed[0],
         output=packed[1],

@@ -23,7 +23,7 @@ from onnx_compress.compiler.repair.original_activations import Reference, Rows
 from onnx_compress.compiler.repair.output_importance import importances
 from onnx_compress.compiler.repair.plan import Choice, FitStep, Refusal, plan
 from onnx_compress.compiler.repair.present_activations import Prefix
-from onnx_compress.compiler.repair.samples import iterations, joined, rest_of, sample, sample_size, split
+from onnx_compress.compiler.repair.samples import CHECKED, iterations, joined, rest_of, sample, sample_size, split
 from onnx_compress.compiler.repair.solve.equations import Equations, Spread
 from onnx_compress.compiler.repair.solve.threads import unshared_sums
 from onnx_compress.compiler.repair.solve.vectors import VectorCut
@@ -35,8 +35,6 @@ CHUNK_BYTES = 1 << 27
 """Bytes of rows in memory at once."""
 MOST_PRODUCTS = 1 << 40
 """Multiplications allowed for the rounds of all layers together: half a minute."""
-CHECKED = 8
-"""One row in this many is not fitted but checks the fit."""
 
 Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 

@@ -25,7 +25,7 @@ MOST_OUTPUTS, MOST_BYTES = 1 << 14, 1 << 28
 PER_NUMBER = 1000
 """Cost of a round's element-wise work per number, in products that take the same time."""
 CHECKED = 8
-"""One output in this many is not fitted but checked."""
+"""One row in this many is not fitted but checks the fit."""
 SOLVER, LEAST_ITERATIONS = 8, 8
 """Budget of the solver for steps of a layer with zeros, in multiples of the rounds' products; fewest useful steps."""
 CHEAP_BYTES = 1 << 30

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnx_compress.compiler.pipeline.run_report import FEW_SAMPLES, MetricChange, Report
 from onnx_compress.compiler.report import quantities
-from onnx_compress.compiler.runtime.timing.latency import NOISE
+from onnx_compress.compiler.runtime.timing.latency import MARGIN
 
 FEW_LAYERS = 5
 SAME = 0.03
@@ -60,7 +60,7 @@ def _latency_change(report: Report) -> float | None:
     if timing is None or report.input.latency_ms is None or report.output.latency_ms is None:
         return None
     change = timing.ratio - 1
-    return 0.0 if abs(change) <= max(2 * timing.ratio_spread, NOISE) else change
+    return 0.0 if abs(change) <= max(2 * timing.ratio_spread, MARGIN) else change
 
 
 def _price(report: Report) -> str:

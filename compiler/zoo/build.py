@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnx_compress.compiler.errors import UsageError
+from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS
 
 SEED = 0
 OPSET = 17
@@ -43,7 +44,7 @@ def fill(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in makers:
         weight = _drawn(node, numpy_helper.to_array(shapes[node.input[0]]))
         graph.initializer.append(numpy_helper.from_array(weight, node.output[0]))
-        if filled.ir_version < 4:  # which wants every initializer among the inputs
+        if filled.ir_version < LEAST_IR_OF_DEFAULTS:  # which wants every initializer among the inputs
             graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, weight.shape))
         graph.node.remove(node)
     _drop_initializers(graph, {node.input[0] for node in makers})

@@ -14,14 +14,11 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import Sharing, refit, sample_count
+from onnx_compress.compiler.storage.forms.choice import LEAST_SAVING, NODE_BYTES
 from onnx_compress.passes.cluster import _kmeans
 from onnx_compress.passes.cluster._allocation import PlannedBooks, allocated
 from onnx_compress.passes.cluster._books import Books
 
-LEAST_SAVING = 256
-"""Bytes that a weight must save to be worth its codebook."""
-NODE_BYTES = 160
-"""What the nodes and names around a stored weight take."""
 REFITTED = 1024
 """Samples to refit with, or more where they are small."""
 

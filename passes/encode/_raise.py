@@ -21,7 +21,7 @@ def raised_twin(model: Model, ctx: Context, version: int) -> Model | str:
     if obstacle is not None:
         return obstacle
     try:
-        results = numerics(session.create(model), session.create(twin), ctx.data.take(SAMPLES))
+        results = numerics(session.create(model), session.create(twin), ctx.data.take(SAMPLES, ctx.seed))
     except ModelError as error:
         return str(error)
     moved = next((name for name, result in results.items() if not result.within()), None)

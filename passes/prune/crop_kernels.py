@@ -15,7 +15,7 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.prune._crops import Crop, crop, zero_borders
 
-LEAST_SAVING = 16
+LEAST_MACS = 16
 """Multiply-accumulates saved per element of the input from which cropping it, a copy, pays (20 take 13 % off)."""
 LAST = np.iinfo(np.int64).max
 SLICE_BY_INPUTS = 10
@@ -44,7 +44,7 @@ class CropKernels(Pass):
         plans: dict[Node, Crop] = {}
         for node in model.nodes():
             if node.is_op("Conv", "ConvTranspose") and not ctx.is_excluded(node):
-                found = _plan(model, ctx, node)
+                found = _plan(ctx, node)
                 if found is not None:
                     plans[node] = found
         done: set[Constant] = set()
@@ -54,7 +54,7 @@ class CropKernels(Pass):
         return len(changed)
 
 
-def _plan(model: Model, ctx: Context, node: Node) -> Crop | None:
+def _plan(ctx: Context, node: Node) -> Crop | None:
     weight = input_constant(node, 1)
     if weight is None:
         return None
@@ -102,7 +102,7 @@ def _pays(node: Node, kernels: np.ndarray, found: Crop) -> bool:
     kept = [k - c - e for k, c, e in zip(kernels.shape[2:], found.lead, found.trail)]
     saved = np.prod(kernels.shape[2:]) - np.prod(kept)
     per_element = kernels.shape[0] / node.attrs.get("group", 1) / np.prod(node.attrs.get("strides", (1,)))
-    return bool(per_element * saved >= LEAST_SAVING)
+    return bool(per_element * saved >= LEAST_MACS)
 
 
 def _why_not(node: Node) -> str:

@@ -14,12 +14,11 @@ from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.crash_probe import survives
+from onnx_compress.compiler.storage.forms.choice import LEAST_SAVING
 from onnx_compress.passes.quantize._float16 import casts
 from onnx_compress.passes.quantize._float16.limits import loss
 from onnx_compress.passes.quantize._float16.plan import HalfPlan
 from onnx_compress.passes.quantize._plain_bytes import plain_bytes
-
-LEAST_SAVING = 256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from onnx_compress.compiler.ir.replace import adopt
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.runtime.timing.latency import is_faster
 from onnx_compress.passes.quantize._int8 import floats, value_range
 from onnx_compress.passes.quantize._int8.calibrate import observe
 from onnx_compress.passes.quantize._int8.histogram import Histogram
@@ -29,8 +30,6 @@ OPSET = 13
 """The first with one scale per channel in DequantizeLinear."""
 SMALL = 4096
 """Bytes of a float weight below which quantizing it may enlarge the file."""
-MARGIN = 0.95
-"""Other types must be at least 5 % faster than the first to be chosen by measuring."""
 TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
 
 
@@ -121,7 +120,7 @@ class QuantizeInt8(Pass):
 
     def _warn_if_slower(self, model: Model, mixed: Model, count: int, ctx: Context) -> None:
         times = ctx.judge.speed({"float": model, "int8": mixed})
-        if times["float"] < MARGIN * times["int8"]:
+        if is_faster(times["float"], times["int8"]):
             ratio = times["int8"] / times["float"]
             ctx.skip("model", f"with {count} layers in float it runs {ratio:.2f} times as long as before")
 
@@ -154,7 +153,7 @@ class QuantizeInt8(Pass):
             return self.types, build(self.types, ())
         models = {kind: build(kind, ()) for kind in ("u8s8", "s8s8")}
         times = ctx.judge.speed(models)
-        kind = "s8s8" if times["s8s8"] < MARGIN * times["u8s8"] else "u8s8"
+        kind = "s8s8" if is_faster(times["s8s8"], times["u8s8"]) else "u8s8"
         ctx.notes["types"] = kind
         return kind, models[kind]
 

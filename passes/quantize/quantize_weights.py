@@ -11,15 +11,12 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.opset import raise_opset
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
+from onnx_compress.compiler.runtime.timing.latency import is_faster
+from onnx_compress.compiler.storage.forms.choice import LEAST_SAVING, NODE_BYTES
 from onnx_compress.compiler.surgery.lifted_weights import lifted
 from onnx_compress.passes.quantize._weights import decode
 from onnx_compress.passes.quantize._weights.grouping import Stored, blocked, per_channel
 
-LEAST_SAVING = 256
-"""Bytes that a weight must save to be worth its nodes."""
-NODE_BYTES = 160
-"""What the nodes and names around a stored weight take, without the weight's name."""
-MARGIN = 0.95
 SCALES_OPSET, BLOCKS_OPSET = 13, 21
 """The first opsets whose DequantizeLinear takes a scale per channel, and scales per block and 4-bit integers."""
 
@@ -94,7 +91,7 @@ class QuantizeWeights(Pass):
         for form, candidate in models.items():
             self._store(candidate, ctx, form)
         times = ctx.judge.speed(models)
-        form = "dequantize" if times["dequantize"] < MARGIN * times["folded"] else "folded"
+        form = "dequantize" if is_faster(times["dequantize"], times["folded"]) else "folded"
         ctx.notes["matmul"] = form
         return form
 

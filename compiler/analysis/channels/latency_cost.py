@@ -10,11 +10,10 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.channels.groups import ChannelGroups
 from onnx_compress.compiler.ir.graph import Node
+from onnx_compress.compiler.runtime.timing.latency import MARGIN
 
 PRIMES = (3, 5, 7)
 """Possible numbers of timed widths per group; the number of model variants that run is the square."""
-MARGIN = 0.05
-"""The minimum share of a layer's time that a width must save to count: timings are no more accurate."""
 Times = Mapping[str, float]
 
 

@@ -12,7 +12,7 @@ from onnx_compress.compiler.analysis.channels.atoms import Atoms
 from onnx_compress.compiler.analysis.channels.integers import Integers
 from onnx_compress.compiler.analysis.channels.mends import Mend, Pin
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Tensor, Variable
-from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.runtime.shapes.inference import Shapes
 
@@ -32,10 +32,6 @@ READS_SHAPES = {
     "Range": (0, 1, 2),
 }
 """Inputs that are sizes or bounds, which are often computed from the shape of another tensor."""
-
-
-WITH_DEFAULTS = 4
-"""From this IR version on, an initializer that is also an input is a default; before, all had to be inputs."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ class Walk:
     def run(self, model: Model, rules: Mapping[str, Rule]) -> None:
         """Walk over the graph, and over each body at its node."""
         self._rules = rules
-        self._defaults = {tensor for tensor in model.graph.inputs if model.header.ir_version >= WITH_DEFAULTS}
+        self._defaults = {tensor for tensor in model.graph.inputs if model.header.ir_version >= LEAST_IR_OF_DEFAULTS}
         self._closed(model.graph, "graph")
         self._tie()
 

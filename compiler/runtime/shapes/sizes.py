@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 
+from onnx_compress.compiler.errors import UserError
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Dim, Tensor
 from onnx_compress.compiler.ir.model import Model
@@ -32,6 +32,7 @@ class SizeTable:
         self._model = _fixed(model, inputs)
         self._shapes = infer(self._model)
         self._seen: dict[str, tuple[int, ...]] = {}
+        self._failure = ""
         self.is_whole = all(tensor.shape is not None and _is_fixed(tensor.shape) for tensor in self._model.inputs())
 
     def __call__(self, tensor: Tensor) -> tuple[int, ...]:
@@ -39,9 +40,9 @@ class SizeTable:
         constant = constant_of(tensor)
         shape = self._shape(tensor.name) if constant is None else tuple(constant.shape)
         if shape is None:
-            raise UnknownSize(f"the shape of '{tensor.name}' is unknown")
+            raise UnknownSize(f"the shape of '{tensor.name}' is unknown{self._failure}")
         if not _is_fixed(shape):
-            raise UnknownSize(f"the shape of '{tensor.name}' is [{', '.join(map(_written, shape))}]")
+            raise UnknownSize(f"the shape of '{tensor.name}' is [{', '.join(map(_written, shape))}]{self._failure}")
         return tuple(int(dim) for dim in shape if dim is not None)
 
     def _shape(self, name: str) -> tuple[Dim, ...] | None:
@@ -55,8 +56,10 @@ class SizeTable:
         names = [tensor.name for tensor in tensors if not _is_fixed(self._shapes.shape(tensor.name) or (None,))]
         if not names or not self.is_whole or self._model.weight_bytes() > RUNNABLE_BYTES:
             return
-        with suppress(Exception):  # whatever fails in other projects' code, a cost must never end a run
+        try:
             self._seen.update((name, shape) for name, _, shape in observe(self._model, names))
+        except UserError as error:  # a model that does not run has a cost all the same, as far as shapes are known
+            self._failure = f", and running the model did not tell: {error}"
 
 
 def _is_fixed(shape: Sequence[Dim]) -> bool:

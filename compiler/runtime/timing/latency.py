@@ -18,6 +18,8 @@ SAMPLE_SECONDS = 0.005
 LEAST_ROUNDS = 3
 MOST_TIMES, PRECISION = 4, 0.01
 """Most rounds, as a multiple of the requested ones, while the standard error of a time ratio exceeds the precision."""
+MARGIN = 0.05
+"""Relative difference between two timings that counts as noise: a candidate is chosen only if it is faster by this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +40,9 @@ class Latency:
         return f"{self.median_ms:.3f} ms ± {100 * self.spread:.0f} %"
 
 
-NOISE = 0.05
-"""Relative difference between two timings of the same model that counts as noise."""
+def is_faster(candidate_ms: float, reference_ms: float) -> bool:
+    """Whether a time is shorter than another by at least `MARGIN`, so that a choice may go by it."""
+    return candidate_ms <= (1 - MARGIN) * reference_ms
 
 
 @dataclass(frozen=True)

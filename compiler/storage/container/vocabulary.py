@@ -6,7 +6,7 @@ where references to them are cheapest. Pieces are serialized as in protobuf, pre
 
 from __future__ import annotations
 
-_NODE, _INPUT, _OUTPUT, _NAME, _OP, _ATTRIBUTE = b"\n", b"\n", b"\x12", b"\x1a", b'"', b"*"
+_OP, _ATTRIBUTE = b'"', b"*"
 _INT, _INTS, _FLOAT = b"\xa0\x01\x02", b"\xa0\x01\x07", b"\xa0\x01\x01"
 """The type field that ends an attribute."""
 

@@ -20,6 +20,8 @@ FORMS: tuple[Form, ...] = (CODEBOOK, PACKED, SCALED, GAPS, TILE, BITMASK, VECTOR
 """All forms; of two of equal size the earlier is chosen."""
 LEAST_SAVING = 256
 """Minimum saving in bytes for a weight to be stored in another form than dense."""
+NODE_BYTES = 160
+"""Estimated bytes of the nodes and names around a weight that is not dense, without the weight's own name."""
 
 Free = Callable[[str], str]
 

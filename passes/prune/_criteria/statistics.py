@@ -51,7 +51,7 @@ def measure(model: Model, axes: Mapping[str, int], ctx: Context) -> dict[str, Ch
     if not axes:
         return {}
     sample = sum(array.nbytes for array in next(ctx.data.batches(1)).values())
-    data = ctx.data.take(max(4, min(SAMPLES, TOTAL_BYTES // max(1, sample))))
+    data = ctx.data.take(max(4, min(SAMPLES, TOTAL_BYTES // max(1, sample))), ctx.seed)
     sums = {name: np.zeros((2, 1)) for name in axes}
     counts = dict.fromkeys(axes, 0)
     with ctx.progress("activations", len(data)) as advance:

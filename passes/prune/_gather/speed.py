@@ -17,9 +17,8 @@ from onnx_compress.compiler.ir.graph import Constant, Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.pipeline.context import Judge
+from onnx_compress.compiler.runtime.timing.latency import is_faster
 
-PAYS = 0.95
-"""Share of the time up to which it is worth another node."""
 TYPES = {"float32": "float", "float16": "float16", "float64": "double"}
 """Element types that are timed, as ONNX's text calls them."""
 GEOMETRY = ("pads", "strides", "dilations")
@@ -80,5 +79,5 @@ def paying(shape: Shape, counts: Sequence[int], judge: Judge) -> tuple[list[int]
     models = {"none": shape.place(None), **{str(count): shape.place(count) for count in counts}}
     feeds = {"x": np.random.default_rng(0).standard_normal(shape.source).astype(shape.dtype)}
     times = judge.speed(models, feeds)
-    ratios = {count: times[str(count)] / times["none"] for count in counts}
-    return [count for count, ratio in ratios.items() if ratio <= PAYS], min(ratios.values())
+    chosen = [count for count in counts if is_faster(times[str(count)], times["none"])]
+    return chosen, min(times[str(count)] for count in counts) / times["none"]

@@ -16,7 +16,6 @@ from onnx_compress.compiler.errors import ModelError
 
 LONGEST = 12
 """Maximum code length in bits: the decoding table has 2¹² entries."""
-MOST_SYMBOLS = 256
 _LANE = 1024
 """Minimum number of symbols per lane."""
 _MOST_LANES = 2048

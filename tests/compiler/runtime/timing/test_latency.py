@@ -10,7 +10,7 @@ from onnx_compress.compiler.errors import DataError
 from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.runtime.session import Session
 from onnx_compress.compiler.runtime.timing import latency
-from onnx_compress.compiler.runtime.timing.latency import interleaved, ratio
+from onnx_compress.compiler.runtime.timing.latency import interleaved, is_faster, ratio
 from tests.compiler.runtime.nets import IDENTITY, net
 
 NO_FEEDS: dict[str, np.ndarray] = {}
@@ -112,3 +112,10 @@ def test_a_busy_machine_gets_more_rounds(clock: Clock) -> None:
     clock.slowdown = lambda now: noise.uniform(1, 1.01)
     found = interleaved({"a": clock.session("a", 0.01), "b": clock.session("b", 0.02)}, NO_FEEDS, rounds=10)
     assert len(found["a"].rounds_ms) == 10
+
+
+def test_a_time_counts_as_shorter_only_beyond_the_margin() -> None:
+    assert is_faster(94.9, 100.0)
+    assert is_faster(1.9, 2.0)
+    assert not is_faster(95.1, 100.0)
+    assert not is_faster(100.0, 100.0)
