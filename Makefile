@@ -1,12 +1,12 @@
 # make demo: the main job on a real model    make test: the tests    make check: lint, types, layers, the site
-# make zoo: real models    make docs: the site, into build/site
+# make test-slow: those above five seconds    make zoo: real models    make docs: the site, into build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO := demo
 
-.PHONY: demo test check docs pictures zoo zoo-all clean
+.PHONY: demo test test-slow check docs pictures zoo zoo-all clean
 
 demo: $(VENV)/installed
 	@mkdir -p $(DEMO)
@@ -15,7 +15,10 @@ demo: $(VENV)/installed
 		--report $(DEMO)/report.json --report $(DEMO)/report.html --force
 
 test: $(VENV)/installed-tests
-	$(BIN)/python -m pytest -n 2 -m "not network"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not network"
+
+test-slow: $(VENV)/installed-tests
+	$(BIN)/python -m pytest -n 2 -m "slow and not network"
 
 check: $(VENV)/installed-tests docs
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from tests.golden import AFTER, Case, GoldenError, read_cases, update
 from tests.golden_values import settled
 
 ROOT = Path(__file__).parent
+SLOW_SECONDS = 5
 
 settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
@@ -36,6 +37,14 @@ def pytest_configure(config: pytest.Config) -> None:
     cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
     if cache is not None:
         store.keep_in(cache.mkdir("nets"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that took long and are not marked so; no failure, because a busy machine makes any test slow."""
+    reports = [report for report in terminalreporter.stats.get("passed", []) if report.duration > SLOW_SECONDS]
+    for report in sorted(reports, key=lambda report: -report.duration):
+        if "slow" not in report.keywords:
+            terminalreporter.write_line(f"{report.duration:.1f} s without the mark 'slow': {report.nodeid}")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -257,6 +257,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_pytest_finds_the_file_fails_on_a_planted_fault_and_accepts_an_update(tmp_path):
     home = Path(__file__).parent
     (tmp_path / "tests" / "passes").mkdir(parents=True)

@@ -15,9 +15,14 @@ from models.nets.export import Exporter, export
 from models.nets.weights import BATCH_NORMS
 
 TORCHSCRIPT = [(name, exporter) for name in names() for exporter in ("torchscript", "torchscript-eval")]
-FEW = ["resnet_basic", "tied", "shufflenet_v2", "yolo", "group_norm", "bilstm", "swin"]
+FEW = ["resnet_basic", "tied", "shufflenet_v2", "yolo", "group_norm"]
 DYNAMO = [(name, exporter) for name in FEW for exporter in ("dynamo", "dynamo-raw")]
-DYNAMO_SLOW = [pytest.param(name, "dynamo", marks=pytest.mark.slow) for name in names() if name not in FEW]
+DYNAMO_SLOW = [
+    pytest.param(name, exporter, marks=pytest.mark.slow)
+    for name in names()
+    for exporter in ("dynamo", "dynamo-raw")
+    if name not in FEW and (exporter == "dynamo" or name in ("bilstm", "swin"))
+]
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +109,7 @@ def test_batch_normalization_is_kept_and_each_of_its_constants_matters(name):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
 def test_same_seed_same_bytes(exporter):
     first, again = (export(module("tied"), get("tied"), Exporter(exporter), 20) for _ in range(2))
     assert first.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)

@@ -111,17 +111,16 @@ def digests() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes_whatever_the_hash_seed():
     program = "import json; from tests.passes.test_contract import digests; print(json.dumps(digests()))"
     command = [sys.executable, "-c", program]
-    results = []
-    for seed in ("1", "2"):
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        results.append(json.loads(done.stdout.splitlines()[-1]))
-    assert results[0] == results[1] == digests()
+    other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # this process has a random one, or that
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONHASHSEED": other}, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == digests()
 
 
 @each_pass

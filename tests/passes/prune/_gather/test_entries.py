@@ -268,6 +268,7 @@ def test_numbers_of_channels_pay_that_are_five_percent_faster():
     assert paying(shape, [], judge) == ([], 1.0)
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_times_places_and_takes_what_is_faster(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     images = np.random.default_rng(3).standard_normal((96, 3, 8, 8)).astype(np.float32)
