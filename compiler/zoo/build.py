@@ -1,4 +1,4 @@
-"""Zoo models that are made here: scikit-learn nets and forests, and graphs whose weights are drawn from a seed."""
+"""Zoo models that are built here: scikit-learn nets and forests, and graphs with weights drawn from a seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPSET = 17
 
 
 def build(builder: str) -> onnx.ModelProto:
-    """Make the model of that builder. Raises UsageError for an unknown one or without skl2onnx."""
+    """Build a model. Raises UsageError for an unknown builder, or if its packages are not installed."""
     if builder not in BUILDERS:
         raise UsageError(f"the zoo has no builder '{builder}'; it has {', '.join(BUILDERS)}")
     try:
@@ -31,10 +31,10 @@ def build(builder: str) -> onnx.ModelProto:
 
 
 def fill(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every tensor that ConstantOfShape makes from an initializer drawn from a seed.
+    """The model with seeded random values for every tensor that ConstantOfShape makes from an initializer.
 
-    Weights of rank ≥ 2 get standard deviation √(2/fan-in), so that activations keep their scale through
-    any depth; vectors stay near the constant that was written, as variances and scales must be positive.
+    Weights of rank ≥ 2 get the standard deviation √(2/fan-in), so that activations keep their scale at any depth.
+    Vectors stay near the constant in the file, because variances and scales must be positive.
     """
     filled = onnx.ModelProto()
     filled.CopyFrom(proto)
@@ -44,7 +44,7 @@ def fill(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in makers:
         weight = _drawn(node, numpy_helper.to_array(shapes[node.input[0]]))
         graph.initializer.append(numpy_helper.from_array(weight, node.output[0]))
-        if filled.ir_version < LEAST_IR_OF_DEFAULTS:  # which wants every initializer among the inputs
+        if filled.ir_version < LEAST_IR_OF_DEFAULTS:  # requires every initializer among the inputs
             graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, weight.shape))
         graph.node.remove(node)
     _drop_initializers(graph, {node.input[0] for node in makers})
@@ -81,7 +81,7 @@ def _digits_mlp() -> onnx.ModelProto:
 
 
 def _digits_forest() -> onnx.ModelProto:
-    """A small random forest: a tree operator of ai.onnx.ml in which there is nothing to compress."""
+    """A small random forest: a tree operator of ai.onnx.ml, with nothing to compress."""
     from sklearn.datasets import load_digits
     from sklearn.ensemble import RandomForestClassifier
 

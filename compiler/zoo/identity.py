@@ -1,4 +1,4 @@
-"""Whether loading and saving a model loses anything: every field of the protobuf, compared by walking it."""
+"""Whether loading and saving a model is lossless: compares every field of the protobuf."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx_compress.compiler.ir.model import Model
 
 
 def round_trip(path: Path, limit: int = 5) -> list[str]:
-    """What differs after loading and saving the model at `path` without a pass; at most `limit` places."""
+    """The differences after loading and saving the model at `path` without a pass; at most `limit`."""
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / path.name
         Model.load(path).save(saved)
@@ -26,9 +26,9 @@ def round_trip(path: Path, limit: int = 5) -> list[str]:
 
 
 def differences(before: Message, after: Message, where: str = "model") -> Iterator[str]:
-    """Every place at which two messages of one type differ, as paths such as `model.graph.node[3].name`.
+    """Every difference between two messages of the same type, as paths such as `model.graph.node[3].name`.
 
-    Fields come from the message's own descriptor, so one that a later ONNX adds is compared as well.
+    Fields come from the message's descriptor, so fields of a later ONNX are compared too.
     """
     descriptor: Any = before.DESCRIPTOR
     for field in descriptor.fields:
@@ -37,7 +37,7 @@ def differences(before: Message, after: Message, where: str = "model") -> Iterat
         if not field.has_presence:
             yield from _repeated_differences(old, new, place)
         elif before.HasField(field.name) != after.HasField(field.name):
-            yield f"{place} is set in one of the two only"
+            yield f"{place} is set in only one of the two"
         elif isinstance(old, Message) and before.HasField(field.name):
             yield from differences(old, new, place)
         elif not isinstance(old, Message) and old != new:

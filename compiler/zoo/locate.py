@@ -1,4 +1,4 @@
-"""Where the file of a zoo model is, for every kind of source; what has to be made here is made."""
+"""Locate the file of a zoo model, for every kind of source; build it if necessary."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from onnx_compress.compiler.zoo.manifest import ZooEntry
 
 
 def locate(entry: ZooEntry, cache: Path, scratch: Path) -> Path:
-    """The model's file: in the cache, in an installed package, beside the manifest, or made in `scratch`.
+    """The model's file: in the cache, in an installed package, next to the manifest, or built in `scratch`.
 
-    Raises UserError when it is not there or not the file that the manifest pins.
+    Raises UserError if it is missing or not the file of the manifest.
     """
     if entry.source == "built":
         return _written(build(entry.builder), entry, scratch)
-    path = {"wheel": _cached, "installed": _installed, "file": _beside}[entry.source](entry, cache)
+    path = {"wheel": _cached, "installed": _installed, "file": _next_to_manifest}[entry.source](entry, cache)
     return _written(fill(onnx.load(path)), entry, scratch) if entry.fill else path
 
 
@@ -43,14 +43,14 @@ def _installed(entry: ZooEntry, cache: Path) -> Path:
     path = Path(spec.origin).parent / entry.member
     if not path.is_file() or digest(path) != entry.sha256:
         raise UserError(
-            f"zoo model '{entry.name}': {entry.member} of the installed {entry.package} is missing or another "
-            f"file than the manifest's; install the version that the constraints name"
+            f"zoo model '{entry.name}': {entry.member} of the installed {entry.package} is missing or differs from "
+            f"the manifest's; install the version in constraints.txt"
         )
     return path
 
 
-def _beside(entry: ZooEntry, cache: Path) -> Path:
+def _next_to_manifest(entry: ZooEntry, cache: Path) -> Path:
     path = entry.base / entry.member
     if not path.is_file():
-        raise UserError(f"zoo model '{entry.name}': there is no {path}")
+        raise UserError(f"zoo model '{entry.name}': {path} is missing")
     return path

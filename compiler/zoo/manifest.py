@@ -1,14 +1,14 @@
-"""The zoo's manifest: which models there are, where each comes from, and what to feed it.
+"""The zoo's manifest: the models, their sources and their inputs.
 
-One `[[model]]` table per model. `source` says where the file comes from:
+It has one `[[model]]` table per model. `source` says where the file comes from:
 
 - `wheel`: a member of a wheel on the package index, pinned by the archive's and the member's sha256;
-- `installed`: a file inside a package that is installed here, pinned by sha256;
+- `installed`: a file in an installed package, pinned by sha256;
 - `file`: a file below the manifest's folder;
-- `built`: made here from a seed, by the builder of that name in `build.py`.
+- `built`: built here from a seed, by the named builder in `build.py`.
 
-`[model.inputs]` has one entry per input: a `shape`, in which "B" stands for the batch, and how values are
-drawn (`recipes.py`). Unknown keys are errors, so a typing mistake never silences a check.
+`[model.inputs]` has one entry per input: a `shape`, in which "B" is the batch, and how values are drawn (`recipes.py`).
+Unknown keys are errors, so a typo can't disable a check.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "file": ("member", "data", "unseen"),
     "built": ("builder",),
 }
-"""The keys that each source needs besides those of every model."""
+"""The keys that each source needs in addition to those of every model."""
 
 BATCH = "B"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -51,18 +51,18 @@ class Draw:
     value: float = 0.0
 
     def at(self, batch: int) -> tuple[int, ...]:
-        """The shape with the batch put in."""
+        """The shape with `batch` in place of "B"."""
         return tuple(batch if axis == BATCH else int(axis) for axis in self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZooEntry:
-    """One model of the zoo; `dynamic_batch` promises that it runs at batch 1 and at batch 3.
+    """One model of the zoo. `dynamic_batch` promises that it runs at batch 1 and at batch 3.
 
-    `structure_only` models have weights without meaning, so their numerics are recorded and not judged.
-    `fill` draws the weights that a graph makes with ConstantOfShape from a seed. `short` models need no network.
-    `samples` are drawn for the pipelines, which calibrate on three quarters and judge on the rest. With `data`
-    they get that `.npz` below the manifest's folder instead, and the result is examined on the one of `unseen`.
+    `structure_only` models have random weights, so their numerics are recorded but not judged. `fill` gives seeded
+    random values to weights that the graph makes with ConstantOfShape. `short` models need no network. `samples` is
+    the number of samples drawn for the pipelines, which calibrate on three quarters and measure on the rest. With
+    `data` they get that `.npz` below the manifest's folder instead, and the result is examined on that of `unseen`.
     """
 
     name: str
@@ -86,16 +86,16 @@ class ZooEntry:
     data: str = ""
     unseen: str = ""
     base: Path = Path()
-    """The manifest's folder, where files of the source `file` are; no key of the manifest."""
+    """The manifest's folder, the base of `file` sources; not a key of the manifest."""
 
     @property
     def requirement(self) -> str:
-        """The package and version as pip takes them."""
+        """The package and version in pip's form."""
         return f"{self.package}=={self.version}"
 
 
 def load_manifest(path: Path = DEFAULT_PATH) -> tuple[ZooEntry, ...]:
-    """Read and check the manifest. Raises UsageError naming the model and the key that is wrong."""
+    """Read and check the manifest. Raises UsageError with the model and the wrong key."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -109,12 +109,12 @@ def load_manifest(path: Path = DEFAULT_PATH) -> tuple[ZooEntry, ...]:
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"{path}: two models are called '{name}'; rename one")
+            raise UsageError(f"{path}: two models have the name '{name}'; rename one")
     return entries
 
 
 def select(entries: Iterable[ZooEntry], patterns: Sequence[str]) -> tuple[ZooEntry, ...]:
-    """The models whose names match one of the globs, all without any; a glob without a match is an error."""
+    """The models whose names match one of the globs; all without globs. A glob without a match is an error."""
     everything = tuple(entries)
     for pattern in patterns:
         if not any(fnmatchcase(entry.name, pattern) for entry in everything):
@@ -129,7 +129,7 @@ def _entry(table: Mapping[str, Any], path: Path) -> ZooEntry:
     _only_keys(table, [f.name for f in fields], where)
     _needs(table, [f.name for f in fields if f.default is dataclasses.MISSING], where)
     if table["source"] not in SOURCES:
-        raise UsageError(f"{where}: source is one of {', '.join(SOURCES)}, not {table['source']!r}")
+        raise UsageError(f"{where}: source must be one of {', '.join(SOURCES)}, not {table['source']!r}")
     _needs(table, SOURCES[table["source"]], where)
     for field in fields:
         _check_type(field, table.get(field.name), where)
@@ -143,7 +143,7 @@ def _draw(table: Mapping[str, Any], where: str) -> Draw:
     _needs(table, ["shape"], where)
     shape = tuple(table["shape"])
     if not all(axis == BATCH or (isinstance(axis, int) and axis > 0) for axis in shape):
-        raise UsageError(f"{where}: shape {list(shape)} must hold positive numbers and '{BATCH}'")
+        raise UsageError(f"{where}: shape {list(shape)} must consist of positive numbers and '{BATCH}'")
     return Draw(**{**table, "shape": shape})
 
 
@@ -155,13 +155,13 @@ def _check_type(field: dataclasses.Field[Any], value: object, where: str) -> Non
 
 def _check_strings(table: Mapping[str, Any], where: str) -> None:
     if not NAME.fullmatch(table["name"]):
-        raise UsageError(f"{where}: a name has lower-case letters, digits, '-' and '.' only")
+        raise UsageError(f"{where}: a name may contain only lower-case letters, digits, '-' and '.'")
     for key in ("sha256", "archive_sha256"):
         if key in table and not SHA256.fullmatch(table[key]):
             raise UsageError(f"{where}: {key} is not 64 hexadecimal digits")
     member = PurePosixPath(table.get("member", ""))
     if member.is_absolute() or ".." in member.parts or "\\" in str(member):
-        raise UsageError(f"{where}: member '{member}' leaves its archive")
+        raise UsageError(f"{where}: member '{member}' points outside its archive")
 
 
 def _only_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:

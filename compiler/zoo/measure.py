@@ -1,4 +1,4 @@
-"""One pipeline on one model, measured from outside: on the saved file, with inputs the pipeline never saw."""
+"""One pipeline on one model, measured on the saved file, with inputs that the pipeline has not seen."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from onnx_compress.compiler.zoo.recipes import Feed, feeds, recorded
 from onnx_compress.compiler.zoo.trial import FAILED, IDENTITY, OK, Trial
 
 EXACT_ERROR = 5e-11
-"""1 − cosine of outputs that are 1e-5 apart, relative to their norm: what an EXACT pass may do to them."""
+"""Largest 1 − cosine after an EXACT pass: that of outputs whose distance is 1e-5 of their norm."""
 UNSEEN = 8
 UNSEEN_SEED = 1
 BATCHES = (1, 3)
@@ -34,9 +34,9 @@ Outputs = dict[str, NDArray[np.generic]]
 
 
 def measure(entry: ZooEntry, path: Path, pipeline: str, folder: Path) -> Trial:
-    """Put the model at `path` through `pipeline` and examine what comes out; `folder` takes the result.
+    """Run `pipeline` on the model at `path` and examine the result, which is saved in `folder`.
 
-    Never raises for what a pipeline does: an error becomes a failed trial.
+    An error of the pipeline is not raised, but becomes a failed trial.
     """
     start = time.perf_counter()
     try:
@@ -59,7 +59,7 @@ def _identity(entry: ZooEntry, path: Path) -> Trial:
 
 
 def _pipeline(entry: ZooEntry, path: Path, pipeline: str, folder: Path) -> Trial:
-    result = compress(path, pipeline, data=entry.base / entry.data if entry.data else made_up(entry, path))
+    result = compress(path, pipeline, data=entry.base / entry.data if entry.data else synthetic(entry, path))
     out = folder / "out.onnx"
     result.save(out, force=True)
     examined = _examine(entry, path, out, is_exact=all(p.effect is Effect.EXACT for p in spec.parse(pipeline)))
@@ -78,7 +78,7 @@ def _pipeline(entry: ZooEntry, path: Path, pipeline: str, folder: Path) -> Trial
 
 
 def samples(entry: ZooEntry, path: Path) -> dict[str, NDArray[np.generic]]:
-    """Samples for the model as `compress` takes them: along axis 0, whole inputs with such an axis in front."""
+    """Samples for the model in the form of `compress`: along axis 0, which is added in front of whole inputs."""
     inputs = specs(path).inputs
     batched = BatchLayout.of(inputs).batched
     drawn = feeds(entry, inputs, count=entry.samples)
@@ -86,8 +86,8 @@ def samples(entry: ZooEntry, path: Path) -> dict[str, NDArray[np.generic]]:
     return {name: join[name]([feed[name] for feed in drawn]) for name in entry.inputs}
 
 
-def made_up(entry: ZooEntry, path: Path) -> Dataset:
-    """The samples as a dataset that does not pass for real ones: passes must not repair by what is only drawn."""
+def synthetic(entry: ZooEntry, path: Path) -> Dataset:
+    """The samples as a dataset marked as synthetic: passes must not repair with random inputs."""
     dataset = load(samples(entry, path), specs(path).inputs)
     dataset.source.real = False
     return dataset
@@ -104,7 +104,7 @@ def _rounded(value: float) -> float:
 
 @dataclass(frozen=True)
 class _Examined:
-    """What running the result beside the original has shown."""
+    """The findings of running the result and the original on the same inputs."""
 
     problems: tuple[str, ...]
     error: float | None
@@ -112,7 +112,7 @@ class _Examined:
 
 def _examine(entry: ZooEntry, original: Path, result: Path, *, is_exact: bool = False) -> _Examined:
     before, after = create(original), create(result)
-    problems = [] if specs(original) == specs(result) else ["the signature is not the original's"]
+    problems = [] if specs(original) == specs(result) else ["the signature differs from the original's"]
     pairs: list[tuple[Outputs, Outputs]] = []
     for batch in BATCHES if entry.dynamic_batch else BATCHES[:1]:
         pairs += [(before.run(feed), after.run(feed)) for feed in _unseen(entry, before, batch)]
@@ -120,7 +120,7 @@ def _examine(entry: ZooEntry, original: Path, result: Path, *, is_exact: bool = 
         problems += _faults(old, new)
     error = None if problems else _rounded(max(_errors(pairs), default=0.0))
     if is_exact and error is not None and error > EXACT_ERROR:
-        problems.append(f"an exact pipeline moved the outputs: 1 − cosine is {error:.1e}")
+        problems.append(f"an exact pipeline changed the outputs: 1 − cosine is {error:.1e}")
     return _Examined(tuple(dict.fromkeys(problems)), error)
 
 

@@ -1,7 +1,7 @@
-"""Inputs for the zoo's models: drawn from a seed, near enough to real ones that models answer something.
+"""Inputs for the zoo's models: drawn from a seed, and realistic enough for meaningful outputs.
 
-A text reader that sees noise says "nothing" with certainty, and then every compression looks perfect. So
-pictures hold rendered text, sound holds tones with harmonics, and only features are plain noise.
+A text reader answers noise with a confident "nothing", and then every compression looks perfect. So pictures contain
+rendered text, sound contains tones with harmonics, and only features are plain noise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Feed = dict[str, NDArray[np.generic]]
 def feeds(entry: ZooEntry, inputs: Sequence[TensorSpec], *, count: int, batch: int = 1, seed: int = 0) -> list[Feed]:
     """`count` feeds of `batch` samples for a model with these inputs; the same for the same seed.
 
-    Raises UsageError when the manifest and the model name different inputs.
+    Raises UsageError if the manifest and the model have different inputs.
     """
     names = {spec.name for spec in inputs}
     if set(entry.inputs) != names:
@@ -45,7 +45,7 @@ def feeds(entry: ZooEntry, inputs: Sequence[TensorSpec], *, count: int, batch: i
 
 
 def recorded(path: Path, *, count: int, batch: int) -> list[Feed]:
-    """`count` feeds of `batch` samples from the front of an `.npz` whose arrays are named like the inputs."""
+    """The first `count` feeds of `batch` samples from an `.npz` whose arrays are named like the inputs."""
     with np.load(path, allow_pickle=False) as arrays:
         rows = {name: arrays[name][: count * batch] for name in arrays.files if name != LABELS}
     return [{name: array[i * batch : (i + 1) * batch] for name, array in rows.items()} for i in range(count)]
@@ -53,7 +53,7 @@ def recorded(path: Path, *, count: int, batch: int) -> list[Feed]:
 
 def _draw(draw: Draw, batch: int, rng: np.random.Generator) -> NDArray[np.float64]:
     if draw.draw not in DRAWS:
-        raise UsageError(f"the manifest draws by '{draw.draw}'; known are {', '.join(DRAWS)}")
+        raise UsageError(f"the manifest has the unknown draw '{draw.draw}'; use {', '.join(DRAWS)}")
     return DRAWS[draw.draw](draw, draw.at(batch), rng)
 
 
@@ -70,7 +70,7 @@ def _constant(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> N
 
 
 def _tones(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sound of loudness `std`: a note with harmonics that swells and fades, over a floor of noise."""
+    """Sound with the standard deviation `std`: a note with harmonics that swells and fades, with background noise."""
     time_axis = int(np.argmax(shape))
     length = shape[time_axis]
     flat = [_tone(length, rng) for _ in range(math.prod(shape) // length)]
@@ -89,7 +89,7 @@ def _tone(length: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _text(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Pictures of dark text on light ground, [N, 3, H, W] or [N, H, W, 3], spread `std` around `mean`."""
+    """Pictures of dark text on a light background, [N, 3, H, W] or [N, H, W, 3], scaled by `std` around `mean`."""
     last = shape[-1] == 3
     height, width = shape[1:3] if last else shape[2:4]
     pages = np.stack([_page(height, width, rng) for _ in range(shape[0])])

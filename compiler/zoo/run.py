@@ -1,4 +1,4 @@
-"""Running the zoo: one process per model, so that a crash, a leak or a hang costs one pipeline, not the run."""
+"""Run the zoo, one process per model, so that a crash, a leak or a hang costs one pipeline, not the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEMORY = 8 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one process may use: `seconds` for each pipeline, `memory` in bytes of its own data."""
+    """Limits of one process: `seconds` per pipeline, `memory` in bytes of its data segment."""
 
     seconds: float = SECONDS
     memory: int = MEMORY
@@ -35,9 +35,9 @@ def run(
     pipelines: Sequence[str] = PIPELINES,
     limits: Limits | None = None,
 ) -> Iterator[Trial]:
-    """Put every model through every pipeline, one after another, and give each trial as it is done.
+    """Run every pipeline on every model, one after another, and yield each trial when it is done.
 
-    Raises UserError when a model is not where it should be, or no pass is called what a pipeline says.
+    Raises UserError if a model is missing, or a pipeline names an unknown pass.
     """
     for pipeline in pipelines:
         if pipeline != IDENTITY:
@@ -56,7 +56,7 @@ class _Job:
 
 
 def _run_model(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterator[Trial]:
-    """Go on in a new process behind a pipeline that ended the old one."""
+    """Run the pipelines; after one that ended its process, continue in a new process."""
     left = list(pipelines)
     while left:
         for trial in _run_process(job, tuple(left), limits):
@@ -65,7 +65,7 @@ def _run_model(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterator[
 
 
 def _run_process(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterator[Trial]:
-    # "spawn" and not "fork": a forked onnxruntime has locks that no thread of the child will ever release.
+    # "spawn", not "fork": a forked onnxruntime has locks that no thread of the child ever releases.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, job, pipelines, limits.memory), daemon=True)
@@ -93,13 +93,13 @@ def _ended(job: _Job, pipeline: str, status: str, problem: str) -> Trial:
 
 
 def _work(results: Connection, job: _Job, pipelines: Sequence[str], memory: int) -> None:
-    """What the process does: measure, and send each trial as JSON."""
+    """The work of the process: measure, and send each trial as JSON."""
     _limit_memory(memory)
     for pipeline in pipelines:
         trial = measure(job.entry, job.path, pipeline, job.folder)
         try:
             results.send_bytes(json.dumps(trial.to_json()).encode())
-        except BrokenPipeError:  # the run was ended, nobody is waiting any more
+        except BrokenPipeError:  # the run ended, and nobody reads the results
             return
 
 

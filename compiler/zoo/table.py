@@ -26,7 +26,7 @@ def trial_table(trials: Iterable[Trial]) -> Table:
 
 
 def remarks(trials: Iterable[Trial]) -> list[str]:
-    """A line for each trial that failed, and for each pass that was rolled back: what no row has room for."""
+    """A line for each failed trial and each pass that was rolled back, for which the rows have no space."""
     lines = []
     for trial in trials:
         said = [f"{trial.status}: {'; '.join(trial.problems)}"] if trial.status != OK else []
@@ -36,8 +36,8 @@ def remarks(trials: Iterable[Trial]) -> list[str]:
 
 
 def finding_table(findings: Iterable[Finding]) -> Table:
-    """One row per difference to the baselines, regressions in red."""
-    table = Table("model", "pipeline", "against the baselines", box=SIMPLE, padding=(0, 1))
+    """One row per difference from the baselines, regressions in red."""
+    table = Table("model", "pipeline", "difference from the baselines", box=SIMPLE, padding=(0, 1))
     for finding in findings:
         table.add_row(finding.model, finding.pipeline, finding.what, style="red" if finding.is_regression else "green")
     return table

@@ -1,4 +1,4 @@
-"""What one pipeline made of one model, as plain data: the unit of `zoo run`, `zoo check` and the baselines."""
+"""The result of one pipeline on one model, as plain data: the unit of `zoo run`, `zoo check` and the baselines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIPELINES = (
     "prune:ratio=0.2,quantize",
     "prune,quantize",
 )
-"""What every model is put through."""
+"""The pipelines that run on every model."""
 
 OK, FAILED, TIMEOUT = "ok", "failed", "timeout"
 
@@ -34,11 +34,11 @@ OK, FAILED, TIMEOUT = "ok", "failed", "timeout"
 class Trial:
     """One pipeline on one model.
 
-    `status` is ok, failed or timeout, and `problems` says in whole sentences what is wrong: an error of the
-    run, outputs that are not finite, a changed signature, a batch size at which the result does not run.
-    `kept` are the passes that changed the model and stayed, `rolled_back` those that the budget undid.
-    `bytes`, `macs` and `latency` are ratios of the result to the original (None: not known), `error` is
-    1 − the least cosine over the float outputs, on inputs that the pipeline has not seen.
+    `status` is ok, failed or timeout, and `problems` says what is wrong: an error of the run, outputs that are not
+    finite, a changed signature, a batch size at which the result does not run. `kept` are the passes that changed the
+    model, `rolled_back` those that exceeded the budget. `bytes`, `macs` and `latency` are ratios of the result to the
+    original (None: unknown); `error` is 1 − the least cosine over the float outputs, on inputs that the pipeline has
+    not seen.
     """
 
     model: str
@@ -55,30 +55,30 @@ class Trial:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What identifies it: model and pipeline."""
+        """The identity of a trial: model and pipeline."""
         return self.model, self.pipeline
 
     def after(self, seconds: float) -> Trial:
-        """The same with the time that it took."""
+        """The same trial with the time that it took."""
         return dataclasses.replace(self, seconds=round(seconds, 1))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, without fields at their default."""
+        """Plain JSON values, without fields that have their default."""
         fields = dataclasses.fields(self)
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Trial:
-        """The inverse of `to_json`. Raises UsageError for a record that is none."""
+        """The inverse of `to_json`. Raises UsageError for an invalid record."""
         try:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
             return cls(**fields)
         except (TypeError, AttributeError):
-            raise UsageError(f"this is no trial of a zoo run: {json.dumps(record)[:80]}") from None
+            raise UsageError(f"not a trial of a zoo run: {json.dumps(record)[:80]}") from None
 
 
 def write_trials(path: Path, trials: Iterable[Trial], notes: Mapping[str, str]) -> None:
-    """Write results or baselines as JSON, one line per model and pipeline, so that a change is a short diff."""
+    """Write results or baselines as JSON, one line per model and pipeline, to keep diffs short."""
     head = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in sorted(notes.items())]
     lines = [f"    {json.dumps(trial.to_json())}" for trial in trials]
     text = "\n".join(["{", *head, '  "trials": [', ",\n".join(lines), "  ]", "}", ""])
@@ -91,7 +91,7 @@ def write_trials(path: Path, trials: Iterable[Trial], notes: Mapping[str, str]) 
 
 
 def read_trials(path: Path) -> tuple[list[Trial], dict[str, str]]:
-    """Read what `write_trials` wrote: trials and notes. Raises UsageError with one line."""
+    """Read trials and notes written by `write_trials`. Raises a one-line UsageError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         records = document.pop("trials")
@@ -99,4 +99,4 @@ def read_trials(path: Path) -> tuple[list[Trial], dict[str, str]]:
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file; make it with zoo check --update") from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise UsageError(f"{path} holds no trials of a zoo run") from None
+        raise UsageError(f"{path}: not the trials of a zoo run") from None

@@ -38,7 +38,7 @@ def test_results_hold_the_outcome_of_each_pipeline(results):
     [
         ({}, 0, "no regression in 2 results"),
         ({"bytes": 0.3}, 3, "was 0.3"),
-        ({"kept": ["x"]}, 3, "x is not kept any more"),
+        ({"kept": ["x"]}, 3, "x is no longer kept"),
     ],
 )
 def test_a_check_ends_with_3_on_a_regression(results, tmp_path, capsys, changes, status, said):

@@ -74,8 +74,8 @@ def test_alerts_are_sentences_and_the_slow_layers_are_named():
 def test_an_exceeded_budget_is_an_alert():
     report = replace(REPORT, metric=replace(REPORT.metric, after=80.0))
     assert verdict.alerts(report) == ["Loses 7.68 points of top1, MORE than the 1.00 that the budget allows."]
-    made_up = replace(report, metric=replace(report.metric, real_data=False))
-    assert verdict.alerts(made_up) == []
+    synthetic = replace(report, metric=replace(report.metric, real_data=False))
+    assert verdict.alerts(synthetic) == []
 
 
 def test_few_samples_come_with_their_error():

@@ -1,4 +1,4 @@
-"""Models that the zoo makes itself: valid, deterministic, and with weights that mean something."""
+"""Models that the zoo builds: valid, deterministic, and with meaningful weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def session(proto):
 
 
 @pytest.mark.parametrize("builder", build.BUILDERS)
-def test_built_models_have_learnt_their_digits(builder):
+def test_built_models_classify_digits(builder):
     proto = build.build(builder)
     onnx.checker.check_model(proto, full_check=True)
     x, y = load_digits(return_X_y=True)

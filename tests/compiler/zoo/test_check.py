@@ -1,4 +1,4 @@
-"""Regressions against the baselines: what fails, what is only told, and what is within tolerance."""
+"""Regressions from the baselines: what fails, what is only reported, and what is within tolerance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def found(judged=True, **changes):
     return [(f.what, f.is_regression) for f in compare([new], [BASE], unjudged=() if judged else ("net",))]
 
 
-def test_the_same_trial_and_small_changes_are_no_finding():
+def test_the_same_trial_and_small_changes_give_no_finding():
     assert found() == []
     assert found(bytes=0.254, macs=0.812, error=0.0014, latency=0.9, seconds=100) == []
 
@@ -32,16 +32,16 @@ def test_the_same_trial_and_small_changes_are_no_finding():
         ({"bytes": 0.256}, "bytes 0.256, was 0.25"),
         ({"macs": 0.82}, "MACs 0.82, was 0.8"),
         ({"error": 0.0016}, "error 0.0016, was 0.001"),
-        ({"macs": None}, "MACs can't be measured any more, was 0.8"),
-        ({"kept": ("simplify", "quantize-int8")}, "prune-channels is not kept any more"),
+        ({"macs": None}, "MACs can no longer be measured, was 0.8"),
+        ({"kept": ("simplify", "quantize-int8")}, "prune-channels is no longer kept"),
         ({"status": "failed", "problems": ("no such node",)}, "failed: no such node"),
     ],
 )
-def test_what_got_worse_is_a_regression(change, what):
+def test_a_deterioration_is_a_regression(change, what):
     assert found(**change) == [(what, True)]
 
 
-def test_what_got_better_is_told_and_does_not_fail():
+def test_an_improvement_is_reported_and_does_not_fail():
     assert found(bytes=0.2, error=0.0005) == [("bytes 0.2, was 0.25", False), ("error 0.0005, was 0.001", False)]
     failed = dataclasses.replace(BASE, status="timeout", problems=("over 60 s",))
     assert [f.is_regression for f in compare([BASE], [failed])] == [False]
@@ -50,11 +50,11 @@ def test_what_got_better_is_told_and_does_not_fail():
     ]
 
 
-def test_numerics_of_weights_without_meaning_are_not_judged():
+def test_numerics_of_random_weights_are_not_judged():
     assert found(judged=False, error=0.9) == []
 
 
-def test_an_trial_without_a_baseline_fails_and_an_unused_baseline_does_not():
+def test_a_trial_without_a_baseline_fails_and_an_unused_baseline_does_not():
     other = dataclasses.replace(BASE, model="other")
     assert [(f.model, f.is_regression) for f in compare([other], [BASE])] == [("other", True)]
 
@@ -78,7 +78,7 @@ def test_baselines_survive_the_file_and_take_one_line_each(tmp_path):
     assert len(path.read_text().splitlines()) == len(trials) + 5
 
 
-def test_a_file_that_holds_no_baselines_is_refused(tmp_path):
+def test_a_file_without_baselines_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("[]")
     (tmp_path / "b.json").write_text('{"trials": [{"modell": 1}]}')
     for name in ("a.json", "b.json", "none.json"):
@@ -88,7 +88,7 @@ def test_a_file_that_holds_no_baselines_is_refused(tmp_path):
         write_trials(tmp_path / "no" / "folder.json", [BASE], {})
 
 
-def test_an_update_replaces_what_was_run_and_forgets_models_that_are_gone():
+def test_an_update_replaces_results_and_drops_removed_models():
     old = [dataclasses.replace(BASE, model=name) for name in ("b", "gone", "a")]
     new = dataclasses.replace(BASE, model="b", bytes=0.1, seconds=3)
     assert updated(old, [new], ["a", "b"]) == [old[2], dataclasses.replace(new, seconds=0)]

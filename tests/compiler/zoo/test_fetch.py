@@ -1,4 +1,4 @@
-"""Fetching, with the real pip on a folder of wheels made here: no test needs the network."""
+"""Downloading, with the real pip on a folder of wheels built here: no test needs the network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def entry(**changes):
 
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
-    """A folder with one wheel, which is all that pip can see."""
+    """A folder with one wheel, the only one that pip finds."""
     wheel = tmp_path / "shop" / "toy_model-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as out:
@@ -68,12 +68,12 @@ def test_a_damaged_file_in_the_cache_is_replaced(tmp_path, shop):
     ("changes", "message"),
     [
         ({"archive_sha256": "0" * 64}, "its sha256 differs"),
-        ({"sha256": "0" * 64}, "the sha256 of toy_model/a.onnx is not the manifest's"),
+        ({"sha256": "0" * 64}, "the sha256 of toy_model/a.onnx differs from the manifest's"),
         ({"member": "toy_model/c.onnx"}, "has no toy_model/c.onnx"),
         ({"version": "2.0"}, r"toy-model==2.0 can't be downloaded \(No matching distribution"),
     ],
 )
-def test_what_is_not_as_pinned_is_refused_in_one_line(tmp_path, shop, changes, message):
+def test_wrong_digests_and_members_are_refused_in_one_line(tmp_path, shop, changes, message):
     cache = tmp_path / "cache"
     with pytest.raises(UserError, match=message) as caught:
         fetch.fetch([entry(**{"archive_sha256": shop, **changes})], cache)
@@ -89,5 +89,5 @@ def test_a_bomb_is_not_unpacked(tmp_path, shop, monkeypatch):
 
 def test_the_cache_must_be_a_folder(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="can't be made"):
+    with pytest.raises(OutputError, match="can't create the cache folder"):
         fetch.fetch([entry()], tmp_path / "file" / "cache")

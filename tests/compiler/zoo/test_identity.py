@@ -1,4 +1,4 @@
-"""Load → save is the identity, field by field; the comparison itself sees every kind of difference."""
+"""Load → save is the identity, field by field; the comparison finds every kind of difference."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _bump(model):
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        (_rename, "model.graph.node[0].name is set in one of the two only"),
+        (_rename, "model.graph.node[0].name is set in only one of the two"),
         (_redim, "model.graph.input[0].type.tensor_type.shape.dim[0].dim_param was 'N', is 'M'"),
         (_drop_metadata, "model.metadata_props had 1 entries, has 0"),
         (_change_weight, "model.graph.initializer[0].float_data[3] was 4.0, is 5.0"),

@@ -1,4 +1,4 @@
-"""Finding a model's file: each source, and each way in which it is not there."""
+"""Locating a model's file: each source, and each way in which it is missing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_short_models_need_no_cache(tmp_path):
             assert onnx.load(locate(entry, tmp_path / "no-cache", tmp_path)).graph.node
 
 
-def test_a_file_beside_the_manifest_is_found(tmp_path):
+def test_a_file_next_to_the_manifest_is_found(tmp_path):
     entry = dataclasses.replace(ENTRY, base=tmp_path, member="a.onnx")
-    with pytest.raises(UserError, match=r"there is no .*a\.onnx"):
+    with pytest.raises(UserError, match=r".*a\.onnx is missing"):
         locate(entry, tmp_path, tmp_path)
     (tmp_path / "a.onnx").touch()
     assert locate(entry, tmp_path, tmp_path) == tmp_path / "a.onnx"
@@ -40,10 +40,10 @@ def test_a_file_beside_the_manifest_is_found(tmp_path):
                 "member": "backend/test/data/light/light_squeezenet.onnx",
                 "sha256": "0" * 64,
             },
-            "is missing or another file than the manifest's",
+            "is missing or differs from the manifest's",
         ),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(tmp_path, changes, message):
+def test_a_missing_file_is_reported_in_one_line(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         locate(dataclasses.replace(ENTRY, **changes), tmp_path, tmp_path)

@@ -1,4 +1,4 @@
-"""The examination of a result: every way in which it can be wrong is seen, and the error is the right number."""
+"""The examination of a result: it finds every kind of fault, and the error is the right number."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def written(tmp_path, name, text=GOOD, weights="1, 0, 0, 1"):
     return path
 
 
-def test_samples_lie_along_axis_0_and_whole_inputs_get_such_an_axis(tmp_path):
+def test_samples_are_along_axis_0_which_whole_inputs_get_too(tmp_path):
     drawn = samples(ENTRY, written(tmp_path, "a"))
     count = ENTRY.samples
     assert {k: v.shape for k, v in drawn.items()} == {"x": (count, 2), "s": (count, 2, 1, 3), "r": (count,)}
@@ -47,22 +47,22 @@ def test_the_error_is_one_minus_cosine(tmp_path):
     assert found.error == pytest.approx(0.2, abs=1e-4), "a rotation by arccos 0.8"
 
 
-def test_an_exact_pipeline_may_move_nothing(tmp_path):
+def test_an_exact_pipeline_may_not_change_outputs(tmp_path):
     one, other = written(tmp_path, "a"), written(tmp_path, "b", weights="1, 0, 0.0001, 1")
     assert measuring._examine(ENTRY, one, other).problems == ()
     (said,) = measuring._examine(ENTRY, one, other, is_exact=True).problems
-    assert "an exact pipeline moved the outputs" in said
+    assert "an exact pipeline changed the outputs" in said
 
 
 @pytest.mark.parametrize(
     ("text", "weights", "problem"),
     [
-        (GOOD.replace("float[N,2] y", "float[M,2] y"), "1, 0, 0, 1", "the signature is not the original's"),
+        (GOOD.replace("float[N,2] y", "float[M,2] y"), "1, 0, 0, 1", "the signature differs from the original's"),
         (GOOD.replace("Mul (p, f)", "Div (p, z)"), "1, 0, 0, 1", "output 'y' is not finite"),
         (GOOD.replace("Add (q, z)", "ReduceMean <axes = [0]> (q)"), "1, 0, 0, 1", "output 'y' has shape (1, 2)"),
     ],
 )
-def test_what_is_wrong_with_a_result_is_seen(tmp_path, text, weights, problem):
+def test_faults_of_a_result_are_found(tmp_path, text, weights, problem):
     found = measuring._examine(ENTRY, written(tmp_path, "a"), written(tmp_path, "b", text, weights))
     assert any(problem in said for said in found.problems)
     assert found.error is None

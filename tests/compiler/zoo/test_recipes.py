@@ -44,8 +44,8 @@ def test_tones_peak_at_harmonics_of_one_pitch():
     assert spectrum.max() > 50 * np.median(spectrum)
 
 
-def test_what_the_manifest_gets_wrong_is_named():
-    with pytest.raises(UsageError, match="draws by 'noise'"):
+def test_mistakes_of_the_manifest_are_named():
+    with pytest.raises(UsageError, match="unknown draw 'noise'"):
         feeds(entry(x=Draw(shape=(1,), draw="noise")), [spec("x")], count=1)
     with pytest.raises(UsageError, match=r"feeds \['x'\], the model takes \['y'\]"):
         feeds(entry(x=Draw(shape=(1,))), [spec("y")], count=1)

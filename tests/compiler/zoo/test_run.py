@@ -1,4 +1,4 @@
-"""Running in processes of their own: a limit ends one pipeline, and the rest go on."""
+"""Running in separate processes: a limit ends one pipeline, and the others continue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_compress.compiler.zoo.trial import FAILED, IDENTITY, OK, TIMEOUT
 DIGITS = [entry for entry in load_manifest() if entry.name == "digits"]
 
 
-def test_a_trial_comes_back_from_its_process(tmp_path):
+def test_a_trial_is_returned_from_its_process(tmp_path):
     (trial,) = run(DIGITS, tmp_path, pipelines=[IDENTITY])
     assert (trial.model, trial.pipeline, trial.status, trial.problems) == ("digits", IDENTITY, OK, ())
 

@@ -1,4 +1,4 @@
-"""The short form of the zoo: models that need no network, through the main pipelines, against the baselines."""
+"""The short form of the zoo: the main pipelines on models that need no network, compared with the baselines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_baselines_cover_every_model_and_pipeline():
     assert {trial.key for trial in BASELINES} == {(e.name, p) for e in load_manifest() for p in PIPELINES}
 
 
-def test_the_baselines_hold_what_the_zoo_promises():
+def test_the_baselines_keep_the_promises_of_the_zoo():
     assert all(t.status == OK for t in BASELINES if t.pipeline in ("load-save", "simplify"))
     both = [t for t in BASELINES if t.pipeline == "prune:ratio=0.2,quantize" and t.status == OK]
     kept = [t for t in both if {"prune-channels", "quantize-int8"} <= set(t.kept) and t.macs < 1 and t.bytes < 1]

@@ -23,8 +23,8 @@ def test_a_width_off_the_step_may_even_cost_more() -> None:
 
 def test_the_table_is_used_once_measured(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "table.json"
-    made_up = list(blocks(8).values())
-    monkeypatch.setattr(channel_step, "_fastest_ms", lambda runs: made_up)
+    synthetic = list(blocks(8).values())
+    monkeypatch.setattr(channel_step, "_fastest_ms", lambda runs: synthetic)
     assert channel_step.channel_step(LatencyTable.load(path)) == 8
     monkeypatch.setattr(channel_step, "_fastest_ms", lambda runs: pytest.fail("measured again"))
     assert channel_step.channel_step(LatencyTable.load(path)) == 8
