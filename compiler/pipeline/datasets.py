@@ -8,6 +8,7 @@ from typing import Any
 from onnx_compress.compiler.errors import DataError, UsageError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.data.dataset import DataLike, Dataset, load
+from onnx_compress.compiler.runtime.data.pictures import PictureSource
 from onnx_compress.compiler.runtime.data.preparation import PictureOptions
 from onnx_compress.compiler.runtime.data.synthetic import synthetic
 from onnx_compress.compiler.runtime.specs import specs
@@ -21,7 +22,7 @@ def datasets(
     """The calibration samples and the held-out ones, which share none unless there is only one.
 
     Without `eval_data` a fixed quarter of `data` is held out; without either, inputs are made up.
-    Raises DataError for data that do not fit the model.
+    Raises DataError for data that do not fit the model, UsageError for options of pictures where there are none.
     """
     inputs = specs(model).inputs
     options = picture_options(pictures)
@@ -30,9 +31,26 @@ def datasets(
     if data is None:
         raise DataError("evaluation data are given without calibration data: give both, or calibration data alone")
     samples = load(data, inputs, pictures=options)
-    if eval_data is None:
-        return samples.split(HELD_OUT)
-    return samples, load(eval_data, inputs, pictures=options)
+    held_out = None if eval_data is None else load(eval_data, inputs, pictures=options)
+    if pictures:
+        _check_read_so(options, samples if held_out is None else held_out, samples)
+    return samples.split(HELD_OUT) if held_out is None else (samples, held_out)
+
+
+def _check_read_so(options: PictureOptions, *found: Dataset) -> None:
+    """Raise UsageError if no sample is a picture, or if pictures that were loaded before were read in another way."""
+    sources = [samples.source for samples in found]
+    read = [source for source in sources if isinstance(source, PictureSource)]
+    if not read:
+        raise UsageError(
+            f"[data] says how pictures are read, but {sources[-1].origin} holds arrays: remove [data] from the recipe, "
+            "or give a folder or zip of pictures"
+        )
+    if any(source.options != options for source in read):
+        raise UsageError(
+            f"[data] says how pictures are read, but those of {read[0].origin} were loaded in another way: "
+            "remove [data] from the recipe, or give the path of the pictures"
+        )
 
 
 def picture_options(table: Mapping[str, Any]) -> PictureOptions:

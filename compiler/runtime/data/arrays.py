@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Self
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from onnx_compress.compiler.errors import DataError
 from onnx_compress.compiler.runtime.data.batch_layout import BatchLayout
 from onnx_compress.compiler.runtime.data.source import (
     LABELS,
+    REMEDY,
     Feeds,
     check_array,
     chunks,
@@ -56,6 +58,20 @@ class ArraySource:
         """See `Source.read`; one sample at a time if an input without a batch varies."""
         for chosen in chunks(indices, 1 if self._one_by_one else size):
             yield {spec.name: self._rows(spec.name, spec.dtype, chosen) for spec in self.layout.inputs}, len(chosen)
+
+    def for_layout(self, layout: BatchLayout) -> Self:
+        """See `Source.for_layout`; arrays are never resized."""
+        labels = {} if self._labels is None else {LABELS: self._labels}
+        try:
+            return type(self)(layout, {**self._arrays, **labels}, self.origin)
+        except DataError as error:
+            raise DataError(f"{error}; {REMEDY}") from None
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size in bytes of one sample, without the values given once for all."""
+        varying = (array.nbytes for name, array in self._arrays.items() if name not in self._shared)
+        return sum(varying) // self._count
 
     def _rows(self, name: str, dtype: np.dtype | None, chosen: np.ndarray) -> np.ndarray:
         array = self._arrays[name]

@@ -41,7 +41,7 @@ class Batch:
 class Dataset:
     """An immutable collection of samples that is never in memory as a whole.
 
-    `indices` (int64, ascending) are its samples in `source`.
+    `indices` (int64) are its samples in `source`, in the order in which they are read.
     """
 
     source: Source
@@ -104,16 +104,46 @@ class Dataset:
         return Dataset(self.source, self._ordered(self._shuffled(seed)[: max(1, count)]))
 
     def split(self, held_out: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Two disjoint parts: one for calibrating, and the share `held_out` for measuring.
+        """Two disjoint parts: one for calibrating, and the share `held_out` for measuring; see `parts`."""
+        calibration, measuring = self.parts(held_out, seed=seed)
+        return calibration, measuring
 
-        They depend only on the number of samples and `seed`. A single sample is in both parts.
+    def parts(self, *shares: float, seed: int = 0) -> tuple[Dataset, ...]:
+        """Disjoint parts: the rest first, then one for each of `shares`, as for measuring and for early stopping.
+
+        They depend only on the number of samples and `seed`; a further share takes from the rest alone. Each part has
+        at least one sample: if there are too few, the last shares get those of the rest.
         """
         if len(self) == 1:
-            return self, self
-        order = self._shuffled(seed)
-        count = min(max(1, round(held_out * len(self))), len(self) - 1)
-        calibration, measuring = order[count:], order[:count]
-        return Dataset(self.source, self._ordered(calibration)), Dataset(self.source, self._ordered(measuring))
+            return (self,) * (1 + len(shares))
+        order, start, found = self._shuffled(seed), 0, []
+        for share in shares:
+            count = min(max(1, round(share * len(self))), len(self) - 1 - start)
+            found.append(order[start : start + count])
+            start += count
+        rest = order[start:]
+        return tuple(Dataset(self.source, self._ordered(part if len(part) else rest)) for part in (rest, *found))
+
+    def shuffled(self, rng: np.random.Generator) -> Dataset:
+        """The same samples in a random order, as for one epoch of training."""
+        return Dataset(self.source, rng.permutation(self.indices))
+
+    def for_inputs(self, inputs: Sequence[TensorSpec]) -> Dataset:
+        """The same samples for a model with these inputs; itself if they are those that it was loaded for.
+
+        Pictures are read again at the size of the new input, synthetic samples drawn again. Raises DataError if arrays
+        do not fit, with the remedy.
+        """
+        layout = _layout(inputs)
+        if layout == self.layout:
+            return self
+        if layout not in self._for_layouts:
+            self._for_layouts[layout] = Dataset(self.source.for_layout(layout), self.indices)
+        return self._for_layouts[layout]
+
+    @cached_property
+    def _for_layouts(self) -> dict[BatchLayout, Dataset]:
+        return {}
 
     def _shuffled(self, seed: int) -> np.ndarray:
         return np.random.default_rng([seed, len(self)]).permutation(len(self))
@@ -136,12 +166,16 @@ def load(data: DataLike, inputs: Sequence[TensorSpec], *, pictures: PictureOptio
         DataError: with what was found and what was expected.
     """
     if isinstance(data, Dataset):
-        return data
+        return data.for_inputs(inputs)
+    return Dataset.of(_source(data, _layout(inputs), pictures or PictureOptions()))
+
+
+def _layout(inputs: Sequence[TensorSpec]) -> BatchLayout:
     layout = BatchLayout.of(inputs)
     odd = next((spec for spec in layout.inputs if spec.dtype is None), None)
     if odd is not None:
         raise DataError(f"input '{odd.name}' is a {odd.kind}: only tensors are supported")
-    return Dataset.of(_source(data, layout, pictures or PictureOptions()))
+    return layout
 
 
 def _source(

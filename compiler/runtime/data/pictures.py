@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,6 +32,7 @@ class PictureSource:
     def __init__(self, layout: BatchLayout, path: Path, options: PictureOptions) -> None:
         self.layout = layout
         self.origin = str(path)
+        self.options = options
         self._gallery = Gallery.of(path)
         self._preparation = Preparation.of(layout, options, self.origin, self._first_size)
 
@@ -46,6 +50,14 @@ class PictureSource:
         with self._gallery.reader() as read_file:
             for chosen in chunks(indices, size):
                 yield {name: np.stack([prepare(self._open(read_file, i)) for i in chosen])}, len(chosen)
+
+    def for_layout(self, layout: BatchLayout) -> Self:
+        """See `Source.for_layout`; pictures are read at the new input's size, or at the present one if it varies."""
+        twin = copy(self)
+        twin.layout = layout
+        twin.options = replace(self.options, size=self._preparation.size_for(layout))
+        twin._preparation = Preparation.of(layout, twin.options, self.origin, self._first_size)
+        return twin
 
     def _open(self, read_file: ReadFile, index: int) -> Image.Image:
         return decoded(read_file(index), f"{self.origin}: '{self._gallery.names[index]}'")

@@ -90,6 +90,12 @@ class Preparation:
             pixels = (pixels * np.float32(self.scale) - self.mean) / self.std
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) if self.channels_first else pixels, self.spec.dtype)
 
+    def size_for(self, layout: BatchLayout) -> tuple[int, int] | None:
+        """The size of pictures for another input: None if that fixes it, otherwise the present one."""
+        shape = (layout.inputs[0].shape if layout.inputs else None) or ()
+        is_fixed = len(shape) == 4 and _fixed(shape[2:] if self.channels_first else shape[1:3]) is not None
+        return None if is_fixed else self.size
+
     def _fitted(self, picture: Image.Image) -> Image.Image:
         width_height = self.size[::-1]
         if picture.size == width_height:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from onnx_compress.compiler.runtime.specs import Dim, TensorSpec, bracketed
 
 LABELS = "labels"
 """Name of the labels among the inputs."""
+REMEDY = "give arrays for the new inputs, or pictures (a folder or zip), which are read at any size"
+"""What to do if a pass changes the model's inputs and arrays no longer fit."""
 
 Feeds: TypeAlias = dict[str, np.ndarray]
 
@@ -36,7 +38,10 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
-        """Feeds of the samples at `indices` (ascending), in order, at most `size` at a time, with their number."""
+        """Feeds of the samples at `indices`, in that order, at most `size` at a time, with their number."""
+
+    def for_layout(self, layout: BatchLayout) -> Self:
+        """The same samples for a model with other inputs. Raises DataError if they do not fit, with the remedy."""
 
 
 def expected(layout: BatchLayout) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from onnx_compress.compiler.errors import DataError, UserError
 from onnx_compress.compiler.runtime.data.arrays import ArraySource
 from onnx_compress.compiler.runtime.data.batch_layout import BatchLayout
-from onnx_compress.compiler.runtime.data.source import Feeds
+from onnx_compress.compiler.runtime.data.source import REMEDY, Feeds, chunks
 
 MAX_SAMPLES = 10_000_000
 """A function that yields more samples is assumed never to end."""
+HELD_BYTES = 1 << 28
+"""Size in bytes of the samples in memory if they are read out of order: the function is run once for each such part."""
 
 BatchFunction = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
@@ -26,7 +29,8 @@ class StreamSource:
     """Samples yielded by a function as dicts of arrays, one batch of any size each, optionally with `labels`.
 
     The function must yield the same samples each time. A first pass counts them and collects the labels; later, dicts
-    are merged or cut to the size of a run. At most one run's samples are in memory.
+    are merged or cut to the size of a run. At most one run's samples are in memory, or `HELD_BYTES` of samples that are
+    read out of order.
     """
 
     real = True
@@ -35,6 +39,7 @@ class StreamSource:
         self.layout = layout
         self.origin = origin
         self._function = function
+        self._sample_bytes = 1
         self._count, self._labels = self._survey()
 
     @property
@@ -47,7 +52,27 @@ class StreamSource:
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
         """See `Source.read`."""
-        return _merged(self._selected(indices, size), size, self.layout)
+        is_in_order = bool(np.all(np.diff(indices) > 0))
+        parts = self._selected(indices, size) if is_in_order else self._reordered(indices)
+        return _merged(parts, size, self.layout)
+
+    def for_layout(self, layout: BatchLayout) -> Self:
+        """See `Source.for_layout`; the first dict of arrays must fit."""
+        twin = copy(self)
+        twin.layout = layout
+        with closing(twin._batches()) as batches:
+            try:
+                next(batches)
+            except DataError as error:
+                raise DataError(f"{error}; {REMEDY}") from None
+        return twin
+
+    def _reordered(self, indices: np.ndarray) -> Iterator[tuple[Feeds, int]]:
+        """Single samples in the order of `indices`."""
+        for wanted in chunks(indices, max(1, HELD_BYTES // self._sample_bytes)):
+            order = np.argsort(wanted)
+            found = {int(place): feeds for place, (feeds, _) in zip(order, self._selected(wanted[order], 1))}
+            yield from ((found[place], 1) for place in range(len(wanted)))
 
     def _selected(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
         start = 0
@@ -65,6 +90,7 @@ class StreamSource:
         count, labels, labelled = 0, [], set()
         for batch in self._batches():
             count += len(batch)
+            self._sample_bytes = max(self._sample_bytes, batch.sample_bytes)
             labelled.add(batch.labels is not None)
             if batch.labels is not None:
                 labels.append(np.array(batch.labels))
@@ -76,7 +102,7 @@ class StreamSource:
             raise DataError(f"{self.origin} yields labels with some batches but not with others")
         return count, np.concatenate(labels) if labels else None
 
-    def _batches(self) -> Iterator[ArraySource]:
+    def _batches(self) -> Generator[ArraySource]:
         try:
             for number, arrays in enumerate(self._function()):
                 yield self._checked(arrays, f"{self.origin}, batch {number}")

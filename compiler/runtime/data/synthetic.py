@@ -70,6 +70,10 @@ class SyntheticSource:
         """The same number of samples from the same seed, drawn by another guess."""
         return SyntheticSource(self.layout, self._hints, guess, self._count, self._seed)
 
+    def for_layout(self, layout: BatchLayout) -> SyntheticSource:
+        """See `Source.for_layout`; drawn by the same guess."""
+        return SyntheticSource(layout, self._hints, self.guess, self._count, self._seed)
+
     def read(self, indices: np.ndarray, size: int) -> Iterator[tuple[Feeds, int]]:
         """See `Source.read`."""
         for chosen in chunks(indices, size):

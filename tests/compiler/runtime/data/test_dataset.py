@@ -187,3 +187,57 @@ def test_an_input_that_is_not_a_tensor() -> None:
     sequence = TensorSpec("s", None, None, specs(net(ZIPMAP)).outputs[0].kind)
     with pytest.raises(DataError, match="input 's' is a sequence: only tensors are supported"):
         load({"s": ROWS}, [sequence])
+
+
+def test_a_third_part_is_taken_from_the_rest_alone() -> None:
+    dataset = load({"x": np.zeros((103, 3), np.float32)}, INPUTS)
+    calibration, held_out = dataset.split()
+    rest, measuring, stopping = dataset.parts(0.25, 0.1)
+    assert (len(rest), len(measuring), len(stopping)) == (67, 26, 10)
+    np.testing.assert_array_equal(measuring.indices, held_out.indices)
+    assert sorted([*rest.indices, *stopping.indices]) == calibration.indices.tolist()
+    again = dataset.parts(0.25, 0.1)
+    assert all((one.indices == other.indices).all() for one, other in zip((rest, measuring, stopping), again))
+    assert set(stopping.indices) != set(dataset.parts(0.25, 0.1, seed=1)[2].indices)
+
+
+def test_of_too_few_samples_the_last_parts_get_those_of_the_rest() -> None:
+    rest, measuring, stopping = loaded().take(2).parts(0.25, 0.1)
+    assert len(rest) == len(measuring) == 1
+    assert rest.indices.tolist() == stopping.indices.tolist() != measuring.indices.tolist()
+
+
+def shuffled_by(dataset: Dataset, seed: int) -> Dataset:
+    return dataset.shuffled(np.random.default_rng(seed))
+
+
+def test_a_shuffled_dataset_has_each_sample_once_with_its_label_in_another_order() -> None:
+    dataset = load({"x": np.repeat(np.arange(50, dtype=np.float32), 3).reshape(50, 3), "labels": np.arange(50)}, INPUTS)
+    shuffled = shuffled_by(dataset, 1)
+    seen = np.concatenate([batch["x"][:, 0] for batch in shuffled.batches(7)])
+    np.testing.assert_array_equal(seen, shuffled.labels)
+    assert seen.tolist() != sorted(seen)
+    assert sorted(seen) == list(range(50))
+    assert shuffled.indices.tolist() == shuffled_by(dataset, 1).indices.tolist()
+    assert shuffled.indices.tolist() != shuffled_by(dataset, 2).indices.tolist()
+    part = shuffled.take(20)
+    np.testing.assert_array_equal(np.concatenate([b["x"][:, 0] for b in part.batches(20)]), part.labels)
+
+
+def test_for_the_same_inputs_a_dataset_is_itself_and_for_others_made_once() -> None:
+    dataset = loaded()
+    assert dataset.for_inputs(INPUTS) is dataset
+    wider = [TensorSpec("x", np.dtype(np.float64), ("N", 3))]
+    other = dataset.take(4).for_inputs(wider)
+    assert next(other.batches())["x"].dtype == np.float64
+    np.testing.assert_array_equal(other.indices, dataset.take(4).indices)
+    np.testing.assert_array_equal(other.labels, dataset.take(4).labels)
+    assert dataset.for_inputs(wider) is dataset.for_inputs(wider)
+    assert load(dataset, wider) is dataset.for_inputs(wider)
+
+
+def test_arrays_that_do_not_fit_other_inputs_are_named_with_the_remedy() -> None:
+    with pytest.raises(DataError) as caught:
+        loaded().for_inputs([TensorSpec("x", np.dtype(np.float32), ("N", 2))])
+    assert "data: 'x' has shape [10, 3]; expected x: float32 [samples, 2]" in str(caught.value)
+    assert str(caught.value).endswith("or pictures (a folder or zip), which are read at any size")

@@ -226,3 +226,39 @@ def test_a_member_whose_bytes_are_damaged(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(DataError, match=r"'a\.png' can't be unpacked: Bad CRC-32"):
         next(load(path, NCHW).batches())
+
+
+def test_for_another_input_pictures_are_read_at_its_size(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)))
+    options = PictureOptions(size=(8, 8), mean=[0.5], fit="stretch")
+    large = load(tmp_path, image_input("N", 3, 8, 8), pictures=options)
+    small = large.for_inputs(NCHW)
+    again = load(tmp_path, NCHW, pictures=PictureOptions(mean=[0.5], fit="stretch"))
+    np.testing.assert_array_equal(next(small.batches())["image"], next(again.batches())["image"])
+    assert next(large.batches())["image"].shape == (1, 3, 8, 8)
+
+
+def test_for_an_input_of_any_size_pictures_keep_theirs(tmp_path: Path) -> None:
+    dataset = load(folder(tmp_path, {"a.png": 1}), image_input("N", 3, 2, 2))
+    free = dataset.for_inputs(image_input("N", 3, "H", "W"))
+    assert next(free.batches())["image"].shape == (1, 3, 2, 2)
+    last = dataset.for_inputs(image_input("N", 6, 6, 1))
+    assert next(last.batches())["image"].shape == (1, 6, 6, 1)
+
+
+def test_pictures_for_a_model_that_takes_none_any_more(tmp_path: Path) -> None:
+    dataset = load(folder(tmp_path, {"a.png": 1}), NCHW)
+    for inputs in ([], image_input("N", 12)):
+        with pytest.raises(DataError, match="pictures need a model with one input of rank 4"):
+            dataset.for_inputs(inputs)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_in_a_random_order(tmp_path: Path, packed: bool) -> None:
+    names = {f"{i // 3}/{i}.png": 10 * i for i in range(12)}
+    where = archive(tmp_path / "d.zip", {n: png(colour(v)) for n, v in names.items()}) if packed else tmp_path
+    dataset = load(folder(tmp_path, names) if not packed else where, NCHW).shuffled(np.random.default_rng(0))
+    seen = np.concatenate([batch["image"][:, 0, 0, 0] * 25.5 for batch in dataset.batches(5)])
+    assert seen.tolist() != sorted(seen)
+    assert dataset.labels is not None
+    np.testing.assert_array_equal(np.round(seen).astype(int) // 3, dataset.labels)

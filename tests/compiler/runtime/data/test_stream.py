@@ -10,7 +10,7 @@ import pytest
 from onnx_compress.compiler.errors import DataError
 from onnx_compress.compiler.runtime.data import stream
 from onnx_compress.compiler.runtime.data.dataset import load
-from onnx_compress.compiler.runtime.specs import specs
+from onnx_compress.compiler.runtime.specs import TensorSpec, specs
 from tests.compiler.runtime.nets import LINEAR, STATE, net
 
 INPUTS = specs(net(LINEAR)).inputs
@@ -128,3 +128,34 @@ def test_a_function_that_yields_less_the_second_time() -> None:
     dataset = load(lambda: rows(next(passes)), INPUTS)
     with pytest.raises(DataError, match="yielded 5 samples the first time and 3 later"):
         list(dataset.batches(2))
+
+
+@pytest.mark.parametrize(("held", "passes"), [(1 << 20, 1), (5 * 12, 3), (1, 12)])
+def test_a_stream_in_a_random_order_is_run_once_for_each_part_that_memory_holds(
+    held: int, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted() -> Batches:
+        calls.append(1)
+        return rows(3, 4, 5)
+
+    monkeypatch.setattr(stream, "HELD_BYTES", held)
+    dataset = load(counted, INPUTS).shuffled(np.random.default_rng(0))
+    calls.clear()
+    runs = list(dataset.runs(4))
+    assert [run.count for run in runs] == [4, 4, 4]
+    np.testing.assert_array_equal(np.concatenate([run.feeds["x"][:, 0] for run in runs]), dataset.indices)
+    np.testing.assert_array_equal(dataset.labels, dataset.indices)
+    assert len(calls) == passes
+
+
+def test_a_stream_for_other_inputs_is_read_as_they_are_or_refused() -> None:
+    def batches() -> Batches:
+        yield {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+
+    dataset = load(batches, INPUTS)
+    other = dataset.for_inputs([TensorSpec("x", np.dtype(np.float64), ("N", 3))])
+    assert next(other.batches())["x"].dtype == np.float64
+    with pytest.raises(DataError, match=r"batch 0: 'x' has shape \[2, 3\]; .* give arrays for the new inputs"):
+        dataset.for_inputs([TensorSpec("x", np.dtype(np.float32), ("N", 2))])

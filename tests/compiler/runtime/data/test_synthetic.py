@@ -9,6 +9,7 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.runtime.data.input_hints import hints_of
 from onnx_compress.compiler.runtime.data.synthetic import SyntheticSource, synthetic
+from onnx_compress.compiler.runtime.specs import TensorSpec
 from tests.compiler.runtime.nets import FIXED, STATE, net
 
 TABLES = {"words": np.ones((50, 4), np.float32), "places": np.ones((20, 4), np.float32)}
@@ -140,3 +141,14 @@ def test_a_session_at_hand_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnx_compress.compiler.runtime.data.synthetic.create", pytest.fail)
     source = synthetic(MODELS["state"], samples=3, session=loaded).source
     assert isinstance(source, SyntheticSource)
+
+
+def test_for_other_inputs_samples_are_drawn_again() -> None:
+    dataset = synthetic(net(FIXED), samples=6, seed=3)
+    (spec,) = dataset.layout.inputs
+    wider = [TensorSpec(spec.name, spec.dtype, (*spec.shape[:-1], 5))]
+    other = dataset.take(4).for_inputs(wider)
+    assert len(other) == 4
+    assert next(other.batches())[spec.name].shape[1:] == (5,)
+    again = dataset.take(4).for_inputs(wider)
+    np.testing.assert_array_equal(next(other.batches())[spec.name], next(again.batches())[spec.name])
