@@ -66,11 +66,10 @@ def markdown(passes: Sequence[type[Pass]], aliases: Mapping[str, str]) -> str:
     """The reference of all passes as a page: a table of them, then a section for each."""
     ordered = sorted(passes, key=_order)
     short = {name: alias for alias, name in aliases.items()}
-    lines = [_HEAD, "| pass | short | effect | what it does |", "|---|---|---|---|"]
-    lines += [
-        f"| [`{kind.name}`](#{kind.name}) | {_code(short.get(kind.name))} | {kind.effect.value} | {headline(kind)} |"
-        for kind in ordered
-    ]
+    lines = [_HEAD, "| pass, short name | effect | what it does |", "|---|---|---|"]
+    for kind in ordered:
+        alias = f"<br>`{short[kind.name]}`" if kind.name in short else ""
+        lines.append(f"| [`{kind.name}`](#{kind.name}){alias} | {kind.effect.value} | {headline(kind)} |")
     return "\n".join([*lines, "", *map(_section, ordered)])
 
 
@@ -82,10 +81,6 @@ _HEAD = """\
 On the command line options follow the name: `-p prune-channels:ratio=0.3:criterion=l1,quantize-int8`. In a recipe they
 are keys of a `[[pass]]`. *Exact* passes keep the outputs, *lossy* ones are measured and judged by the budget.
 """
-
-
-def _code(text: str | None) -> str:
-    return f"`{text}`" if text else ""
 
 
 def headline(kind: type[Pass]) -> str:

@@ -72,7 +72,7 @@ def test_a_pass_in_full_says_all_about_its_options():
 
 def test_markdown_keeps_columns_of_graphs_and_whole_tables():
     text = reference.markdown([Example], {"ex": "example"})
-    assert "| [`example`](#example) | `ex` | lossy | Do something to layers. |" in text
+    assert "| [`example`](#example)<br>`ex` | lossy | Do something to layers. |" in text
     assert "```text\nGiven   y = Conv(x, w)\nResult  y = Conv(x, w')\n```\n" in text
     assert "Like this:\n\n```text\na    b\n```\n\n```text\nc    d\n```\n\n| | |\n|---|---|\n" in text
     assert "| ab | what a \\| b is |\n| c | d |\n\nThe wrong choice" in text
