@@ -1,4 +1,4 @@
-"""Removal of the zero borders of kernels."""
+"""Crop the zero borders of kernels."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.prune._crops import Crop, crop, zero_borders
 
 LEAST_MACS = 16
-"""Multiply-accumulates saved per element of the input from which cropping it, a copy, pays (20 take 13 % off)."""
+"""Saved multiply-accumulates per input element from which cropping the input, a copy, pays (20 take 13 % off)."""
 LAST = np.iinfo(np.int64).max
 SLICE_BY_INPUTS = 10
-"""From this opset on Slice reads its bounds as inputs."""
+"""The first opset in which Slice takes its bounds as inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CropKernels(Pass):
-    """Cut the rows and columns at the borders of a layer's kernels that are zero in all of them.
+    """Cut off the rows and columns at the borders of a layer's kernels that are zero in all of them.
 
-    Given y[i] = Σ_t w[t] · x[s·i + d·t − p] with w[t] = 0 for t < c and t ≥ k − e, the kernel has k − c − e taps, and
-    the padding is p − d·c in front and d·e less behind: what stride s and dilation d make of the rest is the same.
-    Where the padding is smaller than that, the input is cropped by a Slice if the taps that go save more than
-    its copy costs; otherwise as many taps go as the padding pays for. For Conv and ConvTranspose of any rank and
-    group; automatic padding is written out.
+    Given y[i] = Σ_t w[t] · x[s·i + d·t − p] with w[t] = 0 for t < c and t ≥ k − e, the kernel keeps k − c − e taps,
+    the padding becomes p − d·c in front and shrinks by d·e behind; stride s and dilation d stay. If the padding is
+    too small for that, a Slice crops the input, provided that the removed taps save more than its copy costs;
+    otherwise only as many taps are removed as the padding covers. For Conv and ConvTranspose of any rank and group;
+    automatic padding is made explicit.
 
-    Kernels get such borders when whole shapes are pruned together: Wen et al., "Learning Structured Sparsity in Deep
-    Neural Networks", NIPS 2016 (arXiv:1608.03665).
+    Pruning whole shapes produces such borders: Wen et al., "Learning Structured Sparsity in Deep Neural Networks",
+    NIPS 2016 (arXiv:1608.03665).
     """
 
     name = "crop-kernels"
     effect = Effect.EXACT
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Crop them; returns of how many layers."""
+        """Crop the kernels; returns the number of changed layers."""
         plans: dict[Node, Crop] = {}
         for node in model.nodes():
             if node.is_op("Conv", "ConvTranspose") and not ctx.is_excluded(node):
@@ -61,7 +61,7 @@ def _plan(ctx: Context, node: Node) -> Crop | None:
     kernels = weight.values
     rank = kernels.ndim - 2
     if not kernels.size or not kernels.any():
-        ctx.skip(node, "all of its weights are zero: remove-dead-channels takes such layers out")
+        ctx.skip(node, "all of its weights are zero: remove-dead-channels removes such layers")
         return None
     borders = zero_borders(kernels)
     if not any(borders[0] + borders[1]):
@@ -79,10 +79,10 @@ def _plan(ctx: Context, node: Node) -> Crop | None:
 
 
 def _pads(node: Node, kernel: tuple[int, ...]) -> tuple[int, ...] | str:
-    """What is padded in front of each spatial axis and behind, or why that is not known."""
+    """The padding in front of each spatial axis and behind, or why it is unknown."""
     automatic = node.attrs.get("auto_pad", "NOTSET")
     if node.op == "ConvTranspose" and "output_shape" in node.attrs:
-        return "its padding follows from output_shape"
+        return "its padding is computed from output_shape"
     if automatic == "VALID" or (automatic == "NOTSET" and "pads" not in node.attrs):
         return (0,) * 2 * len(kernel)
     if automatic == "NOTSET":
@@ -96,7 +96,7 @@ def _pads(node: Node, kernel: tuple[int, ...]) -> tuple[int, ...] | str:
 
 
 def _pays(node: Node, kernels: np.ndarray, found: Crop) -> bool:
-    """Whether the whole crop is worth a Slice, if it takes one: only Conv reads a smaller input that way."""
+    """Whether the whole crop pays, Slice included if it needs one: only Conv can read a smaller input that way."""
     if not found.slices or node.op == "ConvTranspose":
         return not found.slices
     kept = [k - c - e for k, c, e in zip(kernels.shape[2:], found.lead, found.trail)]
@@ -106,18 +106,18 @@ def _pays(node: Node, kernels: np.ndarray, found: Crop) -> bool:
 
 
 def _why_not(node: Node) -> str:
-    return "its results reach further" if node.op == "ConvTranspose" else "cropping its input costs more than it saves"
+    return "its output extends further" if node.op == "ConvTranspose" else "cropping its input costs more than it saves"
 
 
 def _shares_plan(model: Model, ctx: Context, node: Node, plans: Mapping[Node, Crop]) -> bool:
-    """Whether all readers of the weight take the same crop, so that it stays one weight."""
+    """Whether all readers of the weight take the same crop, so that they still share one weight."""
     if edit.is_output(model, node.inputs[1]):
-        ctx.skip(node, "its weight is an output too")
+        ctx.skip(node, "its weight is also an output of the model")
         return False
     for reader, slot in edit.uses(model, node.inputs[1]):
         other = plans.get(reader)
         if slot != 1 or other is None or (other.lead, other.trail) != (plans[node].lead, plans[node].trail):
-            ctx.skip(node, f"its weight is shared with {reader.label()}, which can't be cropped alike")
+            ctx.skip(node, f"its weight is shared with {reader.label()}, which can't be cropped in the same way")
             return False
     return True
 
@@ -139,7 +139,7 @@ def _apply(model: Model, node: Node, found: Crop, done: set[Constant]) -> None:
 
 
 def _slice(model: Model, node: Node, found: Crop) -> None:
-    """Let `node` read its input without what lies in front and behind."""
+    """Crop the input of `node` by `found.front` and `found.back`."""
     bounds = {
         "starts": np.array(found.front, np.int64),
         "ends": np.array([-end or LAST for end in found.back], np.int64),

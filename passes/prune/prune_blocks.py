@@ -1,4 +1,4 @@
-"""Removal of whole residual branches."""
+"""Prune whole residual branches."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ from onnx_compress.passes.prune._branches.depth import Trials, choose
 from onnx_compress.passes.prune._criteria.statistics import measure
 
 REFITTED = 2048
-"""Calibration samples that the refit uses, or more where they are small."""
+"""Calibration samples for the refit; more if samples are small."""
 MOST = 0.95
-"""The largest share of MACs that can be asked for."""
+"""The largest share of MACs that can be requested."""
 BY_CHANNEL = ("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization")
-"""Operators whose results have their channels along axis 1."""
+"""Operators with the channels of their output along axis 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneBlocks(Pass):
     """Remove whole residual branches: y = x + F(x) becomes y = x.
 
-    F may hold anything, squeeze-and-excitation or attention too, as long as it is computed from x, nothing else needs a
-    part of it, and x and y have the same shape; it may read beside x what does not depend on x, such as a mask. What
-    follows, an activation say, stays; of relu(relu(·)) one is left.
+    F may contain anything, including squeeze-and-excitation and attention, provided that it is computed from x,
+    nothing else needs any part of it, and x and y have the same shape; it may also read values that do not depend
+    on x, such as a mask. What follows the addition, such as an activation, stays; relu(relu(·)) becomes one relu.
 
-    Which branches go, so that the model's multiply-accumulates fall by `ratio`, is measured at its outputs, with the
-    layers that change solved anew on a few samples: what a branch costs before that repair says little about what it
-    costs after. The branch that costs least per multiply-accumulate goes first, then those that are left are measured
-    again, since losses don't add up. At the end all layers that changed are solved for by least squares against the
-    original's activations, as the pass refit does (`refit`). The layer that gives x, where nothing else reads x, aims
-    at what x + F(x) was if that measures better than aiming at x.
+    `ratio` is the share of the model's multiply-accumulates to remove. Branches are chosen by their loss, measured
+    at the model's outputs after the changed layers are refitted on a few samples: the loss before that repair says
+    little about the loss after it. The branch with the least loss per multiply-accumulate is removed first; then
+    the remaining ones are measured again, since losses don't add up. Finally all changed layers are solved by least
+    squares against the original's activations, as in the pass refit (`refit`). If nothing else reads x, the layer
+    that computes x targets the former x + F(x), if that measures better than targeting x.
 
-    What F gave on average goes into a bias in front of x where that is the same (`fold`). Otherwise, an activation in
-    between or x read elsewhere, it is added where F was: if F was constant, and, without the refit, which finds
-    such shifts itself, if that measures better. It does not go into the biases of the layers that read y: with padded
-    zeros that would be wrong at the edges.
+    The mean output of F is added to a bias in front of x if that is equivalent (`fold`). Otherwise, with an
+    activation in between or x read elsewhere, it is added in place of F: if F was constant, or, without the refit,
+    which finds such shifts itself, if that measures better. It is not added to the biases of the layers that read
+    y: with zero padding that would be wrong at the edges.
 
-    Without calibration data the effects are measured on made-up inputs, without repair. In a recipe `ratio` = 0 for a
+    Without calibration data losses are measured on synthetic inputs, without repair. In a recipe `ratio` = 0 for a
     layer keeps its branch.
 
-    Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016 (arXiv:1603.09382): such networks work without some
-    of their branches; Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NIPS 2016
-    (arXiv:1608.03665): pruning of depth; He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV
-    2017 (arXiv:1707.06168): the aim of the layer before.
+    Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016 (arXiv:1603.09382): such networks work without
+    some of their branches; Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NIPS 2016
+    (arXiv:1608.03665): depth pruning; He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV
+    2017 (arXiv:1707.06168): the target of the layer before.
 
-    Time falls with the multiply-accumulates, since the layers that are left keep their widths; fewer channels often
-    don't save time, because kernels compute whole blocks of them.
+    Time falls with the multiply-accumulates, since the remaining layers keep their widths; removing channels often
+    saves no time, because kernels compute whole blocks of them.
 
-    The wrong choice for small ratios: a branch goes or stays, so that more may go than was asked for.
+    The wrong choice for small ratios: a branch is removed as a whole, so more may be removed than requested.
     """
 
     name = "prune-blocks"
@@ -70,11 +70,11 @@ class PruneBlocks(Pass):
     per_layer = ("ratio",)
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=MOST)
-    fold: bool = option(True, "keep what removed branches gave on average, in a bias where one serves")
-    refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
+    fold: bool = option(True, "keep the mean output of removed branches, in a bias where possible")
+    refit: bool = option(True, "refit all changed layers, if there is calibration data")
 
     def ladder(self, model: Model, ctx: Context) -> Sequence[float]:
-        """The shares of MACs that the smallest branches have, one more at a time."""
+        """The shares of MACs that the n smallest branches have together, n = 1, 2, …."""
         blocks = _candidates(model, ctx)
         trials = self._trials(model, ctx, blocks)
         if not trials.total:
@@ -84,26 +84,26 @@ class PruneBlocks(Pass):
         return [float(ratio) for ratio in dict.fromkeys(ratios) if 0 < ratio <= MOST]
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Remove branches; returns how many."""
+        """Remove branches; returns their number."""
         if self.ratio is None:
-            ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
+            ctx.skip(self.name, "its ratio is open and there is no budget to choose it: set one of them")
             return 0
         blocks = _candidates(model, ctx)
         if not blocks:
             return 0
         trials = self._trials(model, ctx, blocks)
         if not trials.total:
-            ctx.skip("the model", "its multiply-accumulates are not known")
+            ctx.skip("the model", "its multiply-accumulates are unknown")
             return 0
         target = int((1 - self.ratio) * trials.total)
         gone = choose(trials, target)
         left = trials.left(gone)
         if left > target + MISSED * trials.total:
             removed = 1 - left / trials.total
-            ctx.miss(f"{removed:.0%} of the MACs are removed with all branches that can go, {self.ratio:.0%} asked for")
+            ctx.miss(f"removing all removable branches saves {removed:.0%} of the MACs, {self.ratio:.0%} requested")
         ctx.notes["branches"] = _table(trials, gone)
         if not ctx.data.real:
-            ctx.notes["losses"] = "measured on made-up inputs"
+            ctx.notes["losses"] = "measured on synthetic inputs"
         if not gone:
             return 0
         trials.take_out(None, gone, plain=trials.is_plain(gone))
@@ -127,7 +127,7 @@ def _refitted(model: Model, ctx: Context) -> int:
 
 
 def _candidates(model: Model, ctx: Context) -> list[Residual]:
-    """The branches that can go; the others are named with the reason."""
+    """The removable branches; the others are reported with the reason."""
     found = ctx.get(Residuals)
     adds = [block.add for block in found.branches] + [node for node, _ in found.refused]
     names = {value.name for add in adds for value in (*add.inputs, add.outputs[0])}
@@ -141,7 +141,7 @@ def _candidates(model: Model, ctx: Context) -> list[Residual]:
     for block in found.branches:
         reason = _kept_anyway(block, ctx) or obstacle(model, block)
         if reason is None and shapes[block.shortcut.name] != shapes[block.add.outputs[0].name]:
-            reason = f"it makes '{block.shortcut.name}' larger"
+            reason = f"it broadcasts '{block.shortcut.name}' to a larger shape"
         if reason is None:
             candidates.append(block)
         else:
@@ -159,14 +159,14 @@ def _kept_anyway(block: Residual, ctx: Context) -> str | None:
 
 
 def _one_run(model: Model, names: Sequence[str], ctx: Context) -> Mapping[str, np.ndarray]:
-    """These values for two samples together, where the model takes two: what is the same for all of them shows."""
+    """These values for two samples at once if the model's batch allows, so that values shared by all samples show."""
     return next(Capture(model, names).batches(ctx.data.take(2)))
 
 
 def _means(
     blocks: Sequence[Residual], model: Model, ctx: Context, *, only_constant: bool
 ) -> dict[Residual, BranchMean]:
-    """What branches give on average; `only_constant`: of those that give the same whatever they read."""
+    """The mean outputs of branches; `only_constant`: only of branches whose output never changes."""
     inferred = infer(model)
     axes: dict[str, tuple[Residual, int]] = {}
     for block in blocks:
@@ -185,7 +185,7 @@ def _means(
 
 
 def _channel_axis(value: Tensor, rank: int) -> int | None:
-    """The axis of the channels, by the operator that computed the value or what it was made of element by element."""
+    """The axis of the channels, known from the operator that computes the value; element-wise operators keep it."""
     while value.inputs:
         node = value.inputs[0]
         if node.is_op("Transpose"):
@@ -201,7 +201,7 @@ def _channel_axis(value: Tensor, rank: int) -> int | None:
 
 
 def _table(trials: Trials, gone: Collection[int]) -> list[dict[str, Any]]:
-    """Each branch by its last layer: its share of the multiply-accumulates, its loss alone, whether it went."""
+    """For each branch, named by its last layer: its share of the MACs, its loss alone, and whether it was removed."""
     rows = []
     for i, block in enumerate(trials.blocks):
         share = 1 - trials.left(frozenset([i])) / trials.total

@@ -1,4 +1,4 @@
-"""Removal of whole channels."""
+"""Prune whole channels."""
 
 from __future__ import annotations
 
@@ -16,50 +16,49 @@ from onnx_compress.passes.prune._gather.entries import insert, with_gathers
 from onnx_compress.passes.prune._widths.plan import ORDERINGS, Planner, explain
 
 REFITTED = 2048
-"""Calibration samples that the refit uses, or more where they are small."""
+"""Calibration samples for the refit; more if samples are small."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneChannels(Pass):
-    """Remove whole channels, with everything that hangs on them.
+    """Remove whole channels, and everything coupled to them.
 
-    Given Y = W₂ · f(W₁ · X), rows `gone` of W₁ and columns `gone` of W₂ are taken away, as is index `gone` of
-    everything between and beside them: biases, normalizations, shortcuts that are added, what is
-    concatenated, groups, heads, states of recurrent layers. Which channels go together is found by
-    `ChannelGroups`; the graph stays as it is, only narrower. What the removed channels gave on average goes
-    into the biases of the layers that read them.
+    Given Y = W₂ · f(W₁ · X), rows `gone` of W₁ and columns `gone` of W₂ are removed, and index `gone` of everything
+    coupled to them: biases, normalizations, added shortcuts, concatenations, groups, heads, states of recurrent
+    layers. `ChannelGroups` finds the coupled channels; the graph stays the same, only narrower. The mean output of
+    the removed channels is added to the biases of the layers that read them (`fold`).
 
-    Which channels of a group go is decided by `criterion`: 'obs' takes those whose loss costs the layers that read
-    them least when these are then solved anew, 'lasso' those whose factors a LASSO on what these layers give makes
-    zero first, the others those with the lowest scores. How many, so that the model's multiply-accumulates fall by
-    `ratio`, is decided by `scope`: 'uniform' keeps the same share everywhere; 'global' takes the widths of least
-    loss, which is measured for each group and width at the model's outputs, with only that group pruned and the
-    layers that read it solved anew. At the end all layers that changed are solved for by least squares against the
-    original's activations, as the pass refit does (`refit`).
+    `criterion` ranks the channels of a group: 'obs' first removes those whose removal costs least after the layers
+    that read them are re-solved, 'lasso' those whose factors are the first to become zero in a LASSO on the outputs
+    of these layers, the others those with the lowest scores. `ratio` is the share of the model's
+    multiply-accumulates to remove; `scope` distributes it: 'uniform' keeps the same share everywhere; 'global'
+    chooses the widths of least loss, measured at the model's outputs for each group and width, with only that group
+    pruned and the layers that read it re-solved. Finally all changed layers are solved by least squares against the
+    original's activations, as in the pass refit (`refit`).
 
-    With `gather`, the layer at the entry of a branch, which reads what a shortcut carries past it, may read fewer of
-    the channels than the shortcut has: a Gather in front picks them. How many is decided together with the widths,
-    among the numbers for which a convolution behind a Gather is measured to be faster. That goes further than the
-    channels that all readers can spare, at the price of a node for each such layer.
+    With `gather`, the first layer of a residual branch may read fewer channels than the shortcut has: a Gather in
+    front of the layer picks them. Their number is chosen together with the widths, among those for which a
+    convolution behind a Gather measures faster. That removes more than the channels that all readers can spare, and
+    costs one node per such layer.
 
-    All this needs calibration data. Without, the energy of channels stands in for 'obs' and 'lasso', 'global' narrows,
-    step by step, the group that loses least of it for what it saves, and nothing is solved for.
+    All this needs calibration data. Without it, the energy of channels replaces 'obs' and 'lasso', 'global' narrows
+    step by step the group that loses the least energy for what it saves, and nothing is re-solved.
 
-    With `latency` the budget is time instead: the share of the original's that may be left, on the machine at hand.
-    The model runs in up to 49 forms of different widths, in which each layer is timed where it stands; widths are
-    chosen by the times of layers, and then the whole model's is measured, and the choice corrected by what it misses.
+    With `latency` the target is time instead: the remaining share of the original's time, on this machine. The
+    model runs in up to 49 variants of different widths, and each layer is timed in place. Widths are chosen by the
+    layers' times; then the whole model is timed, and the choice is corrected by the difference.
 
-    Widths are multiples of `round`; in groups narrower than four times that, and where the ratio can't be met
-    otherwise, of a half, a quarter, … of it. A recipe may set `ratio` for single layers: the share of this layer's own
-    channels to remove, whatever the rest does.
+    Widths are multiples of `round`; in groups narrower than four times that, and if the ratio can't be met
+    otherwise, of a half, a quarter, … of it. A recipe may set `ratio` for single layers: the share of this layer's
+    own channels to remove, independent of the rest.
 
     Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017 (arXiv:1608.08710); Fang et al., "DepGraph:
-    Towards Any Structural Pruning", CVPR 2023 (arXiv:2301.12900); Frantar and Alistarh, "Optimal Brain Compression",
-    NeurIPS 2022 (arXiv:2208.11580); He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017
-    (arXiv:1707.06168).
+    Towards Any Structural Pruning", CVPR 2023 (arXiv:2301.12900); Frantar and Alistarh, "Optimal Brain
+    Compression", NeurIPS 2022 (arXiv:2208.11580); He et al., "Channel Pruning for Accelerating Very Deep Neural
+    Networks", ICCV 2017 (arXiv:1707.06168).
 
-    The wrong choice for models without redundancy (already slim mobile nets lose points quickly without
-    retraining), and where only the size of the file matters: clustering costs less.
+    The wrong choice for models without redundancy (slim mobile nets quickly lose points without retraining), and if
+    only the file size matters: clustering costs less accuracy.
     """
 
     name = "prune-channels"
@@ -72,25 +71,25 @@ class PruneChannels(Pass):
 
     ratio: float | None = option(None, "share of MACs to remove; none: as far as the budget allows", low=0.0, high=0.95)
     latency: float | None = option(
-        None, "in place of ratio: the share of the original's time to come down to", low=0.05, high=1.0
+        None, "instead of ratio: the target time, as a share of the original's", low=0.05, high=1.0
     )
-    criterion: str = option("obs", "what makes a channel matter", choices=(*ORDERINGS, *CRITERIA))
-    scope: str = option("global", "where to cut: what costs least, or all alike", choices=("global", "uniform"))
-    round: int = option(0, "widths are multiples of this; 0: the step in which the CPU works", low=0, high=256)
-    fold: bool = option(True, "put the mean of what removed channels gave into the biases of their readers")
-    gather: bool = option(False, "pick inputs by a Gather for layers beside a shortcut, where that is faster")
-    refit: bool = option(True, "solve anew for all layers that changed, if there is calibration data")
+    criterion: str = option("obs", "how channels are ranked", choices=(*ORDERINGS, *CRITERIA))
+    scope: str = option("global", "widths by least measured loss, or the same share", choices=("global", "uniform"))
+    round: int = option(0, "widths are multiples of this; 0: the CPU's channel block (16 on AVX-512)", low=0, high=256)
+    fold: bool = option(True, "add the mean output of removed channels to the biases of their readers")
+    gather: bool = option(False, "let the first layer of a residual branch gather fewer inputs, where that is faster")
+    refit: bool = option(True, "refit all changed layers, if there is calibration data")
 
     def at(self, value: float, *, saving: Saving) -> PruneChannels:
-        """In a search for time the value is the share of time to remove, since MACs say little about that."""
+        """In a search for time the value is the share of time to remove, since MACs predict time poorly."""
         if saving is Saving.TIME:
             return self.with_options(latency=round(1 - value, 2))
         return self.with_options(ratio=value)
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Remove channels; returns of how many groups, and how many layers gather their inputs."""
+        """Remove channels; returns the number of narrowed groups plus the number of layers that gather their inputs."""
         if self.is_open():
-            ctx.skip(self.name, "its ratio is open: the budget decides it, and there is none here")
+            ctx.skip(self.name, "its ratio is open and there is no budget to choose it: set one of them")
             return 0
         groups = ctx.get(ChannelGroups)
         if not groups.prunable:
@@ -110,7 +109,7 @@ class PruneChannels(Pass):
         return len(cuts) + len(gathers)
 
     def _refit(self, model: Model, ctx: Context) -> None:
-        """Solve again for all layers that changed."""
+        """Refit all changed layers."""
         data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)))
         report = refit(
             model,

@@ -1,4 +1,4 @@
-"""Removal of channels that can't matter."""
+"""Remove the channels that can't affect the outputs."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ from onnx_compress.passes.prune._gather.inputs import gather_inputs
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveDeadChannels(Pass):
-    """Remove the channels that can't matter to the outputs, with everything that hangs on them.
+    """Remove the channels that can't affect the outputs, and everything coupled to them.
 
-    Given Y = W₂ · f(W₁ · X + b₁) + b₂, channel i goes
+    Given Y = W₂ · f(W₁ · X + b₁) + b₂, channel i is removed if it is
 
     ==============  =====================================================================================
-    unread          where no path of weights that are not zero leads from it to an output
-    constant        where it has one value c whatever the input, because its row of W₁ is zero (c = f(b₁)) or a
+    unread          no path of non-zero weights leads from it to an output
+    constant        it has the same value c for every input, because its row of W₁ is zero (c = f(b₁)) or a
                     normalization multiplies it by 0: b₂ becomes b₂ + W₂[:, i] · c
     ==============  =====================================================================================
 
-    until none is left. Pruning of single weights leaves many of both behind: of Dynamic Network Surgery's LeNets
-    (Guo et al., NIPS 2016, arXiv:1608.04493) 784-300-100-10 becomes 784-62-18-10 and 20-50-500 becomes 8-19-57.
-    Constants are followed through element-wise operators, normalizations, pools and layout.
+    This repeats until no such channel is left. Pruning of single weights leaves many of both kinds: of the LeNets
+    of Dynamic Network Surgery (Guo et al., NIPS 2016, arXiv:1608.04493) 784-300-100-10 becomes 784-62-18-10 and
+    20-50-500 becomes 8-19-57. Constants are propagated through element-wise operators, normalizations, pools and
+    layout changes.
 
-    A constant other than zero stays where the layer that reads it pads with zeros: there it counts for less at the
-    edges. A layer keeps one channel at least. What one reader has no weights for but others need, inputs of the graph
-    among it, stays as it is; with `inputs` a Gather in front of that layer leaves it out, which makes the file smaller
-    and costs a copy at run time.
+    A non-zero constant stays if the layer that reads it pads with zeros: it counts for less at the edges. Every
+    layer keeps at least one channel. Inputs of the graph stay, and so do channels for which one reader has no
+    weights but which others need; with `inputs` a Gather in front of that reader drops them, which makes the file
+    smaller and costs a copy at run time.
     """
 
     name = "remove-dead-channels"
     effect = Effect.EXACT
 
-    inputs: bool = option(False, "leave out what a layer has no weights for, by a Gather in front of it")
+    inputs: bool = option(False, "drop the inputs that a layer has no weights for, by a Gather in front of it")
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Remove them, to a fixed point; returns of how many groups."""
+        """Remove dead channels until none is left; returns the number of changed groups."""
         changed, earlier, before = 0, len(ctx.skips), _widths(model, ctx)
         while found := self._round(model, ctx):
             changed += found
             edit.sweep(model)
-            del ctx.skips[earlier:]  # only what the last round refuses is left alone in the end
+            del ctx.skips[earlier:]  # only the last round's refusals hold for the result
         ctx.skips[earlier:] = dict.fromkeys(ctx.skips[earlier:])
         after = _widths(model, ctx) if changed else before
         both = {name: [width, after[name]] for name, width in before.items() if name in after}
@@ -67,13 +68,13 @@ class RemoveDeadChannels(Pass):
 
 
 def _widths(model: Model, ctx: Context) -> dict[str, int]:
-    """Results of each layer."""
+    """The number of output channels of each layer."""
     layers = contractions(model, ctx.get(ChannelGroups).walk)
     return {layer.node.label(): layer.size[0] for layer in layers}
 
 
 def _each_cut(model: Model, ctx: Context) -> Iterator[ChannelGroups]:
-    """The groups, and those along the other factors where axes are taken apart: whole heads and parts of all heads."""
+    """The groups, then those along the other factors of split axes: whole heads, then the same part of all heads."""
     groups = ctx.get(ChannelGroups)
     yield groups
     crossings = groups.walk.crossings

@@ -44,7 +44,7 @@ class Pattern:
     def obstacle(self, channels: int) -> str | None:
         """Why a weight with so many input channels can't have this pattern."""
         if self.of and channels % self.of:
-            return f"its {channels} inputs are no multiple of {self.of}"
+            return f"its {channels} inputs are not a multiple of {self.of}"
         return None
 
     def kept(self, scores: np.ndarray, alive: np.ndarray, channels: int, count: int) -> np.ndarray:

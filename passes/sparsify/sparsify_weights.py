@@ -1,4 +1,4 @@
-"""sparsify-weights: weights set to zero, one by one or in patterns."""
+"""sparsify-weights: set weights to zero, one by one or in patterns."""
 
 from __future__ import annotations
 
@@ -25,50 +25,50 @@ from onnx_compress.passes.sparsify._rounds import Method
 from onnx_compress.passes.sparsify._weights import WeightMatrix, find_weights
 
 WITHOUT_DATA = "lamp"
-"""The criterion where there are no real samples to look at."""
+"""The criterion without real samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparsifyWeights(Pass):
-    """Set weights to zero and solve anew for the others.
+    """Set weights to zero and re-solve the others.
 
     Given   Y = X W + b
     Result  the same graph, W with zeros, min over its support and b of ‖X W + 1 b − Y‖² + λ ‖W − W₀‖²
 
-    The zeros are noted with the weight: whatever runs later keeps them, and the file gets smaller when they are
-    stored as gaps or masks, at the end. Nothing gets faster: onnxruntime computes with dense weights. For speed
-    see prune-channels.
+    The zeros are recorded with the weight: later passes keep them, and the file shrinks when they are stored as
+    gaps or masks at the end. Nothing gets faster: onnxruntime computes with dense weights. For speed see
+    prune-channels.
 
-    Layers are gone through front to back, X as the layers before now give it, Y as it was before the pass. In each
-    `rounds` times the weights of lowest worth go, geometrically down to the layer's number, and the others are
-    solved for (of large layers roughly, by some steps of conjugate gradients): so the next choice is made among
-    weights that have taken over from those before. At the end all layers that changed are refitted as by the pass
-    refit, zeros staying zero, those with nothing but a Relu or Clip between them two by two: so the errors of many
-    outputs cancel in the layer that reads them.
+    Layers are processed front to back, X being the outputs of the layers before in the sparse model, Y the layer's
+    output before the pass. In each of `rounds` rounds the least important weights are removed, geometrically down
+    to the layer's number, and the others are solved for (in large layers approximately, by some steps of conjugate
+    gradients): the next choice is then made among weights that have taken over from the removed ones. Finally all
+    changed layers are refitted as in the pass refit, zeros staying zero, and layers with nothing but a Relu or Clip
+    between them in pairs: the errors of many outputs then cancel in the layer that reads them.
 
-    The worth of a weight (`criterion`): 'activation' w²·(XᵀX)_kk, X centred; 'obs' w²/[(XᵀX)⁻¹]_kk over the support of
-    its output, which is what its loss costs after the others are solved anew; both times what an error of that output
-    costs further on, as far as the weights behind it tell; 'magnitude', 'std' and 'lamp' w². How many go in each layer
-    (`scope`): 'uniform' the same share; 'global' what loses least, the error of each layer at some densities being
-    weighed by what it does to the model's outputs. With 'std' one threshold s·σ holds for all layers, σ the standard
-    deviation of a layer's weights, with 'lamp' one for w² over Σ v², |v| ≥ |w|.
+    `criterion` is the importance of a weight: 'activation' w²·(XᵀX)_kk, X centred; 'obs' w²/[(XᵀX)⁻¹]_kk over the
+    support of its output, the loss after the others are re-solved; both times the effect of that output's error on
+    later layers, estimated from their weights; 'magnitude', 'std' and 'lamp' w². `scope` is the number of weights
+    removed from each layer: 'uniform' the same share; 'global' the numbers of least loss, the error of each layer
+    at several densities weighted by its effect on the model's outputs. With 'std' one threshold s·σ holds for all
+    layers, σ the standard deviation of a layer's weights, with 'lamp' one for w² over Σ v², |v| ≥ |w|.
 
-    What goes together (`pattern`): 'unstructured' nothing; 'KxL' blocks of K outputs by L inputs; 'shape' one tap of
-    one input for all outputs; 'NofM' keeps N of each M inputs in a row, in as many layers as `sparsity` asks
-    for. In Conv the inputs of one tap of the kernel are in a row. A recipe may set `sparsity` and `pattern` for
-    single layers.
+    `pattern` is the unit of removal: 'unstructured' single weights; 'KxL' blocks of K outputs by L inputs; 'shape'
+    one tap of one input for all outputs; 'NofM' keeps N of each M consecutive inputs, in as many layers as
+    `sparsity` needs. In Conv the inputs of one tap of the kernel are consecutive. A recipe may set `sparsity` and
+    `pattern` for single layers.
 
     Conv, ConvTranspose, Gemm and MatMul are solved for; weights of LSTM, GRU and RNN, embeddings, shared weights,
-    those with a codebook and those in bodies of If, Loop and Scan lose what is smallest. Without real samples nothing
-    is solved for, and LAMP decides in place of criteria that look at inputs.
+    weights with a codebook and weights in bodies of If, Loop and Scan lose their smallest elements. Without real
+    samples nothing is solved for, and LAMP replaces the criteria that need inputs.
 
     Han et al., "Deep Compression", ICLR 2016 (arXiv:1510.00149); Lee et al., "Layer-adaptive Sparsity for the
-    Magnitude-based Pruning", ICLR 2021 (arXiv:2010.07611); Sun et al., "Wanda", ICLR 2024 (arXiv:2306.11695); Frantar
-    and Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXiv:2208.11580); Wen et al., "Learning Structured
-    Sparsity", NIPS 2016 (arXiv:1608.03665): shapes.
+    Magnitude-based Pruning", ICLR 2021 (arXiv:2010.07611); Sun et al., "Wanda", ICLR 2024 (arXiv:2306.11695);
+    Frantar and Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXiv:2208.11580); Wen et al., "Learning
+    Structured Sparsity", NIPS 2016 (arXiv:1608.03665): shapes.
 
-    The wrong choice where latency counts, and for weights that are mostly needed: below about half zeros a file
-    hardly shrinks.
+    The wrong choice if latency counts, and for weights that are mostly needed: with less than about half zeros a
+    file hardly shrinks.
     """
 
     name = "sparsify-weights"
@@ -78,30 +78,30 @@ class SparsifyWeights(Pass):
     per_layer = ("sparsity", "pattern")
 
     sparsity: float | None = option(
-        None, "share of the weights that is zero afterwards; none: as far as the budget allows", low=0.0, high=0.995
+        None, "target share of zero weights; none: as far as the budget allows", low=0.0, high=0.995
     )
     pattern: str = option(
-        "unstructured", "what goes together: unstructured, KxL (as 8x4), shape, or what stays: NofM (as 2of4)"
+        "unstructured", "unit of removal: unstructured, KxL (such as 8x4), shape; or of what stays: NofM (such as 2of4)"
     )
-    criterion: str = option("activation", "what makes a weight matter", choices=CRITERIA)
+    criterion: str = option("activation", "how weights are ranked", choices=CRITERIA)
     scope: str = option(
-        "global", "where: what costs least, or the same share of each layer", choices=("global", "uniform")
+        "global", "how much of each layer: least measured loss, or the same share", choices=("global", "uniform")
     )
-    rounds: int = option(10, "rounds of dropping and solving anew, with real samples", low=1, high=100)
+    rounds: int = option(10, "rounds of removing and re-solving, with real samples", low=1, high=100)
 
     def __post_init__(self) -> None:
-        """Refuse unknown patterns."""
+        """Reject unknown patterns."""
         super().__post_init__()
         Pattern.parse(self.pattern)
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Set weights to zero; returns in how many tensors."""
+        """Set weights to zero; returns the number of changed tensors."""
         if self.sparsity is None:
-            ctx.skip(self.name, "its sparsity is open: the budget decides it, and there is none here")
+            ctx.skip(self.name, "its sparsity is open and there is no budget to choose it: set one of them")
             return 0
         found, sample = self._parts(model, find_weights(model, ctx.is_excluded, ctx.skip), ctx)
         if not found:
-            ctx.skip("the model", "it has no weights that can be made sparse")
+            ctx.skip("the model", "it has no weight that can be made sparse")
             return 0
         before = {id(part): part.weight.constant.values for part in found}
         chosen = counts(model, found, self.sparsity, self.scope, sample, ctx)
@@ -112,7 +112,7 @@ class SparsifyWeights(Pass):
         return sum(not np.array_equal(before[id(part)], part.weight.constant.values) for part in found)
 
     def _parts(self, model: Model, weights: Sequence[WeightMatrix], ctx: Context) -> tuple[list[Part], int]:
-        """What can be made sparse, and how many bytes of values come of one sample."""
+        """The weights that can be made sparse, and the bytes of activations per sample."""
         layers: dict[Node, LinearLayer | str] = {}
         sample = 0
         if ctx.data.real:
@@ -148,14 +148,14 @@ class SparsifyWeights(Pass):
         ]
         ctx.notes["sparsity"] = round(1 - sum(left) / max(1, total), 4)
         if self.sparsity is not None and sum(left) > (1 - self.sparsity + MISSED) * total:
-            ctx.miss(f"{1 - sum(left) / total:.0%} of the weights are zero, {self.sparsity:.0%} were asked for")
+            ctx.miss(f"{1 - sum(left) / total:.0%} of the weights are zero, {self.sparsity:.0%} requested")
 
 
 def _is_alone(layer: LinearLayer, weight: WeightMatrix) -> bool:
-    """Whether each of its elements may take a value of its own."""
+    """Whether each element may take its own value."""
     return not layer.is_tied and len(weight.readers) == 1
 
 
 def _is_changed(part: Part, count: int) -> bool:
-    """Whether any weight goes, or the pattern is not there yet."""
+    """Whether any weight is removed."""
     return count < int(np.count_nonzero(part.weight.constant.values))

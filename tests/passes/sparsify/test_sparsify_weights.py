@@ -224,7 +224,7 @@ def test_a_codebook_gets_zero_as_one_more_value(real):
 def test_a_pattern_out_of_reach_says_how_far_it_goes():
     model = net()
     ctx = sparsify(model, sparsity=0.9, pattern="2of4")
-    assert ctx.missed == ["50% of the weights are zero, 90% were asked for"]
+    assert ctx.missed == ["50% of the weights are zero, 90% requested"]
 
 
 def test_weights_that_are_no_numbers_do_no_harm():
