@@ -1,1 +1,1 @@
-"""Removal of whole channels."""
+"""Passes that remove structures: channels, residual branches, borders of kernels."""

@@ -1,4 +1,4 @@
-"""How a convolution changes when border slices of its kernels, zero in all of them, are cut off."""
+"""How a convolution changes when zero borders of its kernels are cut off."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Crop:
-    """Taps to cut in front and behind along each spatial axis, and what then stands for `pads`.
+    """The taps cut in front and behind along each spatial axis, and the new `pads`.
 
-    `front` and `back` of the input are left out by a Slice where the padding does not cover what was cut.
+    Where the padding does not cover the cut, a Slice removes `front` and `back` elements of the input.
     """
 
     lead: tuple[int, ...]
@@ -27,14 +27,14 @@ class Crop:
 
     @property
     def slices(self) -> bool:
-        """Whether the input is cropped too."""
+        """Whether the input is cropped as well."""
         return any(self.front + self.back)
 
 
 def zero_borders(kernels: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Slices at the front and back of each spatial axis of [a, b, …] that are zero in all kernels.
+    """The widths of the zero borders, in front and behind, of each spatial axis of [a, b, …] over all kernels.
 
-    At least one tap has to be other than zero.
+    At least one tap must be non-zero.
     """
     used: np.ndarray = np.asarray(kernels.any((0, 1)))
     axes = range(used.ndim)
@@ -45,10 +45,10 @@ def zero_borders(kernels: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]
 def crop(
     borders: tuple[tuple[int, ...], tuple[int, ...]], pads: tuple[int, ...], dilations: tuple[int, ...], *, slices: bool
 ) -> Crop:
-    """Cut all of `borders`, or without `slices` as many taps as the padding pays for.
+    """Cut all of `borders`, or without `slices` only as many taps as the padding covers.
 
-    A tap less in front is a dilation less of padding there: y[i] = Σ_t w[t] · x[s·i + d·t − p] with t = t' + c reads
-    x[s·i + d·t' − (p − d·c)].
+    One tap less in front means one dilation less of padding: y[i] = Σ_t w[t] · x[s·i + d·t − p] with t = t' + c
+    reads x[s·i + d·t' − (p − d·c)].
     """
     rank = len(dilations)
     lead, trail = borders

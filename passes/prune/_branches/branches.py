@@ -1,4 +1,4 @@
-"""Taking residual branches out of a graph."""
+"""Remove residual branches from a graph."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_value
 
 IDEMPOTENT = ("Relu", "Clip")
-"""Done twice they do what they do once."""
+"""Applying one of these twice equals applying it once."""
 
 
 @dataclass(frozen=True, eq=False)
 class BranchMean:
-    """What a branch gives on average: `values` [channels] along `axis` (negative: from the end) of `rank` axes."""
+    """The mean output of a branch: `values` [channels] along `axis` (negative: from the end) of `rank` axes."""
 
     values: np.ndarray
     axis: int
     rank: int
     dtype: np.dtype
     is_constant: bool
-    """Whether it gives that always."""
+    """Whether the branch always outputs this mean."""
 
     def spread_out(self) -> np.ndarray:
-        """In a shape that is added to the shortcut channel by channel."""
+        """In a shape that broadcasts over the channels of the shortcut."""
         return self.values.astype(self.dtype).reshape(-1, *(1,) * (-1 - self.axis))
 
 
 def obstacle(model: Model, block: Residual) -> str | None:
-    """Why x can't stand for y = x + F(x), or None."""
+    """Why x can't replace y = x + F(x), or None."""
     if not edit.is_output(model, block.add.outputs[0]):
         return None
     source = block.shortcut
@@ -43,20 +43,20 @@ def obstacle(model: Model, block: Residual) -> str | None:
 
 
 def remove(model: Model, block: Residual, mean: BranchMean | None = None, *, own_aim: bool = False) -> None:
-    """Let y = x stand for y = x + F(x), or y = x + `mean`.
+    """Replace y = x + F(x) by y = x, or by y = x + `mean`.
 
-    The mean goes into a bias before x where that is the same, otherwise it is added where F(x) was. Where nothing else
-    reads x, the value is y from now on, by name and origin, so that a refit lets the layer that gives x aim at what
-    x + F(x) was (`own_aim`: it stays x). Of relu(relu(z)) one relu is left, and then it is z that takes the place of
-    x + F(x).
+    The mean is added to a bias in front of x if that is equivalent, otherwise in place of F(x). If nothing else
+    reads x, the value takes the name and origin of y, so that a refit lets the layer that computes x target the
+    former x + F(x) (`own_aim`: it keeps those of x). Of relu(relu(z)) one relu remains, and then z takes the place
+    of x + F(x).
     """
     if not _is_there(block) or obstacle(model, block):
-        return  # since another branch went, which held this one or gave x
+        return  # an earlier removed branch contained this one or computed x
     add, total, source = block.add, block.add.outputs[0], block.shortcut
     edit.set_input(model, add, 1 - block.slot, source)
     edit.sweep(model)
     if not _is_there(block):
-        return  # nothing needed the sum
+        return  # nothing read the sum
     is_alone = all(node is add for node, _ in edit.uses(model, source))
     if mean is not None and mean.values.any() and not (is_alone and _shift(model, source, mean)):
         constant = edit.add_constant(model, block.result.name, "mean", mean.spread_out())
@@ -74,7 +74,7 @@ def _is_there(block: Residual) -> bool:
 
 
 def _shift(model: Model, value: Tensor, mean: BranchMean) -> bool:
-    """Add `mean` to a constant that is added to make `value`, if there is one; whether there is."""
+    """Add `mean` to a constant term of `value`; whether there is one."""
     place = _bias(model, value, mean)
     if place is None:
         return False
@@ -85,7 +85,7 @@ def _shift(model: Model, value: Tensor, mean: BranchMean) -> bool:
 
 
 def _bias(model: Model, value: Tensor, mean: BranchMean) -> tuple[Node, int] | None:
-    """The node and slot of a constant that adds a number to each channel of `value` and to nothing else."""
+    """The node and slot of a constant that adds one number to each channel of `value` and to nothing else."""
     if not isinstance(value, Variable) or not value.inputs or edit.is_output(model, value):
         return None
     node = value.inputs[0]
@@ -99,7 +99,7 @@ def _bias(model: Model, value: Tensor, mean: BranchMean) -> tuple[Node, int] | N
 
 
 def _is_vector(node: Node, slot: int, mean: BranchMean) -> bool:
-    """Whether the node reads a constant there with one number for each channel."""
+    """Whether the node's input there is a constant with one number per channel."""
     bias = input_value(node, slot)
     if bias is None or bias.size != mean.values.size:
         return False
@@ -108,7 +108,7 @@ def _is_vector(node: Node, slot: int, mean: BranchMean) -> bool:
 
 
 def _unite(model: Model, value: Tensor) -> None:
-    """Let z stand for `value` = act(z) where all that is done with it is the same act once more."""
+    """Replace `value` = act(z) by z if all its readers apply the same act again."""
     first = value.inputs[0]
     readers = [node for node, _ in edit.uses(model, value)]
     if edit.is_output(model, value) or not all(_is_same(first, node) for node in readers):
@@ -119,7 +119,7 @@ def _unite(model: Model, value: Tensor) -> None:
 
 
 def _drop_repeated(model: Model, value: Tensor) -> None:
-    """Remove what does to `value` = act(z) the same act once more."""
+    """Remove readers that apply the act of `value` = act(z) again."""
     if value.inputs:
         for node in dict.fromkeys(node for node, _ in edit.uses(model, value)):
             if _is_same(value.inputs[0], node):
@@ -127,7 +127,7 @@ def _drop_repeated(model: Model, value: Tensor) -> None:
 
 
 def _is_same(first: Node, second: Node) -> bool:
-    """Whether the second does once more what the first does, which changes nothing."""
+    """Whether the second node repeats the first, which changes nothing."""
     if not first.is_op(*IDEMPOTENT) or (second.op, second.domain, second.attrs) != (
         first.op,
         first.domain,

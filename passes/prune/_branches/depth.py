@@ -1,4 +1,4 @@
-"""Which residual branches to remove: those that cost least at the outputs, measured with the rest repaired."""
+"""Choose the residual branches to remove: those of least loss at the outputs, measured with the rest repaired."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.passes.prune._branches.branches import BranchMean, remove
 
 FITTED = 256
-"""Samples at most that a candidate's layers are solved for on."""
+"""Maximum number of samples on which a candidate's layers are solved."""
 MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
-"""Multiply-accumulates that all measurements may take. Large models are measured on fewer samples."""
+"""Limit for the multiply-accumulates of all measurements; large models are measured on fewer samples."""
 MOST_PRODUCTS = 1 << 35
-"""Multiplications for the normal equations of one candidate, some seconds; the layers behind stay unrepaired."""
+"""Limit for the multiplications of one candidate's normal equations, some seconds; later layers stay unrepaired."""
 MARGIN = 1.05
-"""What is measured must be better by this factor to be preferred."""
+"""A measured alternative must be better by this factor to be preferred."""
 FIRST = -1.0
-"""Where a branch that was never measured stands in the order of losses per multiply-accumulate."""
+"""The rate (loss per multiply-accumulate) of a branch that was never measured: first in the order."""
 
 
 @dataclass(eq=False)
 class Trials:
-    """Sets of `blocks` taken out of `model`, named by their indices: what is left, and what that costs.
+    """Sets of `blocks` removed from `model`, named by their indices: what remains, and the loss.
 
-    `means` are what is put in the place of a branch, or None; with `repaired` the layers that change are solved for.
+    `means` replace the branches, None: nothing; with `repaired` the changed layers are solved for.
     """
 
     model: Model
@@ -47,14 +47,14 @@ class Trials:
 
     @cached_property
     def probe(self) -> Probe:
-        """The outputs as they are, over samples that no layer is solved for on."""
+        """The outputs of the unchanged model, over samples on which no layer is solved."""
         count = len(self.blocks)
         most = MOST_MACS // max(1, self.total * count * (count + 1) // 2)
         return Probe.of(self.model, self._data[1].take(min(CHECKED, max(LEAST_SAMPLES, most))))
 
     @cached_property
     def reference(self) -> Reference:
-        """What layers aim at."""
+        """The targets of the layers."""
         return Reference(self.ctx.original, self._data[0].take(FITTED), int(self.ctx.rng.integers(1 << 62)))
 
     @cached_property
@@ -63,19 +63,20 @@ class Trials:
 
     @cached_property
     def _losses(self) -> dict[tuple[frozenset[int], bool], float]:
-        """What is measured of the model as it is; a search for the strength asks for it again."""
+        """Measured losses of the unchanged model, kept because a search for the strength asks for them again."""
         blocks = tuple((block.label, mean is None) for block, mean in zip(self.blocks, self.means))
         return self.ctx.remember(("branches", self.repaired, blocks), dict)
 
     @property
     def total(self) -> int:
-        """Multiply-accumulates of the model as it is."""
+        """Multiply-accumulates of the unchanged model."""
         return sum(self.macs.values())
 
     def take_out(self, twin: Twin | None, gone: Collection[int], *, plain: bool = False) -> None:
         """Remove these branches from the model, or from a copy of it.
 
-        `plain`: with a repair, layers aim at their own outputs alone; without, only constants are put in their place.
+        `plain`: with a repair, layers target their own outputs only; without one, only constants replace
+        branches.
         """
         model = self.model if twin is None else twin.model
         for i in sorted(gone):
@@ -95,7 +96,7 @@ class Trials:
         return self._left[gone]
 
     def loss(self, gone: frozenset[int], *, plain: bool = False) -> float:
-        """The effect at the outputs of removing these branches."""
+        """The loss at the outputs after removing these branches."""
 
         def edit(twin: Twin) -> None:
             self.take_out(twin, gone, plain=plain)
@@ -107,7 +108,7 @@ class Trials:
         return self._losses[gone, plain]
 
     def is_plain(self, gone: frozenset[int]) -> bool:
-        """Whether removing them plainly is better: fewer constants, or layers that aim at their own outputs."""
+        """Whether plain removal is better: fewer constants, or layers that target their own outputs."""
         if self.repaired:
             return MARGIN * self.loss(gone, plain=True) < self.loss(gone)
         means = [self.means[i] for i in gone]
@@ -116,12 +117,12 @@ class Trials:
         return self.loss(gone, plain=True) <= MARGIN * self.loss(gone)
 
     def alone(self, i: int) -> float | None:
-        """The effect of removing this branch by itself, if it was measured and is finite."""
+        """The loss after removing only this branch, if it was measured and is finite."""
         loss = self._losses.get((frozenset([i]), False), inf)
         return loss if isfinite(loss) else None
 
     def _repair(self, model: Model) -> None:
-        """Solve for the layers that change, front to back, as many as may be."""
+        """Solve for the changed layers, front to back, as far as the limit allows."""
         left = MOST_PRODUCTS
 
         def choice(node: Node) -> bool:
@@ -137,7 +138,7 @@ class Trials:
 
 
 def _products(node: Node) -> int:
-    """About what the normal equations of a layer take."""
+    """Approximate multiplications of a layer's normal equations."""
     for slot in (1, 0):
         weight = input_constant(node, slot)
         if weight is not None and len(weight.shape) > 1:
@@ -147,11 +148,11 @@ def _products(node: Node) -> int:
 
 
 def choose(trials: Trials, target: int) -> frozenset[int]:
-    """The branches to remove so that at most `target` multiply-accumulates are left; all that help where none suffice.
+    """The branches to remove so that at most `target` multiply-accumulates remain; if none suffice, all that help.
 
-    One after another the branch goes that costs least per multiply-accumulate saved, given those that are gone. What
-    a branch costs mostly grows with what is gone, so only the cheapest are measured again. Of all sets measured that
-    reach the target the one of least loss is taken.
+    Greedy: the next branch is the one of least loss per saved multiply-accumulate, given those already removed. The
+    loss of a branch mostly grows with what is removed, so only the cheapest are measured again. Of all measured
+    sets that reach the target, the one of least loss is taken.
     """
     gone: frozenset[int] = frozenset()
     enough: list[tuple[float, int, list[int]]] = []
@@ -163,7 +164,7 @@ def choose(trials: Trials, target: int) -> frozenset[int]:
                 gone |= {i}
                 continue
             saved = trials.left(gone) - trials.left(gone | {i})
-            loss = trials.loss(gone | {i}) if saved > 0 else inf  # it may have been part of one that is gone
+            loss = trials.loss(gone | {i}) if saved > 0 else inf  # it may be part of a removed one
             if isfinite(loss):
                 before = trials.loss(gone) if gone else 0.0
                 heappush(waiting, ((loss - before) / saved, i, len(gone)))

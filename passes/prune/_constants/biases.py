@@ -1,4 +1,4 @@
-"""What constant channels add to a layer, as part of its bias."""
+"""Fold the contributions of constant channels into a layer's bias."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from onnx_compress.compiler.ir.weights import input_constant, input_value
 
 
 def obstacle(layer: Contraction) -> str | None:
-    """Why a constant other than zero can't go into the layer's bias, or None."""
+    """Why a non-zero constant can't be folded into the layer's bias, or None."""
     node = layer.node
     if node.op == "Conv" and not layer.is_uniform:
         return "it pads with zeros, so that they count for less at the edges"
     if not layer.is_uniform or (layer.slot == 0):
-        return "what they add is no bias of this layer"
+        return "their contribution is not a bias of this layer"
     if node.op == "Gemm" and node.attrs.get("beta", 1.0) == 0:
         return "its bias is multiplied by 0"
     if node.op == "MatMul" or len(node.inputs) < 3 or not node.inputs[2].name:
@@ -29,7 +29,7 @@ def obstacle(layer: Contraction) -> str | None:
 
 
 def add(model: Model, layer: Contraction, shift: np.ndarray) -> None:
-    """Add `shift` [rows] to the results of a layer without obstacle, as it is now."""
+    """Add `shift` [rows] to the results of a layer without obstacle, in its present width."""
     node = layer.node
     if node.op == "MatMul":
         _behind(model, node, shift)
@@ -46,7 +46,7 @@ def add(model: Model, layer: Contraction, shift: np.ndarray) -> None:
 
 
 def _behind(model: Model, node: Node, shift: np.ndarray) -> None:
-    """Into the Add that follows a MatMul, or a new one."""
+    """Add it in the Add that follows a MatMul, or in a new one."""
     result = node.outputs[0]
     weight = input_value(node, 1)
     assert weight is not None

@@ -1,4 +1,4 @@
-"""Which channels can be removed without changing the outputs, and what their constants add to the biases."""
+"""Find the channels that can be removed without changing the outputs, and what their constants add to the biases."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from onnx_compress.passes.prune._constants.biases import obstacle
 from onnx_compress.passes.prune._constants.liveness import anchored, live
 
 Columns = Mapping[Contraction, np.ndarray]
-"""For each layer a value per position that it sums over, or per result."""
+"""For each layer one value per position that it sums over, or per result."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dead:
-    """`cuts` to make, and by layer what is to be added to the bias of the `rows` that stay."""
+    """The `cuts` to make, and for each layer what to add to the bias of the remaining `rows`."""
 
     cuts: tuple[Cut, ...]
     shifts: Columns
 
 
 def find_dead(model: Model, ctx: Context, groups: ChannelGroups) -> Dead:
-    """The channels that matter to nothing; what is refused is said."""
+    """The channels that can't affect the outputs; refusals are reported."""
     layers = contractions(model, groups.walk)
     known = Constants(model, groups, layers)
     values = {layer: _values(known, layer) for layer in layers}
@@ -48,13 +48,13 @@ def find_dead(model: Model, ctx: Context, groups: ChannelGroups) -> Dead:
 
 
 def _values(known: Constants, layer: Contraction) -> np.ndarray:
-    """What is known of each column: float64, NaN where nothing is."""
+    """The known value of each column: float64, NaN where unknown."""
     found = known.along(layer.source, layer.axis)
     return np.broadcast_to(np.nan if found is None else found, layer.size[1:])
 
 
 def _excluded(groups: ChannelGroups, ctx: Context) -> np.ndarray:
-    """Sets that a layer which the user keeps out of every pass has a part in."""
+    """The sets that touch an excluded layer."""
     found = np.zeros(len(groups.sets.roots), bool)
     for place in groups.walk.places:
         if is_read_by(place.node.inputs[place.slot], ctx.is_excluded):
@@ -65,17 +65,17 @@ def _excluded(groups: ChannelGroups, ctx: Context) -> np.ndarray:
 def _refuse(
     ctx: Context, groups: ChannelGroups, obstacles: Mapping[Contraction, str], values: Columns, wanted: np.ndarray
 ) -> None:
-    """Say which layers keep channels that are constant but not zero."""
+    """Report the layers that keep constant non-zero channels."""
     for layer, why in obstacles.items():
         if layer.columns is None:
             continue
         kept = wanted[groups.sets.roots[layer.columns]] & (np.nan_to_num(values[layer]) != 0)
         if kept.any():
-            ctx.skip(layer.node, f"{int(kept.sum())} of its inputs stay, constant but not zero: {why}")
+            ctx.skip(layer.node, f"{int(kept.sum())} of its inputs stay, constant but non-zero: {why}")
 
 
 def _removable(groups: ChannelGroups, dead: np.ndarray) -> np.ndarray:
-    """Of the dead sets those that leave something of every axis."""
+    """The dead sets, except that every axis keeps at least one index."""
     gone = np.zeros(len(dead), bool)
     for group in groups.groups:
         gone[group.roots] = dead[group.roots]
@@ -91,7 +91,7 @@ def _removable(groups: ChannelGroups, dead: np.ndarray) -> np.ndarray:
 
 
 def _shifts(groups: ChannelGroups, values: Columns, foldable: Columns, gone: np.ndarray) -> Columns:
-    """What the removed columns add to the rows that stay."""
+    """What the removed columns add to the remaining rows."""
     found = {}
     for layer, vector in values.items():
         if layer.columns is None:

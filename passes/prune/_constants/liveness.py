@@ -1,4 +1,4 @@
-"""Which channels can matter to the outputs: traced backwards through the weights that are not zero."""
+"""Find the channels that can affect the outputs, traced backwards through the non-zero weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from onnx_compress.compiler.ir.model import Model
 
 
 def anchored(model: Model, known: Constants, layers: Sequence[Contraction]) -> np.ndarray:
-    """Sets of `groups` that matter by themselves: bool by root.
+    """The sets of channels that matter by themselves: bool by root.
 
-    They are fixed (outputs among them), take part in a norm or reduction with others, or are summed over in a
-    product that has no constant weight, where not known to be zero.
+    They are fixed (outputs among them), are coupled with others by a norm or reduction, or are summed over in a
+    product without a constant weight, unless known to be zero.
     """
     groups = known.groups
     matters: np.ndarray = (groups.sets.fixed != UNMARKED) | (groups.sets.coupled != UNMARKED)
@@ -33,10 +33,10 @@ def anchored(model: Model, known: Constants, layers: Sequence[Contraction]) -> n
 def live(
     groups: ChannelGroups, layers: Sequence[Contraction], matters: np.ndarray, folded: Mapping[Contraction, np.ndarray]
 ) -> np.ndarray:
-    """Sets that reach one of those that matter: bool by root.
+    """The sets that reach one of those that matter: bool by root.
 
-    A layer reads a channel where one of its results that is live has a weight for it, unless that channel is among
-    `folded` [columns]: those whose constant goes into the bias.
+    A layer reads a channel if one of its live results has a non-zero weight for it, unless the channel is `folded`
+    [columns]: its constant is added to the bias.
     """
     alive, roots = matters.copy(), groups.sets.roots
     while True:
@@ -49,7 +49,7 @@ def live(
 
 
 def _read(layer: Contraction, alive: np.ndarray, roots: np.ndarray) -> np.ndarray:
-    """Which columns have a weight in a row that is live."""
+    """The columns with a non-zero weight in a live row."""
     if layer.rows is None:
         return np.asarray(layer.nonzero.any(1).reshape(-1))
     rows = alive[roots[layer.rows]].reshape(layer.groups, -1, 1)
@@ -57,7 +57,7 @@ def _read(layer: Contraction, alive: np.ndarray, roots: np.ndarray) -> np.ndarra
 
 
 def _summed(node: Node, known: Constants) -> list[np.ndarray]:
-    """The atoms that a product without a constant weight sums over; of an unusual one all that it reads."""
+    """The atoms that a product without a constant weight sums over; for an unusual product all that it reads."""
     axes = [known.axes.read(node, slot) for slot in range(len(node.inputs))]
     if node.op == "Einsum":
         terms, _, result = str(node.attrs.get("equation", "")).replace(" ", "").partition("->")

@@ -1,9 +1,8 @@
-"""What removed channels gave on average, put into the biases of the layers that read them.
+"""Fold the mean output of removed channels into the biases of the layers that read them.
 
 A layer Y = Σ_i W_i ∗ X_i + b loses the terms of the removed channels i. Each is replaced by its mean over the
-calibration data: b += Σ_i E[X_i] · ΣW_i, the sum of W_i over the kernel. That is exact where X_i is constant (a
-channel whose weights are zero: then X_i is its bias through the activation) and nothing is padded, and the best
-constant otherwise.
+calibration data: b += Σ_i E[X_i] · ΣW_i, the sum of W_i over the kernel. That is exact if X_i is constant (a channel
+with zero weights: then X_i is its bias through the activation) and nothing is padded, and the best constant otherwise.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class NarrowedReader:
 
 
 def readers(model: Model, removal: Removal) -> list[NarrowedReader]:
-    """The layers whose bias can take up what they lose: dense Conv, Gemm, MatMul with an Add behind it."""
+    """The layers whose bias can compensate for the lost inputs: dense Conv, Gemm, MatMul followed by an Add."""
     found = []
     for node in model.graph.nodes:
         axes = _axes(node)
@@ -54,7 +53,7 @@ def readers(model: Model, removal: Removal) -> list[NarrowedReader]:
 
 
 def _axes(node: Node) -> tuple[int, int] | None:
-    """Axes of the weight: the one summed over, the one of the results."""
+    """The weight's axes: the one summed over, and the one of the results."""
     if node.is_op("Conv") and node.attrs.get("group", 1) == 1:
         return 1, 0
     if node.is_op("Gemm") and not node.attrs.get("transA") and node.attrs.get("beta", 1.0) == 1.0:
@@ -64,7 +63,7 @@ def _axes(node: Node) -> tuple[int, int] | None:
 
 
 def _bias(node: Node) -> tuple[Node, int] | None:
-    """Who adds the bias, and at which input; None where nobody does or it is computed or no vector."""
+    """The node and input slot that add the bias; None if there is none, or it is computed or not a vector."""
     if not node.is_op("MatMul"):
         is_there = len(node.inputs) > 2 and bool(node.inputs[2].name)
         value = input_value(node, 2)
@@ -83,7 +82,7 @@ def _bias(node: Node) -> tuple[Node, int] | None:
 def shifts(
     found: Sequence[NarrowedReader], statistics: Mapping[str, Channels], *, only_constant: bool
 ) -> list[tuple[NarrowedReader, np.ndarray]]:
-    """Σ_i E[X_i] · ΣW_i for the results that each layer keeps; `only_constant`: of inputs that never vary."""
+    """Σ_i E[X_i] · ΣW_i for the kept results of each layer; `only_constant`: only over inputs that never vary."""
     lost = []
     for reader in found:
         channels = statistics.get(reader.node.inputs[0].name)
@@ -99,7 +98,7 @@ def shifts(
 
 
 def add_to_biases(model: Model, lost: Sequence[tuple[NarrowedReader, np.ndarray]]) -> None:
-    """Add to each layer's bias, which a Conv or Gemm gets where it has none."""
+    """Add the shifts to the layers' biases; a Conv or Gemm without a bias gets one."""
     for reader, shift in lost:
         if not shift.any():
             continue

@@ -1,1 +1,1 @@
-"""How much a channel matters: from the weights alone, or from the inputs of the layers that read it."""
+"""The importance of channels: from the weights alone, or from the inputs of the layers that read them."""

@@ -1,14 +1,14 @@
-"""Channels chosen by LASSO: the sets of channels whose parts of a layer's output make up best for all of it.
+"""Rank channels by LASSO: keep the sets of channels whose terms best reproduce a layer's whole output.
 
 With one factor β_i for each set of channels, X_i its inputs and W_i the weights that read them,
 
     min over β  ½ ‖Y − Σ_i β_i X_i W_i‖² + λ ‖β‖₁,      Y = Σ_i X_i W_i
 
-is a quadratic form in β alone, ½ βᵀQβ − cᵀβ with Q_ij = tr(W_iᵀ X_iᵀ X_j W_j) and c = Q·1. So all rows enter, by way
-of the sums that second order uses too. At λ = 0 every β is 1, from some λ on all are 0; in between they go one by one:
-He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (arXiv:1707.06168), who
-search for the λ that leaves as many as are wanted. Here the whole path is followed, which gives an order for any
-number: Osborne, Presnell and Turlach, "A New Approach to Variable Selection in Least Squares Problems", 2000.
+is a quadratic form in β alone, ½ βᵀQβ − cᵀβ with Q_ij = tr(W_iᵀ X_iᵀ X_j W_j) and c = Q·1. So all rows are used,
+through the same sums as for second order. At λ = 0 every β is 1, above some λ all are 0; in between they vanish one by
+one: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (arXiv:1707.06168), who
+search for the λ that leaves the wanted number. Here the whole path is followed, which gives an order for every number:
+Osborne, Presnell and Turlach, "A New Approach to Variable Selection in Least Squares Problems", 2000.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ import numpy as np
 from onnx_compress.passes.prune._criteria.obs import System
 
 RIDGE = 1e-8
-"""Share of the mean diagonal that makes the path unique where sets repeat each other."""
+"""Ridge as a share of the mean diagonal; it makes the path unique if sets repeat each other."""
 STEPS_PER_SET = 8
-"""Bends of the path per set of channels at most: most sets enter once."""
+"""Maximum number of bends of the path per set of channels: most sets enter once."""
 SAME = 1e-12
-"""Bends nearer than this share of λ are one."""
+"""Bends closer than this share of λ count as one."""
 UP, DOWN, LEAVE = range(3)
 SIGNS = (1.0, -1.0, 0.0)
-"""What happens to a β at a bend: it becomes positive, negative, or zero."""
+"""The change of a β at a bend: it becomes positive, negative, or zero."""
 
 
 def lasso(systems: Sequence[System], size: int) -> np.ndarray:
-    """The order [size] in which sets of channels are given up while λ grows.
+    """The order [size] in which sets of channels are removed as λ grows.
 
     The systems of several layers are added, each as a share of its layer's ‖Y‖².
     """
@@ -51,8 +51,8 @@ def _form(system: System) -> np.ndarray:
 def last_bends(form: np.ndarray, linear: np.ndarray) -> np.ndarray:
     """For each i the λ [n] above which β_i stays zero, β minimizing ½ βᵀQβ − cᵀβ + λ‖β‖₁ with `form` Q and `linear` c.
 
-    The path is piecewise linear in λ and is walked downwards from max |c|, where β = 0: on the set A of those that
-    are not zero, with signs s, Q_AA β_A = c_A − λ s_A, until one of A reaches zero or the gradient of another λ.
+    The path is piecewise linear in λ and is followed downwards from max |c|, where β = 0: on the set A of non-zero
+    β, with signs s, Q_AA β_A = c_A − λ s_A, until one of A reaches zero or the gradient of another reaches λ.
     """
     size = len(linear)
     level = max(float(np.trace(form)) / max(1, size), float(np.finfo(np.float64).tiny))
@@ -69,9 +69,9 @@ def last_bends(form: np.ndarray, linear: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Path:
-    """Where the walk is: λ = `price`, and the signs [n] of β, 0 where β is zero.
+    """The present point of the path: λ = `price`, and the signs [n] of β, 0 where β is zero.
 
-    `undoing` is the change that would take back the latest one, as it can't at the same bend.
+    `undoing` is the change that would reverse the latest one, which can't happen at the same bend.
     """
 
     form: np.ndarray
@@ -85,7 +85,7 @@ class _Path:
         self.signs = np.zeros(len(self.linear))
 
     def step(self) -> int | None:
-        """Go down to the next bend; returns which β leaves zero there, None where one becomes zero or λ is 0."""
+        """Go down to the next bend; returns the β that leaves zero there, or None if one becomes zero or λ is 0."""
         active = np.flatnonzero(self.signs)
         right = np.stack([self.linear[active], self.signs[active]], axis=1)
         fixed, slope = np.linalg.solve(self.form[np.ix_(active, active)], right).T

@@ -1,10 +1,10 @@
-"""What removing channels costs a layer after the best refit of the rest: second order, exact for a linear layer.
+"""The loss of a layer after removing channels and re-solving the rest: second order, exact for a linear layer.
 
-For Y = X W, G = XᵀX and P = G⁻¹, leaving out the rows R of W and solving anew for the others loses
+For Y = X W, G = XᵀX and P = G⁻¹, removing the rows R of W and re-solving the others gives the loss L and the update
 
-    L(R) = tr(W_Rᵀ (P_RR)⁻¹ W_R)      and gives      W' = W − P_·R (P_RR)⁻¹ W_R,   P' = P − P_·R (P_RR)⁻¹ P_R·
+    L(R) = tr(W_Rᵀ (P_RR)⁻¹ W_R)      W' = W − P_·R (P_RR)⁻¹ W_R      P' = P − P_·R (P_RR)⁻¹ P_R·
 
-which is the optimal brain surgeon for whole rows: Hassibi and Stork, "Second Order Derivatives for Network Pruning",
+This is the optimal brain surgeon for whole rows: Hassibi and Stork, "Second Order Derivatives for Network Pruning",
 NIPS 1992; Frantar and Alistarh, "Optimal Brain Compression", NeurIPS 2022 (arXiv:2208.11580).
 """
 
@@ -17,15 +17,15 @@ from typing import TypeAlias
 import numpy as np
 
 ROUNDS = 64
-"""Channels of a wide layer are eliminated in so many steps, several in each."""
+"""Maximum number of elimination steps of a wide layer, each removing several channels."""
 
 
 @dataclass(frozen=True, eq=False)
 class System:
     """One layer that reads channels: `gram` [K, K] of its centred inputs, `weights` [K, M], both float64.
 
-    `rows` [sets, R] are the indices into K that set i of channels stands for. `ridge` is added to the diagonal as
-    a share of its mean.
+    `rows` [sets, R] are the indices into K of each set of channels. `ridge` is added to the diagonal as a share of
+    its mean.
     """
 
     gram: np.ndarray
@@ -42,7 +42,7 @@ class System:
 
     @property
     def spread(self) -> float:
-        """‖Y‖² of the centred output: what losing everything costs."""
+        """‖Y‖² of the centred output: the loss when everything is removed."""
         return max(float(np.sum(self.weights * (self.gram @ self.weights))), float(np.finfo(np.float64).tiny))
 
     def without(self, gone: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ class System:
 
 
 Ordering: TypeAlias = Callable[[Sequence[System], int], np.ndarray]
-"""The order [sets] in which so many sets of channels are given up, given the layers that read them."""
+"""The order [sets] in which a number of sets of channels are removed, given the layers that read them."""
 
 
 def obs(systems: Sequence[System], size: int) -> np.ndarray:
@@ -66,10 +66,10 @@ def obs(systems: Sequence[System], size: int) -> np.ndarray:
 
 
 def elimination(systems: Sequence[System], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order in which `size` sets of channels are given up, the cheapest first, and what each then costs.
+    """The order in which `size` sets of channels are removed, the cheapest first, and the loss of each removal.
 
-    Each time those go that cost least after the refit of what is left, summed over the layers that read
-    them, each loss as a share of its layer's ‖Y‖².
+    Each step removes the sets of least loss after the rest is re-solved, summed over the layers that read them,
+    each loss as a share of its layer's ‖Y‖².
     """
     states = [_State.of(system) for system in systems]
     order: list[int] = []
@@ -89,7 +89,7 @@ def elimination(systems: Sequence[System], size: int) -> tuple[np.ndarray, np.nd
 
 @dataclass
 class _State:
-    """P [n·R, n·R] and W [n·R, M] of the n sets that are left, each set's R rows one after another."""
+    """P [n·R, n·R] and W [n·R, M] of the n remaining sets, each set's R rows one after another."""
 
     inverse: np.ndarray
     weights: np.ndarray
@@ -111,7 +111,7 @@ class _State:
         return found
 
     def eliminate(self, gone: np.ndarray) -> None:
-        """Leave sets out, and update the rest."""
+        """Remove these sets, and update the rest."""
         is_gone = np.zeros(len(self.weights), bool)
         is_gone.reshape(-1, self.width)[gone] = True
         stay, leave = np.flatnonzero(~is_gone), np.flatnonzero(is_gone)

@@ -1,4 +1,4 @@
-"""What each channel of a group is made of: its slices of all weights, and its share in what is computed from it."""
+"""The weights that belong to each channel of a group, and each channel's share in what is computed from it."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def slices_of(group: Group, roots: np.ndarray, statistics: Statistics) -> list[S
 
 
 def _taps(place: Place, values: np.ndarray) -> int:
-    """Elements of one kernel."""
+    """Elements of one kernel; 1 for weights that are not kernels."""
     is_kernel = place.node.is_op("Conv", "ConvTranspose") and place.role in ("out", "in")
     return prod(values.shape[2:]) if is_kernel else 1
 
 
 def _shares(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The parts [sets] that the indices [sets, count] of each set have in the sum over an axis."""
+    """The share [sets] of the indices [sets, count] of each set in the sum over an axis."""
     total = values.sum()
     return np.asarray(values[order].sum(1) / total) if total > 0 else np.zeros(len(order))
 
 
 def _inputs(place: Place, length: int, statistics: Statistics) -> np.ndarray:
-    """Variance and mean square [2, length] of what each index of an axis is multiplied with; 1 where not known."""
+    """Variance and mean square [2, length] of the inputs at each index of an axis; 1 if unknown."""
     read = summed_axis(place.node, place.slot) if place.role == "in" else None
     channels = statistics.get(read[0].name) if read is not None else None
     if channels is None or len(channels.variance) % length:
@@ -59,7 +59,7 @@ def _inputs(place: Place, length: int, statistics: Statistics) -> np.ndarray:
 
 
 def read_values(groups: ChannelGroups, known: set[str]) -> dict[str, int]:
-    """The values that layers of prunable groups sum over, with the axis, as far as they are among `known`."""
+    """The values among `known` that layers of prunable groups sum over, with the summed axis."""
     found: dict[str, int] = {}
     for group in groups.prunable:
         for place, _ in group.places:

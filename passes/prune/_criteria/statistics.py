@@ -13,28 +13,28 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.capture import Capture
 
 SAMPLES = 128
-"""Calibration samples at most: the error of a mean over their places is far below what taking a mean costs."""
+"""Maximum number of calibration samples: the error of a mean over their positions is far below the loss of using it."""
 TOTAL_BYTES = 1 << 25
-"""Of large inputs fewer samples are taken, since each has many places: so many bytes of inputs in all."""
+"""Limit for the bytes of all inputs: of large inputs fewer samples suffice, since each has many positions."""
 SMALL = 1e-12
 """A channel whose variance is below this share of its mean square is constant."""
 
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """`mean` and `variance` of each channel over samples and places: float64 [channels]."""
+    """`mean` and `variance` of each channel over samples and positions: float64 [channels]."""
 
     mean: np.ndarray
     variance: np.ndarray
 
     @property
     def is_constant(self) -> np.ndarray:
-        """Which channels have the same value everywhere: bool [channels]."""
+        """The channels with the same value everywhere: bool [channels]."""
         return np.asarray(self.variance <= SMALL * self.mean**2)
 
 
 def summed_axis(node: Node, slot: int) -> tuple[Tensor, int] | None:
-    """What `node` multiplies its weight at `slot` with, and the axis there that is summed over."""
+    """The value that `node` multiplies by its weight at `slot`, and the axis of it that is summed over."""
     if node.is_op("Conv", "ConvTranspose") and slot == 1:
         return node.inputs[0], 1
     if node.is_op("Gemm") and slot == 1:
@@ -71,6 +71,6 @@ def _channels(moments: np.ndarray) -> Channels:
 
 
 def values_of(model: Model) -> set[str]:
-    """Names of the values that can be measured: those computed in the main graph, and its inputs."""
+    """Names of the values that can be measured: the inputs of the main graph and everything computed in it."""
     computed = (out for node in model.graph.nodes for out in node.outputs)
     return {tensor.name for tensor in (*computed, *model.graph.inputs) if isinstance(tensor, Variable)}

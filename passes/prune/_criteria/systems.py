@@ -20,21 +20,21 @@ from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.passes.prune._criteria.obs import System
 
 MOST_UNKNOWNS = 3200
-"""Inputs of one output up to which a layer is solved for: its matrix has 80 MB."""
+"""Maximum number of inputs per output of a layer that is solved for: its matrix has 80 MB."""
 RIDGE = 1e-3
-"""Share of the mean diagonal: what a few thousand rows don't say is not made use of."""
+"""Ridge as a share of the mean diagonal: directions that a few thousand rows don't determine are not used."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReaderSystem:
-    """A layer and sums over its inputs; `mean` [K] of them, `gram` [K, K] of their deviations from it."""
+    """A layer and sums over its inputs: their `mean` [K], and the `gram` [K, K] of their deviations from it."""
 
     layer: LinearLayer
     mean: np.ndarray
     gram: np.ndarray
 
     def system(self, rows: np.ndarray) -> System:
-        """What leaving out sets of its inputs means, given the rows [sets, R] of each."""
+        """The system for removing sets of its inputs, given the rows [sets, R] of each."""
         return System(self.gram, self.layer.weights()[0], rows, RIDGE)
 
     def shift(self, weights: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def _indices(place: Place, group: Group, roots: np.ndarray) -> np.ndarray:
 
 
 def layers_of(model: Model, groups: ChannelGroups, data: Dataset) -> tuple[dict[Node, LinearLayer], int]:
-    """The layers of the main graph that read prunable groups and can be solved for; how many bytes one sample gives."""
+    """The solvable layers of the main graph that read prunable groups, and the bytes of activations per sample."""
     nodes = {node: None for group in groups.prunable for node in group.consumers if node.graph is model.graph}
     found, sample = recognized(model, [node for node in nodes if node.is_op(*LAYERS)], data)
     return {n: layer for n, layer in found.items() if isinstance(layer, LinearLayer) and _is_usable(layer)}, sample

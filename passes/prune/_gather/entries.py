@@ -1,13 +1,13 @@
-"""Layers that read what a shortcut carries past them: each may read only some of the channels, by a Gather in front.
+"""Layers at the start of a residual branch: each may read only some channels of the shortcut, by a Gather in front.
 
-The channels of a shortcut go only where nobody needs them. The layer at the entry of a branch needs fewer, and others
-than its neighbours do: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017
-(arXiv:1707.06168), section 3.3, put a filter there that picks its channels.
+A shortcut loses only the channels that nobody needs. The first layer of a branch needs fewer, and others than its
+neighbours: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017
+(arXiv:1707.06168), section 3.3, insert a filter that picks its channels.
 
-A second copy of what computes the channels, for the layer alone, is never better than the Gather, which moves each
-number once: behind a convolution the copy takes C·k² products for each number, and behind an addition it needs a part
-of either term in turn. Nor is a 1×1 convolution that picks the channels: it takes C products for each and is mostly
-slower than the Gather, although onnxruntime's blocked layout need not be left for it.
+A second copy of the computation of the channels, for this layer alone, is never better than the Gather, which moves
+each number once: behind a convolution the copy takes C·k² products per number, and behind an addition it needs a part
+of both terms in turn. Nor is a 1×1 convolution that picks the channels: it takes C products per number and is mostly
+slower than the Gather, although it stays in onnxruntime's blocked layout.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from onnx_compress.passes.prune._gather.speed import TYPES, Shape, paying
 from onnx_compress.passes.prune._widths.widths import Widths
 
 TRIED = 8
-"""Numbers of channels at most that are timed, and their loss measured, for one layer."""
+"""Maximum number of widths of one layer that are timed and whose loss is measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A convolution that may read only some of its input's channels; `shape` is what its time hangs on.
+    """A convolution that may read only some of its input's channels; `shape` is all that its time depends on.
 
-    `group` has these channels as sets, with no place but this layer's: set i is channel `channels[i]`. `results` are
-    the atoms of the channels that it computes, None where these are one.
+    The sets of `group` are these channels, with this layer as their only place: set i is channel `channels[i]`.
+    `results` are the atoms of the channels that it computes, None if their number is fixed.
     """
 
     node: Node
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gather:
-    """What a layer reads from now on: channels `kept` of its input as it was, `positions` in the `of` that are left."""
+    """The channels `kept` of its former input that a layer reads, at `positions` among the `of` remaining ones."""
 
     node: Node
     kept: np.ndarray
@@ -63,7 +63,7 @@ class Gather:
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """The layers `found`, beside the groups of `cost`; vectors `kept` have sets of the groups first, then of these."""
+    """The layers `found`, besides the groups of `cost`; vectors `kept` list the groups' sets first, then theirs."""
 
     cost: WidthCost
     ctx: Context
@@ -71,18 +71,18 @@ class Entries:
 
     @classmethod
     def of(cls, model: Model, cost: WidthCost, ctx: Context, shapes: Mapping[str, Sequence[int]]) -> Entries:
-        """All that could be; `shapes` are those of the inputs for one sample."""
+        """All possible entries; `shapes` are the input shapes for one sample."""
         groups = ctx.get(ChannelGroups)
         sizes = SizeTable(model, shapes)
         found = (_entry(place, groups, sizes, ctx) for place in groups.walk.places if place.role == "in")
         return cls(cost, ctx, tuple(entry for entry in found if entry is not None))
 
     def among(self, groups: ChannelGroups) -> ChannelGroups:
-        """The prunable groups, and behind them one for each entry."""
+        """The prunable groups, followed by one group for each entry."""
         return replace(groups, groups=(*groups.prunable, *(entry.group for entry in self.found)))
 
     def candidates(self, step: int) -> list[np.ndarray]:
-        """For each entry the numbers of channels to choose from, the most first: those of which a Gather pays."""
+        """For each entry the possible numbers of channels, in falling order: those for which a Gather pays."""
         sizes = np.array([entry.group.size for entry in self.found], np.int64)
         ones = np.ones_like(sizes)
         every = Widths(sizes, ones, -ones, []).candidates(step)
@@ -97,7 +97,7 @@ class Entries:
         return np.array([counts[0], *found], np.int64)
 
     def refused(self, kept: np.ndarray) -> dict[int, int]:
-        """The parts i whose kept[i] channels are not worth a Gather when all is as narrow as `kept` says."""
+        """The parts i whose kept[i] channels no longer justify a Gather when all widths are as in `kept`."""
         first = len(self.cost.groups)
         sets = np.append(kept[:first], 1)
         found = {}
@@ -109,7 +109,7 @@ class Entries:
         return found
 
     def macs(self, kept: np.ndarray) -> int:
-        """Multiply-accumulates of the model; where `kept` has nothing for the entries, none is narrowed."""
+        """Multiply-accumulates of the model; if `kept` has no values for the entries, none is narrowed."""
         count = len(self.cost.groups)
         products = self.cost.products(kept[:count])
         if len(kept) == count:
@@ -126,7 +126,7 @@ class Entries:
 
     @cached_property
     def _results(self) -> np.ndarray:
-        """The same of the channels that it computes."""
+        """The same for the channels that it computes."""
         fixed = np.zeros(len(self.cost.groups), np.int64)
         rows = [
             np.append(fixed, entry.shape.weight[0]) if entry.results is None else self.cost.row(entry.results)
@@ -139,7 +139,7 @@ class Entries:
         return np.array([self.cost.nodes.index(entry.node) for entry in self.found], np.int64)
 
     def gathers(self, removal: Removal, orders: Sequence[np.ndarray], kept: np.ndarray) -> tuple[Gather, ...]:
-        """What each entry reads when so many sets of the groups and so many of its channels are kept."""
+        """What each entry reads when `kept` sets of the groups and of its channels are kept."""
         count = len(self.cost.groups)
         chosen = (_gather(*choice, removal) for choice in zip(self.found, orders[count:], kept[count:]))
         gathers = tuple(one for one in chosen if one is not None)
@@ -162,7 +162,7 @@ def _entry(place: Place, groups: ChannelGroups, sizes: SizeTable, ctx: Context) 
     try:
         shape = Shape.of(node, weight, sizes(node.inputs[0]))
     except UnknownSize:
-        ctx.skip(node, "the size of its input is not known, so that no Gather in front of it can be timed")
+        ctx.skip(node, "the size of its input is unknown, so no Gather in front of it can be timed")
         return None
     order = np.argsort(roots)
     group = Group(roots[order], ((place, 1),), None, None)
@@ -171,7 +171,7 @@ def _entry(place: Place, groups: ChannelGroups, sizes: SizeTable, ctx: Context) 
 
 
 def _is_shared(place: Place, groups: ChannelGroups) -> bool:
-    """Whether cutting the channels would cut more than what leads to this layer alone."""
+    """Whether removing the channels would narrow more than the path to this layer alone."""
     mine = groups.sets.roots[place.atoms]
     readers = {
         node
@@ -188,13 +188,13 @@ def _gather(entry: Entry, order: np.ndarray, count: int, removal: Removal) -> Ga
     alive = cut.get(1, np.arange(entry.group.size))
     if count >= len(alive):
         return None
-    by_worth = entry.channels[order]
-    kept = np.sort(by_worth[np.isin(by_worth, alive)][-int(count) :])
+    ranked = entry.channels[order]
+    kept = np.sort(ranked[np.isin(ranked, alive)][-int(count) :])
     return Gather(entry.node, kept, np.searchsorted(alive, kept), len(alive))
 
 
 def with_gathers(removal: Removal, gathers: Sequence[Gather]) -> Removal:
-    """The removal in which these layers' weights lose what is not gathered for them as well."""
+    """The removal, with the weights of these layers narrowed to the gathered channels as well."""
     weights = dict(removal.weights)
     for one in gathers:
         weights[one.node, 1] = {**weights.get((one.node, 1), {}), 1: one.kept}
@@ -202,6 +202,6 @@ def with_gathers(removal: Removal, gathers: Sequence[Gather]) -> Removal:
 
 
 def insert(model: Model, gathers: Sequence[Gather]) -> None:
-    """Put each Gather in front of its layer, whose weights are narrow already."""
+    """Insert each Gather in front of its layer, whose weights are already narrow."""
     for one in gathers:
         read_only(model, one.node.inputs[0], 1, one.positions, [(one.node, 0)])

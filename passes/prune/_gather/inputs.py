@@ -1,4 +1,4 @@
-"""Inputs of layers that no weight reads but something else does: left out by a Gather in front of the layer."""
+"""Inputs of a layer that no weight of it reads but other nodes need: dropped by a Gather in front of the layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx_compress.compiler.pipeline.context import Context
 
 
 def gather_inputs(model: Model, ctx: Context, layers: Sequence[Contraction]) -> int:
-    """Let layers read only the features that they have weights for; returns how many changed.
+    """Let layers read only the features for which they have non-zero weights; returns the number of changed layers.
 
     Layers that read the same value share one Gather, which keeps what any of them needs.
     """
@@ -40,7 +40,7 @@ def _gather(model: Model, source: Tensor, axis: int, layers: list[Contraction]) 
 
 
 def read_only(model: Model, source: Tensor, axis: int, kept: np.ndarray, readers: Sequence[tuple[Node, int]]) -> None:
-    """Let `readers` (node, slot) of one graph read the indices `kept` of `source` along an axis, all by one Gather."""
+    """Let `readers` (node, slot) of one graph read indices `kept` of `source` along an axis, through one Gather."""
     first = min((node for node, _ in readers), key=edit.position)
     indices = edit.add_constant(model, source.name, "alive", kept.astype(np.int32), graph=first.graph)
     inputs = [source, indices]

@@ -1,7 +1,7 @@
-"""Whether a convolution is faster behind a Gather of some of its input's channels: measured, on a model of that place.
+"""Time whether a convolution is faster behind a Gather of some input channels, on a model of its surroundings.
 
-onnxruntime computes convolutions in a layout of its own, in blocks of channels, which a Gather can't read: around
-it stand two conversions of the layout. So the place is timed between depthwise convolutions, which use that layout too:
+onnxruntime computes convolutions in its own layout, in blocks of channels, which a Gather can't read: two layout
+conversions surround it. So the layer is timed between depthwise convolutions, which use that layout too:
 
     s = depthwise(x)    y = conv(Gather(s))    z = depthwise(s)       against       y = conv(s)
 """
@@ -20,13 +20,13 @@ from onnx_compress.compiler.pipeline.context import Judge
 from onnx_compress.compiler.runtime.timing.latency import is_faster
 
 TYPES = {"float32": "float", "float16": "float16", "float64": "double"}
-"""Element types that are timed, as ONNX's text calls them."""
+"""Element types that are timed, with their names in ONNX's text format."""
 GEOMETRY = ("pads", "strides", "dilations")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution as far as its time hangs on it: `source` and `weight` are shapes, `geometry` its attributes."""
+    """All that a convolution's time depends on: `source` and `weight` are shapes, `geometry` its attributes."""
 
     source: tuple[int, ...]
     weight: tuple[int, ...]
@@ -47,7 +47,7 @@ class Shape:
         return replace(self, source=source, weight=(results, channels, *self.weight[2:]))
 
     def place(self, kept: int | None) -> Model:
-        """The layer in surroundings, behind a Gather of `kept` channels unless None."""
+        """The layer in its surroundings, behind a Gather of `kept` channels unless None."""
         channels, one = self.source[1], [1] * (len(self.source) - 2)
         out, taps = self.weight[0], list(self.weight[2:])
         element = TYPES[self.dtype]
@@ -55,7 +55,7 @@ class Shape:
         weights = [f"{element}{[channels, 1, *one]} a", f"{element}{[channels, 1, *one]} b"]
         source, lines = "s", [f"h = {depthwise} (x, a)", "s = Relu (h)"]
         if kept is not None:
-            # Every n-th channel, as far apart as those that are chosen are on average.
+            # Every n-th channel: the mean distance of the chosen ones.
             indices = ", ".join(map(str, np.arange(kept) * channels // kept))
             weights.append(f"int32[{kept}] alive = {{{indices}}}")
             lines.append("g = Gather <axis: int = 1> (s, alive)")
@@ -73,7 +73,7 @@ class Shape:
 
 
 def paying(shape: Shape, counts: Sequence[int], judge: Judge) -> tuple[list[int], float]:
-    """Of these numbers of channels those that are worth a Gather, and the least time of all relative to none."""
+    """The numbers of channels for which a Gather pays, and the least time of all relative to no Gather."""
     if not counts:
         return [], 1.0
     models = {"none": shape.place(None), **{str(count): shape.place(count) for count in counts}}

@@ -1,1 +1,1 @@
-"""How many channels each group keeps: by multiply-accumulates, by time, or by what is lost."""
+"""The number of channels that each group keeps: by multiply-accumulates, by time, or by loss."""

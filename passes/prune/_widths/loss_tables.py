@@ -1,4 +1,4 @@
-"""What each group loses at each width, measured at the outputs with the layers that read it refitted."""
+"""The loss of each group at each width, measured at the outputs with the layers that read it refitted."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from onnx_compress.passes.prune._criteria.obs import Ordering
 from onnx_compress.passes.prune._criteria.systems import ReaderSystem, layers_of, measured, rows_of
 
 MOST_WIDTHS = 9
-"""Widths of a group that are measured at most."""
+"""Maximum number of widths of a group that are measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Wish:
-    """What to measure: for each group the numbers of sets `kept`, the most first.
+    """What to measure: for each group the numbers of sets `kept`, in falling order.
 
-    The sets of a group with the lowest `scores` go first; with `by` those that it gives up first for the layers
-    that read them, where these can be solved for. The effect is measured on `checked` samples, at most `CHECKED`, and
-    at `widths` numbers of each group, all or some of them.
+    The sets of a group with the lowest `scores` are removed first; with `by` those that this ordering removes first
+    for the layers that read them, if these can be solved for. The loss is measured on `checked` samples, at most
+    `CHECKED`, and at no more than `widths` numbers of each group.
     """
 
     kept: Sequence[np.ndarray]
@@ -43,7 +43,7 @@ class Wish:
 
     @property
     def key(self) -> Hashable:
-        """Tells it from other wishes."""
+        """Distinguishes it from other wishes."""
         digest = sha256()
         for array in (*self.kept, *self.scores):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -53,7 +53,7 @@ class Wish:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One group: the `order` in which its sets go, the cheapest first, and the `losses` when `kept` [widths] stay."""
+    """One group: the `order` of removal of its sets, the cheapest first; the `losses` with `kept` [widths] sets."""
 
     order: np.ndarray
     kept: np.ndarray
@@ -88,7 +88,7 @@ def _trial(i: int, groups: ChannelGroups, readers: Mapping[Node, ReaderSystem], 
 
 
 def measured_at(kept: np.ndarray, widths: int) -> np.ndarray:
-    """Which of a group's widths are measured: all of a few, of many the ends and some between, most of them wide."""
+    """The widths of a group that are measured: all of a few; of many the ends and some between, most of them wide."""
     if len(kept) <= widths:
         return np.arange(len(kept))
     return np.unique(np.rint((len(kept) - 1) * np.linspace(0, 1, widths) ** 1.5).astype(np.int64))
@@ -100,7 +100,7 @@ def _read(group: Group, layers: Mapping[Node, LinearLayer]) -> list[LinearLayer]
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """One group pruned by itself, to each of some widths: see `Wish`."""
+    """One group pruned alone, to each of some widths: see `Wish`."""
 
     groups: ChannelGroups
     group: Group
@@ -112,7 +112,7 @@ class _Trial:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """Which sets go first: those of low score, or those that `by` gives up first for the layers that read them."""
+        """The order of removal: by low score, or by `by` for the layers that read them."""
         if self.by is None or not self.systems:
             return np.argsort(self.scores, kind="stable")
         return self.by([reader.system(rows) for reader, rows in self.systems], self.group.size)
@@ -125,18 +125,18 @@ class _Trial:
         return [(reader, rows) for reader, rows in pairs if rows is not None]
 
     def edits(self) -> Iterator[Edit | None]:
-        """The group without the sets that go first, at the widths that are measured."""
+        """The group without the sets that are removed first, at the widths that are measured."""
         for count in self.kept[measured_at(self.kept, self.widths)]:
             gone = self.order[: self.group.size - int(count)]
             is_open = len(gone) > 0 and len(self.kept) > 1
             yield self.without(gone) if is_open else None
 
     def losses(self, measured: list[float]) -> np.ndarray:
-        """Those measured, and at widths between them what lies on the straight line."""
+        """The measured losses, and linear interpolation at the widths between."""
         return np.interp(np.arange(len(self.kept)), measured_at(self.kept, self.widths), measured)
 
     def without(self, gone: np.ndarray) -> Edit:
-        """Let nothing read these sets any more: as good as removing them."""
+        """Let nothing read these sets any more, which is equivalent to removing them."""
 
         def clear(twin: Twin) -> None:
             for reader, rows in self.systems:
@@ -149,7 +149,7 @@ class _Trial:
         return clear
 
     def _cleared(self) -> list[Place]:
-        """Where the channels are set to zero: the layers that read them, or where none does those that write them."""
+        """Where the channels are set to zero: in the layers that read them, if any, or in those that compute them."""
         solved = {reader.layer.node for reader, _ in self.systems}
         reading = [place for place, _ in self.group.places if place.role == "in" and place.node not in solved]
         writing = [place for place, _ in self.group.places if place.role in ("out", "shift")]

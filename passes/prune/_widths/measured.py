@@ -1,4 +1,4 @@
-"""Widths chosen by what is measured at the model's outputs."""
+"""Choose widths by losses measured at the model's outputs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from onnx_compress.passes.prune._widths.loss_tables import MOST_WIDTHS, Table, W
 from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choose, reaching
 
 MOST_MACS = 1 << 41
-"""Multiply-accumulates that all measurements may take: about a minute."""
+"""Limit for the multiply-accumulates of all measurements: about a minute."""
 SEARCHED_SAMPLES = 96
-"""In a search, whose trials measure what is chosen anyway."""
+"""Fewer samples in a search, whose trials measure the chosen widths anyway."""
 ENOUGH_SAMPLES, LEAST_SAMPLES, LEAST_WIDTHS = 64, 32, 4
 """Large models are measured at fewer widths of each group, and then on fewer samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The choice with calibration data: `scores` by part order its sets, unless `by` does (see `Wish`).
+    """The choice with calibration data: `scores` rank the sets of each part, unless `by` does (see `Wish`).
 
-    The parts are the groups whose widths are asked for, and behind them the layers that may gather their inputs.
+    The parts are the groups to narrow, followed by the layers that may gather their inputs.
     """
 
     model: Model
@@ -38,13 +38,13 @@ class Measured:
     by: Ordering | None
     ctx: Context
     whole: int
-    """Multiply-accumulates of the model as it is."""
+    """Multiply-accumulates of the unchanged model."""
 
     def choose(self, widths: Widths, macs: Macs, target: float, step: int, scope: str) -> Choice:
-        """Orders in which the sets of each part go, how many to keep so that macs(kept) ≤ target, and the step.
+        """For each part the order of removal and the number of sets to keep so that macs(kept) ≤ target, and the step.
 
-        Globally, the widths of least measured loss, taken to add up over parts. Where the target is out of reach, the
-        narrowest.
+        With scope 'global' the widths of least measured loss, assumed to add up over parts. If the target is
+        out of reach, the narrowest.
         """
         step = reaching(widths, macs, target, step)
         every = [np.array([count]) for count in widths.full()]
@@ -63,7 +63,7 @@ class Measured:
     def _least_loss(
         self, found: Sequence[Table], macs: Macs, target: float, step: int
     ) -> tuple[np.ndarray, int, np.ndarray]:
-        """The numbers of sets, anew until every Gather among them pays at the widths chosen with it; step; losses."""
+        """The numbers of sets, chosen again until every Gather pays at the widths chosen with it; step; losses."""
         while True:
             kept, losses = _allocated(found, macs, target)
             refused = self.entries.refused(kept)
@@ -73,7 +73,7 @@ class Measured:
 
 
 def _allocated(found: Sequence[Table], macs: Macs, target: float) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of sets with which the loss is least, and what each part then loses."""
+    """The numbers of sets of least loss, and the loss of each part."""
 
     def kept(choices: np.ndarray) -> np.ndarray:
         return np.array([table.kept[c] for table, c in zip(found, choices)], np.int64)
@@ -84,13 +84,13 @@ def _allocated(found: Sequence[Table], macs: Macs, target: float) -> tuple[np.nd
 
 
 def _without(table: Table, count: int) -> Table:
-    """The table without the widths that save no more than `count` does, but for the full one."""
+    """The table without the widths that save no more than `count`, except the full width."""
     stays = (table.kept < count) | (table.kept == table.kept[0])
     return replace(table, kept=table.kept[stays], losses=table.losses[stays])
 
 
 def _effort(every: Sequence[np.ndarray], macs: int) -> tuple[int, int]:
-    """On how many samples, and at how many widths of each group, to measure a model of so many MACs."""
+    """The number of samples, and of widths of each group, for measuring a model of `macs` multiply-accumulates."""
     for widths in range(MOST_WIDTHS, LEAST_WIDTHS - 1, -1):
         runs = sum(len(measured_at(kept, widths)) - 1 for kept in every)
         samples = MOST_MACS // max(1, runs * macs)

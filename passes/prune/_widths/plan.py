@@ -1,4 +1,4 @@
-"""Which channels of which groups to remove: by multiply-accumulates, or by the clock."""
+"""Plan which channels of which groups are removed: by multiply-accumulates, or by measured time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from onnx_compress.passes.prune._widths.timed import TOLERANCE, Clock, cuts_of
 from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choose
 
 ORDERINGS: dict[str, Ordering] = {"obs": obs, "lasso": lasso}
-"""Criteria that need calibration data; without them energy decides."""
+"""Criteria that need calibration data; without data energy decides."""
 
 
 class PlanOptions(Protocol):
@@ -49,7 +49,7 @@ class PlanOptions(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Planner:
-    """Plans the removal of channels of `model` as the `options` say.
+    """Plans the removal of channels of `model` according to the `options`.
 
     `entries` are the layers that may gather their inputs, `statistics` the mean and variance of what layers read.
     """
@@ -62,19 +62,19 @@ class Planner:
 
     @classmethod
     def of(cls, options: PlanOptions, model: Model, ctx: Context) -> Planner:
-        """Measure what is needed for any plan."""
+        """Measure what every plan needs."""
         entries = _entries(options, model, ctx)
         read = read_values(entries.among(ctx.get(ChannelGroups)), values_of(model))
         return cls(options, model, ctx, entries, measure(model, read, ctx))
 
     @cached_property
     def groups(self) -> ChannelGroups:
-        """The groups of the model as it is."""
+        """The groups of the unchanged model."""
         return self.ctx.get(ChannelGroups)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the model as it is."""
+        """Multiply-accumulates of the unchanged model."""
         return self.entries.cost.macs(self.entries.cost.sizes)
 
     @cached_property
@@ -89,7 +89,7 @@ class Planner:
 
     @cached_property
     def scores(self) -> list[np.ndarray]:
-        """How important each set of each group is."""
+        """The importance of each set of each group."""
         every, rng = self.entries.among(self.groups), self.ctx.rng
         return [self._scored(group, slices, rng) for group, slices in zip(every.groups, self._slices)]
 
@@ -103,7 +103,7 @@ class Planner:
 
     @cached_property
     def widths(self) -> Widths:
-        """How many sets each group can keep, and without data what removing them costs."""
+        """The numbers of sets that each group can keep, and the losses for the choice without data."""
         cost, rng = self.entries.cost, self.ctx.rng
         losses = [CRITERIA["energy"](slices, rng) for slices in self._slices[: len(cost.groups)]]
         return Widths(
@@ -114,7 +114,7 @@ class Planner:
         )
 
     def chosen(self, costs: Macs, target: float) -> Choice:
-        """What is kept of each group so that it costs at most `target`."""
+        """The sets to keep in each group so that the cost is at most `target`."""
         options = self.options
         if not self.ctx.data.real:
             orders = [np.argsort(score, kind="stable") for score in self.scores]
@@ -124,7 +124,7 @@ class Planner:
         return measured.choose(self.widths, costs, target, self.step, options.scope)
 
     def plan(self) -> tuple[tuple[Cut, ...], tuple[Gather, ...]]:
-        """Which channels of which groups to remove, and which layers read only some of their inputs."""
+        """The channels to remove from each group, and the layers that read only some of their inputs."""
         if self.options.latency is not None:
             return self._by_clock(self.options.latency), ()
         choice = self._by_macs(self.options.ratio or 0.0)
@@ -132,16 +132,16 @@ class Planner:
         return cuts, self.entries.gathers(Removal.of(self.groups, cuts), choice.orders, choice.kept)
 
     def _by_macs(self, ratio: float) -> Choice:
-        """What removes this share of the multiply-accumulates."""
+        """The choice that removes this share of the multiply-accumulates."""
         before = self.entries.macs(self.entries.cost.sizes)
         choice = self.chosen(self.entries.macs, int((1 - ratio) * before))
         removed = 1 - self.entries.macs(choice.kept) / max(1, before)
         if removed < ratio - MISSED:
-            self.ctx.miss(f"{removed:.0%} of the MACs are removed in its narrowest form, {ratio:.0%} asked for")
+            self.ctx.miss(f"the narrowest widths save {removed:.0%} of the MACs, {ratio:.0%} requested")
         return choice
 
     def _by_clock(self, share: float) -> tuple[Cut, ...]:
-        """The cuts that leave this share of the time; none where that gains nothing."""
+        """The cuts that leave this share of the time; none if nothing gets faster."""
         clock = Clock(self.model, self.groups, self.ctx)
         cost = clock.cost(self.widths, self.step, self.macs)
         if self.ctx.finish is not None:  # in a search, which measures the whole pipeline's time itself
@@ -150,10 +150,10 @@ class Planner:
         measured = round(found.share, 3)
         self.ctx.notes["latency"] = {"asked": share, "measured": measured, "predicted_and_measured": found.tried}
         if found.share >= 1:
-            self.ctx.miss(f"no widths that were tried make it faster, {share:.0%} of the time asked for")
+            self.ctx.miss(f"none of the tried widths is faster, {share:.0%} of the time requested")
             return ()
         if found.share > share * (1 + TOLERANCE) and found.share > share + MISSED:
-            self.ctx.miss(f"the fastest form that was found takes {found.share:.0%} of the time, {share:.0%} asked for")
+            self.ctx.miss(f"the fastest widths found take {found.share:.0%} of the time, {share:.0%} requested")
         return self._timed(cost, found.choice)
 
     def _timed(self, cost: LatencyCost, choice: Choice) -> tuple[Cut, ...]:
@@ -174,7 +174,7 @@ def _entries(options: PlanOptions, model: Model, ctx: Context) -> Entries:
 
 
 def _noted(ctx: Context, choice: Choice, times: Sequence[tuple[float, float]] = ()) -> tuple[Cut, ...]:
-    """The cuts of a choice; which widths it takes, what they lose and what time they save goes into the report."""
+    """The cuts of a choice; its widths, losses and saved times are added to the report."""
     groups = ctx.get(ChannelGroups)
     rows = []
     for i, (group, kept) in enumerate(zip(groups.prunable, choice.kept.tolist())):
@@ -192,8 +192,8 @@ def _noted(ctx: Context, choice: Choice, times: Sequence[tuple[float, float]] = 
 
 
 def explain(groups: ChannelGroups, ctx: Context) -> None:
-    """Why nothing can be removed, once for each reason."""
-    reasons = {group.why_fixed or "all of it goes together": group.label for group in groups.groups}
+    """Report why nothing can be removed, once for each reason."""
+    reasons = {group.why_fixed or "all of its channels are coupled": group.label for group in groups.groups}
     for why, label in reasons.items():
         ctx.skip(label, why)
     if not reasons:
@@ -205,9 +205,9 @@ def _ordered(loss: np.ndarray | None, order: np.ndarray) -> np.ndarray:
 
 
 def _kept_anyway(group: Group, ctx: Context) -> int:
-    """Sets that the user wants kept in this group, or -1."""
+    """The number of sets that the user's settings keep in this group, or -1."""
     if any(is_read_by(place.node.inputs[place.slot], ctx.is_excluded) for place, _ in group.places):
-        ctx.skip(group.label, "a layer that it touches is excluded")
+        ctx.skip(group.label, "a layer coupled to it is excluded")
         return group.size
     ratios = [ctx.override(layer)["ratio"] for layer in group.producers if "ratio" in ctx.override(layer)]
     if not ratios:

@@ -1,4 +1,4 @@
-"""Widths for a share of the time that a model takes, found by the times of its layers and checked against the clock."""
+"""Choose widths for a target time: by the times of layers, checked by timing the whole model."""
 
 from __future__ import annotations
 
@@ -18,67 +18,67 @@ from onnx_compress.compiler.surgery.channel_removal import Cut, without
 from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths
 
 TOLERANCE = 0.03
-"""How far from the share that was asked for the measured one may be."""
+"""Accepted relative difference between the measured and the requested share of time."""
 ROUNDS = 6
-"""Times that the target is corrected by what was measured."""
+"""Maximum number of corrections of the target by measurement."""
 
 FINEST_AIM = 1.01
-"""An aim between one that was too slow and one that was not lies at least so far from them."""
+"""The search ends when the bounds of the target are within this factor of each other."""
 MOST_RUN, MOST_LOADED = 1 << 38, 1 << 32
-"""Multiply-accumulates and bytes of weights of all forms together that are timed, were they as wide as the model."""
+"""Limit for the multiply-accumulates and bytes of weights of all timed variants, each counted at full width."""
 
 MOST_FINISHED = 9
-"""Forms that are timed behind other passes, each of which these passes change first."""
+"""Maximum number of variants that are timed behind other passes, since these passes have to run on each of them."""
 
 Choose = Callable[[Macs, float], Choice]
 
 
 @dataclass(frozen=True, eq=False)
 class FoundWidths:
-    """What was chosen, and the share of the original's time that the narrowed model took when measured."""
+    """A choice, and the measured share of the original's time that the narrowed model takes."""
 
     choice: Choice
     share: float
     predicted: float
     tried: tuple[tuple[float, float], ...] = ()
-    """Shares predicted and measured of all that was tried, in order."""
+    """The predicted and measured shares of all tried choices, in order."""
 
 
-def _as_it_is(model: Model) -> Model:
+def _unchanged(model: Model) -> Model:
     return model
 
 
 def cuts_of(groups: ChannelGroups, orders: Sequence[np.ndarray], kept: np.ndarray) -> tuple[Cut, ...]:
-    """What is removed, the sets of each group in the order in which they go."""
+    """The removed sets, given the order of removal of each group."""
     cuts = (Cut(g, np.sort(o[: g.size - int(k)])) for g, o, k in zip(groups.prunable, orders, kept))
     return tuple(cut for cut in cuts if len(cut.gone))
 
 
 @dataclass(frozen=True, eq=False)
 class Clock:
-    """The time of `model`, whose groups these are, by their widths."""
+    """The time of `model`, whose groups these are, as a function of their widths."""
 
     model: Model
     groups: ChannelGroups
     ctx: Context
 
     def narrowed(self, kept: np.ndarray) -> Model:
-        """The model with so many sets of each group; which of them does not matter for its time."""
+        """The model with `kept` sets of each group; which ones does not matter for its time."""
         return without(
             self.model, self.groups, cuts_of(self.groups, [np.arange(g.size) for g in self.groups.prunable], kept)
         )
 
     def cost(self, widths: Widths, step: int, macs: float) -> LatencyCost:
-        """Milliseconds by widths in multiples of `step`, for a model of so many multiply-accumulates.
+        """Milliseconds by widths in multiples of `step`, for a model of `macs` multiply-accumulates.
 
-        They are scaled such that the model as it is takes what was measured of it. In a search the layers are timed in
-        the form that the passes behind give them.
+        They are scaled so that the unchanged model takes its measured time. In a search the layers are timed in
+        the form that the later passes give them.
         """
         key = "times", step, macs, self.ctx.finish is None
         return self.ctx.remember(key, lambda: self._cost(widths, step, macs))
 
     def _cost(self, widths: Widths, step: int, macs: float) -> LatencyCost:
-        finish = self.ctx.finish or _as_it_is
+        finish = self.ctx.finish or _unchanged
         most_forms = inf if self.ctx.finish is None else MOST_FINISHED
         layers = layers_of(self.groups)
         most = min(MOST_RUN / max(1, macs), MOST_LOADED / max(1, self.model.weight_bytes()))
@@ -94,7 +94,7 @@ class Clock:
 
     @cached_property
     def now(self) -> Mapping[str, float]:
-        """Milliseconds of the original, and of the model, which other passes may have changed already."""
+        """Milliseconds of the original, and of the present model, which earlier passes may have changed."""
         return self.ctx.judge.speed({"original": self.ctx.original, "model": self.model})
 
     def share(self, kept: np.ndarray) -> float:
@@ -103,11 +103,11 @@ class Clock:
         return times["narrowed"] / times["original"]
 
     def within(self, share: float, cost: LatencyCost, widths: Widths, step: int, choose: Choose) -> FoundWidths:
-        """The choice that takes this share of the original's time, as far as there is one.
+        """The choice that takes this share of the original's time, as far as possible.
 
-        What a choice takes is measured; as much as it misses by, the aim is corrected, within what is known to be too
-        slow and fast enough, and the choice made anew. The slowest of those within the tolerance is taken, or the
-        fastest where none is.
+        Each choice is timed; the target is corrected by the factor it misses by, between the targets known to
+        be too slow and fast enough, and the choice is made again. The result is the slowest choice within the
+        tolerance, or the fastest if none is.
         """
         original, least = self.now["original"], cost.ms(widths.narrowest(step))
         aim, fast, slow = max(share * original, least), 0.0, np.inf
@@ -128,6 +128,6 @@ class Clock:
 
 
 def best_of(tried: Sequence[FoundWidths], share: float) -> FoundWidths:
-    """The slowest within the tolerance, since it loses least, or else the fastest."""
+    """The slowest choice within the tolerance, since it loses least, or else the fastest."""
     fast = [found for found in tried if found.share <= share * (1 + TOLERANCE)]
     return max(fast, key=lambda found: found.share) if fast else min(tried, key=lambda found: found.share)

@@ -1,4 +1,4 @@
-"""How many channels each group keeps, for a share of the multiply-accumulates."""
+"""The number of channels that each group keeps, for a share of the multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from onnx_compress.compiler.budget.allocate import Problem, descended
 
 BISECTIONS = 20
 FINEST = 4
-"""Narrow layers are not cut more finely than this: a width not divisible by 4 is slower than the next that is."""
+"""The least step for narrow layers: a width not divisible by 4 is slower than the next one that is."""
 LARGEST_SHARE = 4
-"""One step takes at most a quarter of a group's channels, so that narrow layers can take part."""
+"""One step is at most a quarter of a group's channels, so that narrow layers can be pruned too."""
 
 Macs = Callable[[np.ndarray], float]
-"""What the model costs when it keeps so many sets of each group: multiply-accumulates, or milliseconds."""
+"""The model's cost with these numbers of sets in each group: multiply-accumulates, or milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """For each group the `order` in which its sets go, how many are `kept`, in which `step`, and what that `losses`.
+    """For each group the `order` in which its sets are removed, how many are `kept`, and its loss; and the `step`.
 
-    Losses are those measured at the model's outputs, None without data.
+    Losses are measured at the model's outputs, None without data.
     """
 
     orders: Sequence[np.ndarray]
@@ -35,10 +35,10 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Widths:
-    """The groups' freedom: `sizes` sets in each, a set being `multiplicity` channels of a layer.
+    """The possible widths of groups: `sizes` sets in each, a set being `multiplicity` channels of a layer.
 
-    `fixed[i]` is how many sets group i keeps whatever happens, or -1 where that is open. `losses[i]` [sets] is what
-    removing each of its sets costs, the cheapest first.
+    `fixed[i]` is the prescribed number of sets of group i, or -1 if it is open. `losses[i]` [sets] is the loss of
+    removing each of its sets, the cheapest first.
     """
 
     sizes: np.ndarray
@@ -47,14 +47,15 @@ class Widths:
     losses: Sequence[np.ndarray]
 
     def units(self, step: int) -> np.ndarray:
-        """Sets by which each group's width changes, for widths in multiples of `step` channels.
+        """The number of sets by which each group's width changes, for widths in multiples of `step` channels.
 
-        In narrow groups the step is halved until it is at most a quarter of them, but not below `FINEST`.
+        In narrow groups the step is halved until it is at most a quarter of their channels, but not below
+        `FINEST`.
         """
         return np.array([_unit(int(s), int(m), step) for s, m in zip(self.sizes, self.multiplicity)], np.int64)
 
     def full(self) -> np.ndarray:
-        """What is kept before anything is chosen."""
+        """The widths before anything is chosen."""
         return np.where(self.fixed >= 0, self.fixed, self.sizes)
 
     def narrowest(self, step: int) -> np.ndarray:
@@ -62,7 +63,7 @@ class Widths:
         return np.where(self.fixed >= 0, self.fixed, np.minimum(self.units(step), self.sizes))
 
     def candidates(self, step: int) -> list[np.ndarray]:
-        """For each group the numbers of sets that it may keep, the most first."""
+        """For each group the numbers of sets that it may keep, in falling order."""
         narrower = [np.arange((s - 1) // u * u, 0, -u) for s, u in zip(self.sizes, self.units(step))]
         every = [np.append(s, widths) for s, widths in zip(self.sizes, narrower)]
         return [every[i] if f < 0 else np.array([f]) for i, f in enumerate(self.fixed)]
@@ -75,10 +76,10 @@ def _unit(size: int, multiplicity: int, step: int) -> int:
 
 
 def choose(widths: Widths, macs: Macs, target: float, step: int, scope: str) -> tuple[np.ndarray, int]:
-    """Sets to keep in each group so that macs(kept) ≤ target, and the step that allowed it.
+    """The sets to keep in each group so that macs(kept) ≤ target, and the step that allowed it.
 
-    Where no widths in multiples of the step reach the target the step is halved. If even single channels don't,
-    the narrowest widths are returned.
+    If no widths in multiples of the step reach the target, the step is halved. If even single channels don't, the
+    narrowest widths are returned.
     """
     step = reaching(widths, macs, target, step)
     if macs(widths.narrowest(step)) > target:
@@ -95,9 +96,9 @@ def reaching(widths: Widths, macs: Macs, target: float, step: int) -> int:
 
 
 def least_loss(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:
-    """The widths of least loss, taken to add up over groups and sets."""
+    """The widths of least loss, assumed to add up over groups and sets."""
     candidates = widths.candidates(step)
-    # A group that is kept as the user says it is loses nothing that there is a choice about.
+    # A prescribed width has no alternative, so its loss does not matter.
     losses = [
         np.append(0.0, np.cumsum(loss))[size - kept] if len(kept) > 1 else np.zeros(1)
         for loss, size, kept in zip(widths.losses, widths.sizes, candidates)
@@ -110,7 +111,7 @@ def least_loss(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarr
 
 
 def same_share(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarray:
-    """Every group keeps the same share of its channels, as far as rounding lets it."""
+    """Every group keeps the same share of its channels, up to rounding."""
     units = widths.units(step)
 
     def at(share: float) -> np.ndarray:
@@ -126,7 +127,7 @@ def same_share(widths: Widths, macs: Macs, target: float, step: int) -> np.ndarr
 
 
 def given_back(widths: Widths, macs: Macs, target: float, step: int, kept: np.ndarray) -> np.ndarray:
-    """Widen again what rounding took too much, first the groups that lost most."""
+    """Widen groups again as far as the target allows after rounding, first those that lost most."""
     units = widths.units(step)
     is_open = (widths.fixed < 0) & (kept < widths.sizes)
     while is_open.any():

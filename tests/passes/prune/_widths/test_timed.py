@@ -85,13 +85,13 @@ def test_what_would_be_slower_is_left_alone():
     model, original, ctx, changed = prune(partial(judge, off=40.0), latency=0.5)
     assert changed == 0
     assert serialized(model) == serialized(original)
-    assert ctx.missed == ["no widths that were tried make it faster, 50% of the time asked for"]
+    assert ctx.missed == ["none of the tried widths is faster, 50% of the time requested"]
 
 
 def test_a_share_out_of_reach_is_said():
     _, _, ctx, changed = prune(partial(judge, overhead=2.0), latency=0.1)
     assert changed
-    assert ctx.missed[-1].startswith("the fastest form that was found takes 7")
+    assert ctx.missed[-1].startswith("the fastest widths found take 7")
 
 
 def test_the_report_says_what_each_group_gave():
