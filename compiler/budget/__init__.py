@@ -1,1 +1,1 @@
-"""Dividing a budget: how strongly each part of a model is compressed."""
+"""Divide a budget: how strongly each part of a model is compressed."""

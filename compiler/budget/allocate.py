@@ -1,4 +1,4 @@
-"""Choosing one setting for each part of a model, so that the whole costs at most so much and loses least."""
+"""Choose one setting for each part of a model, so that the whole stays within a cost bound and loses least."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 MULTIPLIERS = 40
-"""Steps of the bisection for the price of cost: enough for twelve orders of magnitude."""
+"""Bisection steps for the price of cost: enough for twelve orders of magnitude."""
 SWEEPS = 8
-"""Rounds over all parts for one price; they settle in two or three."""
+"""Maximum number of rounds over all parts for one price; they settle in two or three."""
 PAIRED = 1 << 14
-"""Exchanges between two parts that are tried in one round; beyond, only those with the cheapest partners are."""
+"""Maximum number of exchanges between two parts per round; beyond, only those with the cheapest partners are tried."""
 MOST_SETTINGS = 1 << 10
-"""Settings of all parts together up to which prices are bisected; beyond, one greedy descent must do."""
+"""Maximum number of settings of all parts for bisecting prices; beyond, one greedy descent replaces it."""
 STARTS = 4
 """Points on the hull from which exchanges are tried."""
 
@@ -24,10 +24,10 @@ Cost = Callable[[np.ndarray], float]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """`losses[i][c]` is what choice c of part i loses, `cost(choices)` what all choices [parts] cost together.
+    """`losses[i][c]` is the loss of choice c of part i, `cost(choices)` the cost of all choices [parts] together.
 
-    Later choices of a part are the stronger ones: they cost less, whatever the others are. The cost need not be a sum
-    over parts: the multiply-accumulates of a layer are a product of two widths.
+    Later choices of a part are stronger: they cost less, whatever the others are. The cost need not be a sum over
+    parts: the multiply-accumulates of a layer are a product of two widths.
     """
 
     losses: Sequence[np.ndarray]
@@ -35,18 +35,18 @@ class Problem:
     bound: float
 
     def loss(self, choices: np.ndarray) -> float:
-        """What these choices lose, taken to add up."""
+        """The loss of these choices, assumed to add up."""
         return float(sum(loss[c] for loss, c in zip(self.losses, choices)))
 
 
 def allocate(problem: Problem) -> np.ndarray | None:
-    """The choices [parts] of least loss with cost ≤ bound; None where even the strongest cost more.
+    """The choices [parts] of least loss with cost ≤ bound; None if even the strongest cost more.
 
-    For a price λ of cost, parts take turns in choosing argmin loss + λ·cost given the others, which finds the points
-    on the convex hull of (cost, loss); λ is bisected for the bound (Everett, "Generalized Lagrange Multiplier Method",
-    1963; Shoham and Gersho, "Efficient Bit Allocation", 1988). What the hull leaves between its points is
-    then filled by exchanges: one part chooses weaker, and if need be another one stronger. Where parts have very many
-    choices, a greedy descent takes the place of all that.
+    For a price λ of cost, parts take turns in choosing argmin loss + λ·cost given the others, which finds the
+    points on the convex hull of (cost, loss); λ is bisected for the bound (Everett, "Generalized Lagrange
+    Multiplier Method", 1963; Shoham and Gersho, "Efficient Bit Allocation", 1988). Exchanges then use the cost left
+    between points of the hull: one part becomes weaker, and if necessary another one stronger. For very many
+    choices a greedy descent replaces all that.
     """
     strongest = np.array([len(loss) - 1 for loss in problem.losses], np.int64)
     if problem.cost(np.zeros_like(strongest)) <= problem.bound:
@@ -62,12 +62,12 @@ def allocate(problem: Problem) -> np.ndarray | None:
 
 
 def descended(problem: Problem) -> np.ndarray:
-    """From the weakest choices on, strengthen by one the part where that loses least for what it saves.
+    """Starting from the weakest choices, strengthen by one step the part that loses least for what it saves.
 
-    A plain descent: enough where losses are only guesses, and for very many choices. It ends at the strongest choices
-    where even these cost more than the bound. Saving more than is still missing counts for nothing. What a step saves
-    mostly falls while other parts get stronger, so that an outdated entry at the top of the heap is evaluated again
-    (lazy greedy; Minoux, 1978).
+    A plain descent: enough for guessed losses, and for very many choices. It ends at the strongest choices if even
+    these exceed the bound. Savings beyond what is still missing count for nothing. The saving of a step mostly
+    falls while other parts become stronger, so an outdated entry at the top of the heap is evaluated again (lazy
+    greedy; Minoux, 1978).
     """
     choices = np.zeros(len(problem.losses), np.int64)
     present = problem.cost(choices)
@@ -95,7 +95,7 @@ def descended(problem: Problem) -> np.ndarray:
 
 
 def _relaxed(problem: Problem, choices: np.ndarray) -> np.ndarray:
-    """Weaker choices that lose no more, part by part in turns, while the bound allows: nothing goes for nothing."""
+    """Weaker choices of no greater loss, part by part in turns, while the bound allows."""
     is_open = np.ones(len(choices), bool)
     while is_open.any():
         for part in map(int, np.flatnonzero(is_open)):
@@ -125,7 +125,7 @@ def _on_the_hull(problem: Problem, strongest: np.ndarray) -> Iterator[np.ndarray
 
 
 def _at(problem: Problem, price: float, choices: np.ndarray) -> np.ndarray:
-    """No part can do better at this price by changing its own choice."""
+    """Choices in which no part gains at this price by changing its own choice."""
     for _ in range(SWEEPS):
         before = choices.copy()
         for part, loss in enumerate(problem.losses):
@@ -138,7 +138,7 @@ def _at(problem: Problem, price: float, choices: np.ndarray) -> np.ndarray:
 
 
 def _exchanged(problem: Problem, choices: np.ndarray) -> np.ndarray:
-    """Choices that no exchange makes better."""
+    """Choices that no exchange improves."""
     while True:
         better = next(_improvements(problem, choices), None)
         if better is None:
@@ -147,7 +147,7 @@ def _exchanged(problem: Problem, choices: np.ndarray) -> np.ndarray:
 
 
 def _improvements(problem: Problem, choices: np.ndarray) -> Iterator[np.ndarray]:
-    """Affordable choices of less loss that differ in one or two parts, the ones that gain most first."""
+    """Affordable choices of less loss that differ in one or two parts, those of the largest gain first."""
     gains = [(loss[c] - loss[new], part, new) for part, (loss, c) in enumerate(zip(problem.losses, choices))
              for new in range(len(loss)) if loss[new] < loss[c]]  # fmt: skip
     pains = [(loss[new] - loss[c], part, new) for part, (loss, c) in enumerate(zip(problem.losses, choices))

@@ -1,4 +1,4 @@
-"""How much each part of a model keeps where what they keep adds up, so that all together lose least."""
+"""How much each part of a model keeps, if the kept amounts add up, for the least total loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What a part loses (`losses` [points], the first 0) when it keeps `counts` [points], falling, of its elements."""
+    """The `losses` [points] of a part, the first 0, if it keeps `counts` [points], falling, of its elements."""
 
     counts: np.ndarray
     losses: np.ndarray
@@ -29,15 +29,15 @@ class Curve:
         return kept
 
     def price(self, i: int, j: int) -> float:
-        """Loss for each element removed between two points."""
+        """Loss per element removed between two points."""
         return float((self.losses[j] - self.losses[i]) / max(1, self.counts[i] - self.counts[j]))
 
 
 def along_hulls(curves: Sequence[Curve], total: int) -> list[int]:
-    """The counts [parts] of least loss of which the sum is `total` (or the least there are).
+    """The counts [parts] of least loss with the sum `total` (or the least possible).
 
-    Along the convex hull of each curve the cheapest step of all parts is taken next, the last one in part: exact
-    for hulls, losses taken to add up over parts (Everett, "Generalized Lagrange Multiplier Method", 1963). See
+    The cheapest step of all parts along the convex hulls of their curves is taken next, the last one in part: exact
+    for hulls, assuming that losses add up over parts (Everett, "Generalized Lagrange Multiplier Method", 1963). See
     `allocate` for costs that do not add up.
     """
     counts = [int(curve.counts[curve.hull()[0]]) for curve in curves]

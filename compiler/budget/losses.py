@@ -1,7 +1,7 @@
-"""What each part of a model loses at each of its settings, measured at the model's outputs.
+"""The loss of each part of a model at each of its settings, measured at the model's outputs.
 
-Widths of channel groups, sparsities of layers, bits of codebooks, branches: each pass says what its parts and their
-settings are; here they are tried one at a time, each on a copy of the model, and compared with the model as it is.
+Widths of channel groups, sparsities of layers, bits of codebooks, branches: each pass names its parts and their
+settings; here they are tried one at a time, each on a copy of the model, and compared with the unchanged model.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from onnx_compress.compiler.runtime.outputs import batch_size
 from onnx_compress.compiler.runtime.session import create
 
 FITTED, CHECKED = 768, 256
-"""Samples at most that layers are solved for on, and others that losses are measured on."""
+"""Maximum numbers of samples on which layers are solved, and of others on which losses are measured."""
 RUN_BYTES = 1 << 27
-"""Bytes of activations that one run may give."""
+"""Limit for the bytes of activations of one run."""
 
 Edit: TypeAlias = Callable[[Twin], None]
-"""Makes the change that is tried on a copy of the model."""
+"""Makes the tried change on a copy of the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The outputs of `model` over some samples, and what edits do to them; `batch` samples go into one run."""
+    """The outputs of `model` over some samples, and the effect of edits on them; `batch` samples form one run."""
 
     model: Model
     divergence: Divergence
@@ -37,32 +37,32 @@ class Probe:
 
     @classmethod
     def of(cls, model: Model, check: Dataset, sample_bytes: int = 0) -> Probe:
-        """Run the model as it is over `check`; one sample gives `sample_bytes` of activations in other runs."""
+        """Run the unchanged model over `check`; other runs have `sample_bytes` of activations per sample."""
         batch = batch_size(create(model), check)
         batch = min(batch, max(1, RUN_BYTES // sample_bytes)) if sample_bytes else batch
         return cls(model, Divergence(model, check, batch), batch)
 
     def loss(self, edit: Edit) -> float:
-        """What an edit does to the outputs (see `Divergence`); infinite where they are no numbers any more."""
+        """The effect of an edit on the outputs (see `Divergence`); infinite if they become NaN."""
         twin = self.model.twin()
         edit(twin)
         return self.divergence.of(twin.model)
 
 
 class Part(Protocol):
-    """A part of a model that has several settings, the first of which leaves it as it is."""
+    """A part of a model that has several settings, the first of which leaves it unchanged."""
 
     def edits(self) -> Iterator[Edit | None]:
-        """What is tried, one edit after another; None: nothing is changed, which loses nothing."""
+        """The tried edits in order; None: nothing is changed, which loses nothing."""
         ...
 
     def losses(self, measured: list[float]) -> np.ndarray:
-        """What each setting loses [settings], from what the edits lost."""
+        """The loss of each setting [settings], from the losses of the edits."""
         ...
 
 
 def measure(probe: Probe, parts: Iterable[Part], advance: Callable[[], object]) -> Iterator[np.ndarray]:
-    """The losses [settings] of one part after another, each changed by itself; `advance` is called after each edit."""
+    """The losses [settings] of one part after another, each changed alone; `advance` is called after each edit."""
     for part in parts:
         found = []
         for edit in part.edits():
@@ -78,12 +78,12 @@ def proportional(errors: np.ndarray, tried: int, loss: float) -> np.ndarray:
     The divergence of outputs grows with the square of a small disturbance, and so do squared errors of weights and
     of layers' outputs.
     """
-    if not errors[tried] > 0:  # or no number
+    if not errors[tried] > 0:  # or NaN
         return np.zeros_like(errors)
     with np.errstate(invalid="ignore"):  # where an infinite loss meets no error
         return np.asarray(loss / errors[tried] * errors)
 
 
 def parted(data: Dataset) -> tuple[Dataset, Dataset]:
-    """The samples to solve layers for on, and the others to measure losses on: all of them, see `Dataset.take`."""
+    """The samples for solving layers, and the others for measuring losses: all of them, see `Dataset.take`."""
     return data.split(CHECKED / (FITTED + CHECKED))

@@ -1,8 +1,8 @@
-"""How strongly to compress where that is left open: strengths are raised together, as far as the budget allows.
+"""Choose the strengths that are left open: they are raised together, as far as the budget allows.
 
-Several open strengths share one budget of points. From nothing on, each step raises the strength that saves most for
-what it loses; steps get smaller as they stop fitting. Candidates are compared by cheap trials, and the last ones are
-run in full: the trial that wins is the result.
+Several open strengths share one budget of points. Starting from none, each step raises the strength that saves most for
+its loss; steps get smaller when they stop fitting. Candidates are compared by cheap trials, and the last ones are run
+in full: the winning trial is the result.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any, Protocol, TypeAlias
 from onnx_compress.compiler.repair.effort import COARSE, FULL, Effort
 
 NEAR = 1.25
-"""Cheap trials may lose this share of the budget: they repair less than what is run in full at the end."""
+"""Cheap trials may lose this share of the budget: they repair less than the full run at the end."""
 LEAST_LOSS = 0.02
-"""Points below which a loss counts as this: so little is noise, and what costs nothing must not divide by zero."""
+"""Smaller losses, in points, count as this: they are noise, and the division by them must stay finite."""
 LEAST_SAVING = 0.01
-"""A step must save this share to be taken: times are not measured better."""
+"""A step must save this share to be taken: times are not measured more precisely."""
 
 Levels: TypeAlias = tuple[int, ...]
-"""For each open strength which of its values is set: 0 none, otherwise the n-th, from the weakest to the strongest."""
+"""The level of each open strength: 0 none, otherwise the n-th value, from the weakest to the strongest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A setting of all open strengths, and what the whole pipeline gave with it.
+    """A setting of all open strengths, and the outcome of the whole pipeline with it.
 
-    `drop` is what it loses in points; `cost` the logarithm of what is to be small, 0 for the pipeline with none of
-    them. `result` is what the runner made; whoever holds the trial keeps it alive.
+    `drop` is the loss in points; `cost` the logarithm of what is minimized, 0 for the pipeline with none of them.
+    `result` is what the runner made; whoever holds the trial keeps it alive.
     """
 
     levels: Levels
@@ -51,7 +51,7 @@ class Runner(Protocol):
 
     @property
     def heights(self) -> Levels:
-        """How many values each open strength can take."""
+        """The number of values of each open strength."""
         ...
 
     def trial(self, levels: Levels, effort: Effort) -> Trial:
@@ -61,12 +61,12 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search found: the trial that won, run in full, None where nothing fits; and all that were run."""
+    """The outcome of a search: the winning trial, run in full, None if nothing fits; and all trials that were run."""
 
     best: Trial | None
     tried: tuple[Trial, ...]
     path: tuple[Trial, ...]
-    """The steps that were taken, from nothing on."""
+    """The steps taken, from none on."""
 
 
 def search(runner: Runner, base: Trial, budget: float) -> Found:
@@ -82,10 +82,10 @@ def search(runner: Runner, base: Trial, budget: float) -> Found:
 
 
 class _Climb:
-    """Cheap trials from nothing upwards, each strength between a value that was tried and one that did not fit.
+    """Cheap trials upwards from none, each strength between a value that was tried and one that did not fit.
 
-    What a strength saves for what it loses mostly falls as it is raised, so that one which promised less than another
-    is not tried again before that one has fallen behind (lazy greedy; Minoux, 1978).
+    The saving of a strength per loss mostly falls as it is raised, so one that promised less than another is not
+    tried again before the other has fallen behind (lazy greedy; Minoux, 1978).
     """
 
     def __init__(self, runner: Runner, most: float, base: Trial) -> None:
@@ -95,16 +95,16 @@ class _Climb:
         self.path = [base.without_result()]
         self.tried: list[Trial] = []
         self.low = [0] * len(runner.heights)
-        """The highest value tried of each that fits."""
+        """The highest tried value of each that fits."""
         self.high = [height + 1 for height in runner.heights]
-        """The lowest value known not to fit: raising others does not make it fit."""
+        """The lowest value of each known not to fit: raising others does not make it fit."""
         self.rates = [inf] * len(runner.heights)
-        """What each saved for what it lost when it was raised last."""
+        """The saving per loss of each strength when it was last raised."""
         self.waiting: dict[int, Trial] = {}
         """Raises of the present setting that fit and have not been taken."""
 
     def run(self) -> None:
-        """Take steps until none is left to try."""
+        """Take steps until no candidate remains."""
         while candidates := [i for i in range(len(self.high)) if i in self.waiting or self.high[i] - self.low[i] > 1]:
             i = max(candidates, key=lambda i: self.rates[i])
             if i in self.waiting:
@@ -113,7 +113,7 @@ class _Climb:
                 self._try(i)
 
     def _try(self, i: int) -> None:
-        """Raise one strength: half the way to what does not fit, or a quarter where several can be raised."""
+        """Raise one strength: half the way to the value that does not fit, or a quarter if several can be raised."""
         parts = 2 if len(self.high) == 1 else 4
         value = self.low[i] + max(1, (self.high[i] - self.low[i]) // parts)
         trial = self.runner.trial((*self.at.levels[:i], value, *self.at.levels[i + 1 :]), COARSE)
@@ -130,7 +130,7 @@ class _Climb:
             self.rates[i] = min(self.rates[i], 0.0)
 
     def _step_to(self, trial: Trial) -> None:
-        """Go on from there: what was tried next to the old setting says nothing of the new one."""
+        """Move there: trials next to the old setting say nothing about the new one."""
         self.at = trial
         self.path.append(trial.without_result())
         self.low = list(trial.levels)
@@ -140,7 +140,7 @@ class _Climb:
         return (self.at.cost - trial.cost) / max(LEAST_LOSS, trial.drop - self.at.drop)
 
     def finalists(self) -> Iterator[Levels]:
-        """What is run in full, until one fits: what was reached, and from there the way back, value by value."""
+        """The settings to run in full, until one fits: the one reached, then the way back, value by value."""
         self.at = self.at.without_result()
         steps = [trial.levels for trial in self.path]
         for before, after in zip(reversed(steps[:-1]), reversed(steps[1:]), strict=True):
@@ -150,12 +150,12 @@ class _Climb:
 
 
 def _raised(before: Levels, after: Levels) -> int:
-    """Which strength a step raised."""
+    """The strength that a step raised."""
     return next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
 
 
 def gains(path: Sequence[Trial]) -> list[tuple[float, float]]:
-    """For each strength what its steps saved of the cost, and the points they lost, as the cheap trials say."""
+    """For each strength the cost that its steps saved and the points that they lost, according to the cheap trials."""
     found = [(0.0, 0.0) for _ in path[0].levels]
     for before, after in pairwise(path):
         i = _raised(before.levels, after.levels)

@@ -1,1 +1,1 @@
-"""Passes that let weights share few values."""
+"""The pass that lets weights share a few values."""

@@ -1,4 +1,4 @@
-"""How many bits each weight gets, so that all together take as many as with the same bits for each, and lose least."""
+"""Distribute bits among the weights: as many bytes as with equal bits for each, at the least loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx_compress.passes.cluster._books import Books
 
 MOST_BITS = 8
 MEASURED = 128
-"""Samples that the effect of each weight is measured on, at most."""
+"""Maximum number of samples on which the effect of each weight is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +31,20 @@ class PlannedBooks:
 
     @property
     def values(self) -> np.ndarray:
-        """The weight as it is."""
+        """The present weight."""
         return self.weight.constant.values
 
     def nbytes(self, bits: int) -> int:
-        """Bytes that so many bits take."""
+        """Bytes of the weight with this number of bits."""
         return self.books.nbytes(self.values.size, self.values.dtype.itemsize, bits)
 
 
 def allocated(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[PlannedBooks]:
     """The plan with other bits.
 
-    One weight after another is clustered with its bits alone, and how far that moves the model's outputs is measured.
-    With more or fewer bits it is taken to grow like the squared error of the weights; effects are taken to add up.
+    One weight after another is clustered alone with its bits, and the change of the model's outputs is measured.
+    With more or fewer bits the loss is assumed to grow like the squared error of the weights; losses are assumed to
+    add up.
     """
     key = "bits", tuple((one.weight.constant.name, one.bits, one.books) for one in plan)
     losses = ctx.remember(key, lambda: _losses(model, plan, ctx))
@@ -58,7 +59,7 @@ def allocated(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[
 
 
 def _losses(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[np.ndarray]:
-    """What each weight loses with each number of bits, the most first."""
+    """The loss of each weight with each number of bits, the most bits first."""
     probe = Probe.of(model, ctx.data.take(MEASURED, ctx.seed))
     with ctx.progress("bits", len(plan)) as advance:
         return list(measure(probe, (_tried(one, ctx) for one in plan), advance))
@@ -66,7 +67,7 @@ def _losses(model: Model, plan: Sequence[PlannedBooks], ctx: Context) -> list[np
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """A weight clustered with its bits; `errors` are its squared errors with each number of bits, the most first."""
+    """A weight clustered with its bits; `errors` are its squared errors with each number of bits, most bits first."""
 
     errors: np.ndarray
     bits: int

@@ -1,4 +1,4 @@
-"""The codebooks of one weight: which values or vectors there are at first, and what the weight is with the nearest."""
+"""The codebooks of one weight: their initial values or vectors, and the weight rounded to the nearest of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INDEX_BYTES = 8
 
 @dataclass(frozen=True)
 class Books:
-    """How a weight is clustered: cut into cells, None where all of it shares single values."""
+    """How a weight is clustered: cut into cells, or None if all of it shares single values."""
 
     cells: Cells | None
     init: str
@@ -29,24 +29,24 @@ class Books:
         shape = weight.constant.shape
         is_leading = weight.kept == tuple(range(len(weight.kept)))
         if not is_leading and (weight.kept, len(shape)) != ((1,), 2):
-            return "its outputs do not lie together, so that it has one codebook of single values"
+            return "its outputs are not contiguous, so it gets one codebook of single values"
         known = weight.constant.structure
         if dim > 1 and known is not None and known.support is not None:
-            return "its zeros are to stay, which vectors of several numbers would not keep: it has single values"
+            return "its zeros must stay, and vectors would not keep them: it gets single values"
         outputs = int(np.prod([shape[each] for each in weight.kept]))
         if (weight.constant.nbytes // weight.constant.dtype.itemsize // outputs) % dim:
-            return f"what one output reads can't be cut into vectors of {dim}: it has single values"
+            return f"the inputs of one output can't be cut into vectors of {dim}: it gets single values"
         return cls(Cells(_runs(outputs, per), dim, int(not is_leading)), init)
 
     def nbytes(self, count: int, itemsize: int, bits: int) -> int:
-        """Bytes of `count` weights in indices and codebooks."""
+        """Bytes of the indices and codebooks of `count` weights."""
         cells = self.cells or Cells()
         return count // cells.dim * bits // INDEX_BYTES + (cells.books * cells.dim * itemsize << bits)
 
     def centroids(
         self, weights: np.ndarray, importance: np.ndarray, count: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """`count` values at most; of vectors [books, n, dim] the entries [books, count, dim], zero first."""
+        """At most `count` values; for vectors [books, n, dim] the entries [books, count, dim], zero first."""
         if self.cells is None:
             return _kmeans.centroids(weights, importance, count, self.init, rng)
         found = np.zeros((self.cells.books, count, self.cells.dim))
@@ -62,7 +62,7 @@ class Books:
         return np.concatenate([[0.0], values[values != 0]])[:, None]
 
     def clustered(self, values: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarray:
-        """The values that share 2^bits, by k-means of the weights alone."""
+        """The weight with 2^bits shared values, by k-means of the weights alone."""
         if self.cells is None:
             flat = values.reshape(-1).astype(np.float64)
             book = self.centroids(flat, np.ones(flat.size), 1 << bits, rng)
@@ -75,12 +75,12 @@ class Books:
         return self.cells.join(found, values.shape).astype(values.dtype)
 
     def structure(self, values: np.ndarray) -> Structure:
-        """What is promised of a weight that is clustered."""
+        """The structure that later passes must keep."""
         return Structure.tied(values) if self.cells is None else Structure(cells=self.cells)
 
 
 def _runs(outputs: int, per: int) -> int:
-    """How many equal runs of at most `per` outputs there are."""
+    """The number of equal runs of at most `per` outputs."""
     if per == 0 or per >= outputs:
         return 1
     return next(outputs // length for length in range(per, 0, -1) if outputs % length == 0)

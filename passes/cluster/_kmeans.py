@@ -1,9 +1,9 @@
-"""k-means in one dimension with a centroid that stays at zero, weighted, in pure NumPy.
+"""Weighted k-means in one dimension with one centroid fixed at zero, in pure NumPy.
 
-    min over c of Σ u · (w − c[p])²,   p the place of the value nearest to w,   zero one of the c
+    min over c of Σ u · (w − c[p])²,   p the index of the value nearest to w,   zero one of the c
 
-In one dimension clusters are intervals, so that after one sort every step works on prefix sums: an iteration of Lloyd's
-takes k binary searches whatever the number of weights.
+In one dimension clusters are intervals, so after one sort every step works on prefix sums: one iteration of Lloyd's
+algorithm takes k binary searches, independent of the number of weights.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 ITERATIONS = 200
-"""Lloyd's iterations at most; they end when no weight changes its cluster."""
+"""Maximum number of Lloyd's iterations; they end when no weight changes its cluster."""
 INITS = ("linear", "density", "forgy", "optimal")
 
 
 @dataclass(frozen=True, eq=False)
 class Sorted:
-    """Distinct values [n] in ascending order, and the sums [n + 1] of u, u·w and u·w² over those before each."""
+    """Distinct values [n] in ascending order, and prefix sums [n + 1] of u, u·w and u·w²."""
 
     values: np.ndarray
     mass: np.ndarray
@@ -34,13 +34,13 @@ class Sorted:
         return cls(distinct, *(np.concatenate([[0.0], np.cumsum(mass * distinct**power)]) for power in range(3)))
 
     def part(self, chosen: slice) -> Sorted:
-        """Some of the values that follow each other."""
+        """A range of the values."""
         start, stop, _ = chosen.indices(len(self.values))
         ends = slice(start, stop + 1)
         return Sorted(self.values[chosen], *(s[ends] - s[start] for s in (self.mass, self.first, self.second)))
 
     def mirrored(self) -> Sorted:
-        """The same with the sign of every value turned."""
+        """The same with every value negated."""
         mass, first, second = (s[-1] - s[::-1] for s in (self.mass, self.first, self.second))
         return Sorted(-self.values[::-1], mass, -first, second)
 
@@ -52,7 +52,7 @@ class Sorted:
         return np.asarray(np.maximum(spread, 0.0))
 
     def means(self, edges: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """The mean between each two of the `edges` [k + 1], and what is `present` [k] where nothing lies between."""
+        """The mean between successive `edges` [k + 1], and `present` [k] for empty intervals."""
         mass, first = np.diff(self.mass[edges]), np.diff(self.first[edges])
         return np.where(mass > 0, first / np.where(mass > 0, mass, 1.0), present)
 
@@ -60,10 +60,11 @@ class Sorted:
 def centroids(
     weights: np.ndarray, importance: np.ndarray, count: int, init: str, rng: np.random.Generator
 ) -> np.ndarray:
-    """`count` values at most, ascending, zero among them, for weights [n] of positive importance [n].
+    """At most `count` values, ascending and including zero, for weights [n] of positive importance [n].
 
-    `init` says where Lloyd's iterations begin: "linear", equally spaced between the extremes; "density", at equal
-    steps of the distribution; "forgy", at weights drawn at random; or "optimal": no iterations, but the global optimum.
+    `init` is the start of Lloyd's iterations: "linear", equally spaced between the extremes; "density", at equal
+    steps of the distribution; "forgy", at weights drawn at random; or "optimal": no iterations, but the global
+    optimum.
     """
     is_zero = weights == 0
     known = Sorted.of(weights[~is_zero], importance[~is_zero])
@@ -75,10 +76,10 @@ def centroids(
 
 
 def _start(known: Sorted, count: int, init: str, rng: np.random.Generator) -> np.ndarray:
-    """The values that are not zero."""
+    """The non-zero values."""
     if init == "linear":
         grid = np.linspace(known.values[0], known.values[-1], count + 1)
-        # The one next to zero is zero itself.
+        # The value nearest to zero is replaced by zero.
         return np.delete(grid, np.argmin(np.abs(grid)))
     if init == "density":
         levels = (np.arange(count) + 0.5) / count * known.mass[-1]
@@ -87,7 +88,7 @@ def _start(known: Sorted, count: int, init: str, rng: np.random.Generator) -> np
 
 
 def lloyd(known: Sorted, start: np.ndarray) -> np.ndarray:
-    """Lloyd's iterations from `start`, ascending values without zero, beside which zero stays a centroid."""
+    """Lloyd's iterations from `start`, ascending values without zero; zero stays an additional centroid."""
     book = np.sort(np.append(start[start != 0], 0.0))
     zero = int(np.searchsorted(book, 0.0))
     before = None
@@ -103,10 +104,11 @@ def lloyd(known: Sorted, start: np.ndarray) -> np.ndarray:
 
 
 def optimal(known: Sorted, count: int) -> np.ndarray:
-    """The global optimum with `count` centroids, zero among them.
+    """The global optimum with `count` centroids, including zero.
 
-    The values on either side of zero are clustered by themselves: f(m) is the least cost of one side with m clusters
-    beside zero's, which takes those nearest to zero at the cost Σ u·w²; then the best m for both sides together.
+    The values on either side of zero are clustered separately: f(m) is the least cost of one side with m clusters
+    besides zero's, which takes the values nearest to zero at the cost Σ u·w²; then the best m for both sides
+    together.
     """
     split = int(np.searchsorted(known.values, 0.0))
     sides = [known.part(slice(0, split)).mirrored(), known.part(slice(split, None))]
@@ -121,9 +123,9 @@ def optimal(known: Sorted, count: int) -> np.ndarray:
 def _side(side: Sorted, most: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """For positive values the least costs f(0 … most), and for each number of clusters where the last one begins.
 
-    D_m(j), the cost of the first j values with m clusters behind zero's, is min over i of D_{m-1}(i) + cost(i, j), and
-    the best i grows with j: divide and conquer finds all j in n log n steps (Xiaolin Wu, "Optimal Quantization by
-    Matrix Searching", J. Algorithms 1991).
+    D_m(j), the cost of the first j values with m clusters besides zero's, is min over i of D_{m-1}(i) + cost(i, j),
+    and the best i grows with j: divide and conquer finds all j in n log n steps (Xiaolin Wu, "Optimal Quantization
+    by Matrix Searching", J. Algorithms 1991).
     """
     size = len(side.values)
     costs = side.second.copy()
@@ -166,7 +168,7 @@ def _best_cuts(side: Sorted, before: np.ndarray, stops: np.ndarray, least: np.nd
 
 
 def _means_of(side: Sorted, cuts: list[np.ndarray], count: int) -> np.ndarray:
-    """The means of `count` clusters behind zero's."""
+    """The means of `count` clusters besides zero's."""
     edges = [len(side.values)]
     for cut in reversed(cuts[:count]):
         edges.append(int(cut[edges[-1]]))

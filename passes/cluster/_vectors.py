@@ -1,9 +1,9 @@
-"""k-means of vectors with a centroid that stays at zero, each number of each vector weighted.
+"""k-means of vectors with one centroid fixed at zero, each number of each vector weighted.
 
     min over c of Σ_i Σ_j u_ij · (v_ij − c[p_i]_j)²,   zero one of the c
 
-Vectors that are zero stay so. Iterations are Lloyd's, and begin where k-means++ puts them: Arthur and Vassilvitskii,
-"k-means++: The Advantages of Careful Seeding", SODA 2007.
+Zero vectors stay zero. Lloyd's iterations start from k-means++: Arthur and Vassilvitskii, "k-means++: The Advantages of
+Careful Seeding", SODA 2007.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from onnx_compress.compiler.repair.solve.threads import unshared_sums
 
 ITERATIONS = 25
 SEEDED = 1 << 13
-"""Vectors among which k-means++ chooses, at most."""
+"""Maximum number of vectors among which k-means++ chooses."""
 CHUNK = 1 << 14
 
 
 def centroids(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` vectors at most [k, dim], zero first, for vectors [n, dim] whose numbers have the positive importance."""
+    """At most `count` vectors [k, dim], zero first, for vectors [n, dim] of positive importance [n, dim]."""
     is_some = vectors.any(axis=1)
     vectors, importance = vectors[is_some], importance[is_some]
     distinct = np.unique(vectors, axis=0)
@@ -37,7 +37,7 @@ def centroids(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.r
 
 
 def nearest(vectors: np.ndarray, importance: np.ndarray, book: np.ndarray) -> np.ndarray:
-    """For each vector [n, dim] the place in `book` [k, dim] of least Σ_j u_j · (v_j − c_j)²."""
+    """For each vector [n, dim] the index in `book` [k, dim] of least Σ_j u_j · (v_j − c_j)²."""
     found = np.empty(len(vectors), np.int64)
     for start in range(0, len(vectors), CHUNK):
         part = slice(start, start + CHUNK)
@@ -47,7 +47,7 @@ def nearest(vectors: np.ndarray, importance: np.ndarray, book: np.ndarray) -> np
 
 
 def _seeds(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` of the vectors at most, each drawn by what is missed with those before it and zero: of some the best."""
+    """At most `count` of the vectors, each the best of some drawn by the error that zero and those before it leave."""
     some = vectors
     if len(vectors) > SEEDED:
         at = np.sort(rng.choice(len(vectors), SEEDED, replace=False, shuffle=False))
@@ -68,7 +68,7 @@ def _seeds(vectors: np.ndarray, importance: np.ndarray, count: int, rng: np.rand
 
 
 def _means(vectors: np.ndarray, importance: np.ndarray, places: np.ndarray, book: np.ndarray) -> np.ndarray:
-    """The weighted mean of the vectors at each entry; zero stays, and so does what no vector takes."""
+    """The weighted mean of the vectors of each entry; zero stays, and so do entries without vectors."""
     columns = [
         (np.bincount(places, u * v, len(book)), np.bincount(places, u, len(book)))
         for u, v in zip(importance.T, vectors.T)

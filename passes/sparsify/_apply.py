@@ -1,4 +1,4 @@
-"""Dropping the weights of all layers, front to back, each solved for with what the layers before it now give."""
+"""Remove weights of all layers, front to back, each layer solved for the outputs of the sparse layers before it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from onnx_compress.passes.sparsify._curves import Part
 from onnx_compress.passes.sparsify._rounds import descend, held, schedule
 
 REFITTED = 2048
-"""Calibration samples that layers are solved for with, or more where they are small."""
+"""Calibration samples for solving layers; more if samples are small."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """So many weights of a part stay."""
+    """The number of weights that a part keeps."""
 
     part: Part
     count: int
 
 
 def sparsify(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
-    """Drop weights. With real data all layers that this changes are solved for anew, the dropped ones in `rounds`."""
+    """Remove weights. With real data they are chosen in `rounds`, and all changed layers are re-solved."""
     found = model.clone()
     for goal in goals:
         if goal.part.layer is None:
@@ -40,7 +40,7 @@ def sparsify(model: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> 
 
 
 def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: Context) -> None:
-    """Drop the weights of layers round by round, and refit everything that is not as it was in `found`."""
+    """Remove the weights of layers round by round, and refit everything that differs from `found`."""
     rounds = ctx.effort.rounds_of(rounds)
     by_node = {goal.part.layer.node: goal for goal in goals if goal.part.layer is not None}
 
@@ -70,7 +70,7 @@ def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: C
 
 
 def drop(model: Model, goal: Goal) -> None:
-    """Keep the weights of highest magnitude: all that are left where they have been chosen already."""
+    """Keep the weights of highest magnitude: all remaining ones if they have been chosen already."""
     weights, method = goal.part.weight.matrices(), goal.part.method
     alive = weights != 0
     kept = alive

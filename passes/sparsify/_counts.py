@@ -1,4 +1,4 @@
-"""How many weights each part of a model keeps."""
+"""The number of weights that each part of a model keeps."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from onnx_compress.passes.sparsify._criteria import comparable, shares
 from onnx_compress.passes.sparsify._curves import Part, by_magnitude, measured
 
 SELF_COMPARING = ("std", "lamp")
-"""Criteria that say by themselves how weights of different layers compare."""
+"""Criteria that make weights of different layers comparable by themselves."""
 
 
 def counts(model: Model, found: Sequence[Part], sparsity: float, scope: str, sample: int, ctx: Context) -> list[int]:
     """The number of weights that each part keeps, so that all together keep (1 − sparsity) of them.
 
-    Parts with a density of their own keep that. Of the others each keeps the same share ('uniform'), or those of
-    highest worth over all layers do ('global', criteria std and lamp), or what loses least in sum: in effect on the
-    outputs, or without data of Σ w². `sample` is bytes of values that one sample gives.
+    Parts with a prescribed density keep that. Each of the others keeps the same share ('uniform'), or ('global')
+    those of highest importance over all layers with criteria std and lamp, otherwise those of least total loss:
+    measured at the outputs, or without data Σ w². `sample` is the bytes of activations per sample.
     """
     if scope == "uniform":
         return [_own(part) if _is_fixed(part) else _rounded(part, 1 - sparsity) for part in found]
@@ -27,15 +27,15 @@ def counts(model: Model, found: Sequence[Part], sparsity: float, scope: str, sam
     has_runs = any(part.method.pattern.of for part in found)
     if found[0].method.criterion in SELF_COMPARING and not has_runs:
         rest = total - sum(_own(part) for part in found if _is_fixed(part))
-        worths = [comparable(p.method.criterion, p.weight.matrices()) for p in found if not _is_fixed(p)]
-        chosen = iter(shares(worths, rest).tolist() if worths else ())
+        importance = [comparable(p.method.criterion, p.weight.matrices()) for p in found if not _is_fixed(p)]
+        chosen = iter(shares(importance, rest).tolist() if importance else ())
         return [_own(part) if _is_fixed(part) else next(chosen) for part in found]
     curves = measured(model, found, sample, ctx) if ctx.data.real else [by_magnitude(part) for part in found]
     return along_hulls(curves, total)
 
 
 def _is_fixed(part: Part) -> bool:
-    """Whether nothing else determines how much it keeps."""
+    """Whether the part's number is prescribed."""
     return part.density is not None or part.method.pattern.of > 0
 
 

@@ -1,4 +1,4 @@
-"""What each layer loses at each density: its own error after solving anew, weighed by what that does to the outputs."""
+"""The loss of each layer at each density: its own error after re-solving, weighted by its effect on the outputs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from onnx_compress.passes.sparsify._rounds import Method, descend, held
 from onnx_compress.passes.sparsify._weights import WeightMatrix
 
 STEP, LEAST = 0.65, 0.005
-"""Each point of a curve has this share of the weights of the one before, down to the least density."""
+"""Each point of a curve has this share of the weights of the point before, down to the least density."""
 PROBED = 0.1
 """The effect on the outputs is measured near this error of a layer, as a share of its output's spread."""
 LARGE = 1e30
-"""In place of a loss that is no number."""
+"""Replaces a loss that is NaN or infinite."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One weight: the `layer` to be solved for, None where it can't be, `density` where that is prescribed."""
+    """One weight: the `layer` to be solved for, None if impossible, and a prescribed `density` or None."""
 
     weight: WeightMatrix
     layer: LinearLayer | None
@@ -39,17 +39,17 @@ class Part:
 
     @property
     def size(self) -> int:
-        """How many elements it has."""
+        """The number of its elements."""
         return int(self.weight.places.size)
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What its curve depends on besides the model."""
+        """All that its curve depends on besides the model."""
         method = self.method
         return self.weight.node.label(), self.layer is None, method.criterion, method.pattern, self.density
 
     def counts(self) -> np.ndarray:
-        """Numbers of weights left [points], the first those that are not zero now."""
+        """The remaining numbers of weights [points], the first being the present non-zeros."""
         alive = int(np.count_nonzero(self.weight.constant.values))
         pattern = self.method.pattern
         if self.density is not None:
@@ -61,7 +61,7 @@ class Part:
 
 
 def by_magnitude(part: Part) -> Curve:
-    """What is lost, as a share of Σ w²."""
+    """The loss as a share of Σ w²."""
     weights, counts = part.weight.matrices(), part.counts()
     squares, alive = np.square(weights), weights != 0
     kept = [part.method.pattern.kept(squares, alive, part.method.channels, int(count)) for count in counts]
@@ -75,10 +75,10 @@ def _curve(part: Part, counts: np.ndarray, losses: Sequence[float]) -> Curve:
 
 
 def measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
-    """The curves of all parts, in the effect on the model's outputs; `sample` bytes of values come of one sample.
+    """The curves of all parts, in the effect on the model's outputs; `sample` is the bytes of activations per sample.
 
-    A layer's error at each density is known from sums over its inputs alone; what it does to the outputs is measured
-    once and taken to grow with it (see `proportional`).
+    A layer's error at each density is known from sums over its inputs alone; its effect on the outputs is measured
+    once and assumed to grow with the error (see `proportional`).
     """
     key = "curves", tuple(part.key for part in found), sample
     return ctx.remember(key, lambda: _measured(model, found, sample, ctx))
@@ -104,7 +104,7 @@ def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) ->
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """A part of which one density is tried, by `edit`: `errors` [points] are those of its layer or weight alone."""
+    """A part with one density tried by `edit`; `errors` [points] are those of its layer or weight alone."""
 
     errors: np.ndarray
     probed: int
@@ -114,7 +114,7 @@ class _Tried:
         yield self.edit
 
     def losses(self, measured: list[float]) -> np.ndarray:
-        # A layer that had to be solved for again has an error even with all its weights, which is no loss.
+        # A re-solved layer has an error even with all its weights; that is not a loss.
         return np.append(0.0, proportional(self.errors, self.probed, measured[0])[1:])
 
 
@@ -140,7 +140,7 @@ def _stored(layer: LinearLayer, weights: np.ndarray, shift: np.ndarray) -> Edit:
 
 
 def _cleared(part: Part) -> _Tried:
-    """A weight that nothing is solved for: its smallest elements are cleared."""
+    """A weight that can't be solved for: its smallest elements are cleared."""
     curve = by_magnitude(part)
     probed = _nearest(curve.losses)
     weights = part.weight.matrices()
@@ -149,5 +149,5 @@ def _cleared(part: Part) -> _Tried:
 
 
 def _nearest(errors: np.ndarray) -> int:
-    """The point whose error lies nearest to `PROBED`, on a logarithmic scale."""
+    """The point whose error is nearest to `PROBED` on a logarithmic scale."""
     return int(np.argmin(np.abs(np.log(np.maximum(errors, 1e-12) / PROBED))))

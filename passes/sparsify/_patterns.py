@@ -1,4 +1,4 @@
-"""Which zeros go together: patterns on a weight as matrices [groups, K inputs, M outputs]."""
+"""The units in which weights become zero: patterns on a weight as matrices [groups, K inputs, M outputs]."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ KNOWN = "unstructured, shape, NofM such as 2of4, KxL such as 8x4"
 
 @dataclass(frozen=True)
 class Pattern:
-    """Blocks of `outputs` × `inputs` (outputs 0: all), or with `of` > 0: at most `keep` of `of` inputs in a row.
+    """Blocks of `outputs` × `inputs` (outputs 0: all), or with `of` > 0 at most `keep` of `of` consecutive inputs.
 
-    The inputs of a convolution are `channels` for each tap of the kernel, one tap after another; neither blocks nor
-    runs of inputs reach from one tap into the next. At the edges blocks are smaller.
+    The inputs of a convolution are `channels` per tap of the kernel, one tap after another; neither blocks nor runs
+    of inputs cross from one tap to the next. At the edges blocks are smaller.
     """
 
     outputs: int = 1
@@ -29,7 +29,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """The pattern that a word stands for. Raises UsageError."""
+        """The pattern that a word names. Raises UsageError."""
         if text in (UNSTRUCTURED, SHAPE):
             return cls(outputs=1 if text == UNSTRUCTURED else 0)
         found = re.fullmatch(r"([0-9]{1,4})(of|x)([0-9]{1,4})", text)
@@ -39,18 +39,18 @@ class Pattern:
             return cls(outputs=low, inputs=high)
         if kind == "of" and 0 < low < high <= LARGEST:
             return cls(keep=low, of=high)
-        raise UsageError(f"sparsify-weights: there is no pattern '{text}'; write {KNOWN}")
+        raise UsageError(f"sparsify-weights: unknown pattern '{text}'; write {KNOWN}")
 
     def obstacle(self, channels: int) -> str | None:
-        """Why a weight with so many input channels can't have this pattern."""
+        """Why a weight with `channels` input channels can't have this pattern."""
         if self.of and channels % self.of:
             return f"its {channels} inputs are not a multiple of {self.of}"
         return None
 
     def kept(self, scores: np.ndarray, alive: np.ndarray, channels: int, count: int) -> np.ndarray:
-        """The mask [groups, K, M] of what stays: of what is `alive`, at most about `count` elements of high score.
+        """The mask [groups, K, M] of the weights to keep: among `alive`, at most about `count` elements of high score.
 
-        Scores of what goes together add up. At least one block stays.
+        The scores of a block are summed. At least one block stays.
         """
         scores = np.where(alive, scores, 0.0)
         return self._of(scores, alive, channels, count) if self.of else self._blocks(scores, alive, channels, count)
@@ -59,17 +59,17 @@ class Pattern:
         groups, unknowns, width = scores.shape
         block = self.inputs, self.outputs or width
         sums, sizes = (_summed(array, channels, block) for array in (scores, alive.astype(np.float64)))
-        worth = np.where(sizes > 0, sums / np.maximum(sizes, 1), -1.0).reshape(-1)
-        order = np.argsort(-worth, kind="stable")
+        means = np.where(sizes > 0, sums / np.maximum(sizes, 1), -1.0).reshape(-1)
+        order = np.argsort(-means, kind="stable")
         fits = int(np.searchsorted(np.cumsum(sizes.reshape(-1)[order]), count, side="right"))
-        chosen = np.zeros(worth.shape, bool)
+        chosen = np.zeros(means.shape, bool)
         chosen[order[: max(1, fits)]] = True
         spread = np.repeat(np.repeat(chosen.reshape(sizes.shape), block[0], 2), block[1], 3)
         whole = spread[:, :, :channels, :width].reshape(groups, unknowns, width)
         return np.asarray(whole & alive)
 
     def _of(self, scores: np.ndarray, alive: np.ndarray, channels: int, count: int) -> np.ndarray:
-        """In each run the same number stays: as few as `count` asks for, but not fewer than `keep`."""
+        """Keep the same number in each run: as few as `count` asks for, but at least `keep`."""
         keep = max(self.keep, int(count * self.of // max(1, scores.size)))
         runs = np.where(alive, scores, -1.0).reshape(len(scores), -1, self.of, scores.shape[2])
         order = np.argsort(-runs, axis=2, kind="stable")

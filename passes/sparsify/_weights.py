@@ -1,4 +1,4 @@
-"""The weights of a model as matrices of inputs by outputs, wherever they are kept and whoever reads them."""
+"""The weights of a model as matrices of inputs by outputs, however they are stored and whichever layers read them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from onnx_compress.compiler.surgery.lifted_weights import lifted
 
 @dataclass(eq=False)
 class WeightMatrix:
-    """A constant that `readers` read, the first of them deciding what its axes are; `shape` is its own."""
+    """A constant that `readers` read, the first of which decides the meaning of its axes; `shape` is the constant's."""
 
     shape: tuple[int, ...]
     readers: list[tuple[Node, int]] = field(default_factory=list)
 
     @property
     def node(self) -> Node:
-        """Who reads it first."""
+        """The first reader."""
         return self.readers[0][0]
 
     @property
     def constant(self) -> Constant:
-        """The constant as it is now."""
+        """The present constant."""
         found = input_constant(*self.readers[0])
         assert found is not None
         return found
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Where in the constant, flat, each element of the matrices [groups, K, M] stands.
+        """The flat indices in the constant of the elements of the matrices [groups, K, M].
 
         K are the inputs of an output, M the outputs; for convolutions K is taps · channels.
         """
@@ -58,7 +58,7 @@ class WeightMatrix:
 
     @property
     def channels(self) -> int:
-        """Inputs of each tap of a kernel; of a matrix, all inputs."""
+        """Inputs per tap of a kernel; for a matrix, all inputs."""
         is_kernel = self.node.op in ("Conv", "ConvTranspose")
         return int(self.places.shape[1]) // (prod(self.shape[2:]) if is_kernel else 1)
 
@@ -67,7 +67,7 @@ class WeightMatrix:
         return np.asarray(self.constant.values.reshape(-1)[self.places].astype(np.float64))
 
     def clear(self, model: Model, kept: np.ndarray) -> None:
-        """Set to zero what is not in `kept` [groups, K, M], for all readers, and note that it stays so."""
+        """Set to zero what is not in `kept` [groups, K, M], for all readers, and record that it stays zero."""
         mask = np.zeros(prod(self.shape), bool)
         mask[self.places] = kept
         old, known = self.constant.values, self.constant.structure

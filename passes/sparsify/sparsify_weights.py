@@ -118,7 +118,7 @@ class SparsifyWeights(Pass):
         if ctx.data.real:
             nodes = [w.node for w in weights if w.node.graph is model.graph and w.node.is_op(*LAYERS)]
             layers, sample = recognized(model, list(dict.fromkeys(nodes)), ctx.data)
-        worths_of = importances(model, (layer for layer in layers.values() if isinstance(layer, LinearLayer)))
+        importance_of = importances(model, (layer for layer in layers.values() if isinstance(layer, LinearLayer)))
         found = []
         for weight in weights:
             given = ctx.override(weight.node)
@@ -133,7 +133,7 @@ class SparsifyWeights(Pass):
             method = Method(self._criterion(ctx), pattern, weight.channels)
             if solved is not None:
                 bounds = bounds_behind(solved.result, View(model, set(), {}))
-                method = replace(method, worth=worths_of.get(weight.node), bounds=bounds)
+                method = replace(method, importance=importance_of.get(weight.node), bounds=bounds)
             found.append(Part(weight, solved, method, density))
         return found, sample
 

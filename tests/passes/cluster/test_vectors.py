@@ -100,8 +100,8 @@ def test_what_can_not_be_cut_has_single_values_and_says_why():
     result = compress(from_text(text), "cluster:bits=4:dim=2")
     (report,) = (item for item in result.report.passes if item.name == "cluster-weights")
     assert [skip.why.split(":")[0].split(",")[0] for skip in report.skips] == [
-        "what one output reads can't be cut into vectors of 2",
-        "its outputs do not lie together",
+        "the inputs of one output can't be cut into vectors of 2",
+        "its outputs are not contiguous",
     ]
     assert all(len(np.unique(c.values)) <= 16 for c in result.model.constants() if c.name in ("odd", "turned"))
 
@@ -110,7 +110,7 @@ def test_zeros_of_a_pattern_stay_and_are_no_part_of_vectors():
     original = from_text(NET)
     result = compress(original, "sparsify:sparsity=0.5,cluster:bits=4:dim=2", data=samples(original))
     (report,) = (item for item in result.report.passes if item.name == "cluster-weights")
-    assert any("its zeros are to stay" in skip.why for skip in report.skips)
+    assert any("its zeros must stay" in skip.why for skip in report.skips)
     (a,) = (constant for constant in result.model.constants() if constant.name == "a")
     assert np.mean(a.values == 0) > 0.2
     assert len(np.unique(a.values)) <= 16

@@ -177,5 +177,5 @@ def test_shapes_are_taps_of_inputs_for_all_outputs():
 
 @pytest.mark.parametrize("text", ["", "4of2", "0of4", "0x4", "x4", "2:4", "99999x1", "2of4x", "rows"])
 def test_other_patterns_are_refused(text):
-    with pytest.raises(UsageError, match="there is no pattern"):
+    with pytest.raises(UsageError, match="unknown pattern"):
         Pattern.parse(text)
