@@ -23,13 +23,13 @@ ModelLike: TypeAlias = Model | str | Path
 
 @dataclass(frozen=True)
 class Result:
-    """A compressed model and what was measured on the way."""
+    """A compressed model and the report of the run."""
 
     model: Model
     report: Report
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the model to `path`, whole or not at all; an existing file is kept unless `force`."""
+        """Write the model to `path`, completely or not at all; an existing file is kept unless `force`."""
         self.model.save(path, force=force)
 
 
@@ -39,7 +39,7 @@ def load(path: str | Path) -> Model:
 
 
 def session(model: ModelLike, *, threads: int = 1) -> Session:
-    """An onnxruntime session for a model or a file. Raises ModelError when it does not load."""
+    """An onnxruntime session for a model or a file. Raises ModelError if it does not load."""
     return create(model, threads=threads)
 
 
@@ -55,16 +55,16 @@ def compress(
     """Compress a model.
 
     Args:
-        model: a Model or the path of a file; it stays as it is.
+        model: a Model or the path of a file; it stays unchanged.
         pipeline: passes as on the command line (`"prune:ratio=0.3,quantize"`), or a Recipe.
         data: calibration samples: a path as for `--data`, a mapping of input names (and `labels`) to
             arrays, or a Dataset. None: seeded synthetic inputs.
-        eval_data: samples that the result is judged on. None: a fixed quarter of `data`.
-        settings: budget, metric, seed, threads and so on: a mapping of those that win over a recipe's, or Settings,
-            of which those that are not at their defaults do. See `Settings`.
+        eval_data: samples on which the result is judged. None: a fixed quarter of `data`.
+        settings: budget, metric, seed, threads and so on: a mapping, which overrides the recipe's settings, or
+            Settings, of which those that differ from their defaults do. See `Settings`.
         bars: shows progress; see `Context.progress`.
 
-    Raises UserError for what the caller can mend and PassError when a pass fails.
+    Raises UserError for errors that the caller can fix, and PassError if a pass fails.
     """
     loaded = model if isinstance(model, Model) else Model.load(model)
     if not isinstance(loaded, Model):

@@ -1,8 +1,8 @@
-"""What a pass is: a frozen dataclass whose fields are its options, with one method.
+"""The base class of passes: a frozen dataclass whose fields are its options, with one method.
 
 The one declaration of an option (`ratio: float | None = option(None, "share of MACs to remove")`) feeds the
-constructor, the specification on the command line, recipes, `--help`, the reference and the report.
-`CONTRIBUTING.md` has two complete passes, which the tests run.
+constructor, the specification on the command line, recipes, `--help`, the reference and the report. `CONTRIBUTING.md`
+has two complete passes, which the tests run.
 """
 
 from __future__ import annotations
@@ -23,55 +23,55 @@ if TYPE_CHECKING:
 __all__ = ["RATIOS", "Effect", "Pass", "Saving", "option"]
 
 RATIOS = tuple(round(0.05 * k, 2) for k in range(1, 19))
-"""Ratios that a search for an open strength tries: finer steps drown in the noise of a few hundred samples."""
+"""Ratios that a search for an open strength tries: finer steps are below the noise of a few hundred samples."""
 
 
 class Effect(enum.Enum):
-    """What a pass may do to the numbers, and therefore when it may run."""
+    """The effect of a pass on the outputs, which decides when it may run."""
 
     EXACT = "exact"
-    """Outputs stay within 1e-5 of their scale; may run without being asked for."""
+    """Outputs stay within 1e-5 of their scale; may run without being requested."""
     LOSSY = "lossy"
-    """Outputs change; measured, and judged by the budget."""
+    """Outputs change; the loss is measured and judged by the budget."""
     RETRAIN = "retrain"
     """Weights are trained; needs the `[retrain]` extra."""
 
 
 class Saving(enum.Enum):
-    """What a search for an open strength aims at."""
+    """The objective of a search for an open strength."""
 
     TIME = "time"
     """The measured time of the result."""
     BYTES = "bytes"
-    """The bytes of its file, for a pass that leaves its speed as it is."""
+    """The bytes of its file, for a pass that does not change the speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One small rewrite of the graph. Subclass, set `name` and `effect`, declare options, write `run`."""
+    """One small rewrite of the graph. Subclass it, set `name` and `effect`, declare options, write `run`."""
 
     name: ClassVar[str] = ""
     effect: ClassVar[Effect]
     strength: ClassVar[str | None] = None
-    """The option that says how strongly to compress. Where it is None the budget decides: the strength is open."""
+    """The option for how strongly to compress. If it is None the strength is open: the budget decides."""
     other_strengths: ClassVar[tuple[str, ...]] = ()
-    """Options that say it in another way. At most one of `strength` and these is given, and then nothing is open."""
+    """Alternatives to `strength`. At most one of them all is given, and then nothing is open."""
     strengths: ClassVar[tuple[float, ...]] = RATIOS
-    """The values of that option that a search tries, from the weakest to the strongest."""
+    """The values of `strength` that a search tries, from the weakest to the strongest."""
     saving: ClassVar[Saving] = Saving.BYTES
-    """What a search for the open strength aims at."""
+    """The objective of a search for the open strength."""
     companions: ClassVar[tuple[str, ...]] = ()
-    """Passes that a search for the open strength tries in front of this one, with a strength of their own."""
+    """Passes that a search for the open strength tries in front of this one, each with its own strength."""
     prepares: ClassVar[bool] = False
     """True for a pass that only prepares the next one (regularizing training): the two are judged together."""
     repairs: ClassVar[bool] = False
-    """True for refit and retraining: the lossy passes before it are judged together with it."""
+    """True for refit and retraining: the lossy passes before are judged together with it."""
     stand_in: ClassVar[str | None] = None
-    """The specification of what a search runs in place of this pass while it compares candidates; None: the pass."""
+    """The specification that a search runs instead of this pass while it compares candidates; None: the pass itself."""
     changes_inputs: ClassVar[bool] = False
-    """True when the pass changes the signature of the model on purpose."""
+    """True if the pass changes the signature of the model on purpose."""
     per_layer: ClassVar[tuple[str, ...]] = ()
-    """Options that a recipe may set for single layers: those that `run` asks `ctx.override` for."""
+    """Options that a recipe may set for single layers: those for which `run` asks `ctx.override`."""
 
     def __post_init__(self) -> None:
         for info in self.options():
@@ -80,7 +80,7 @@ class Pass:
             raise UsageError(f"{self.name}: {' and '.join(given)} both say how strongly to compress; give one of them")
 
     def run(self, model: Model, ctx: Context) -> int:
-        """Rewrite `model` in place and return at how many places; 0 exactly when nothing changed."""
+        """Rewrite `model` in place and return the number of changed places; 0 exactly if nothing changed."""
         raise NotImplementedError(f"pass '{self.name}' does not define run()")
 
     @classmethod
@@ -93,18 +93,18 @@ class Pass:
         return {info.name: getattr(self, info.name) for info in self.options()}
 
     def ladder(self, model: Model, ctx: Context) -> Sequence[float]:
-        """Those of `strengths`, or others between them, that differ in what they make of this model."""
+        """Those of `strengths`, or values between them, that give different results for this model."""
         return self.strengths
 
     def at(self, value: float, *, saving: Saving) -> Self:
-        """The pass with one of `strengths`, in a search that aims at `saving`."""
+        """The pass with one of `strengths`, in a search for `saving`."""
         assert self.strength is not None
         return self.with_options(**{self.strength: value})
 
     def settled(self, notes: Mapping[str, Any]) -> tuple[Self, Sequence[str]]:
         """The pass with the choices of an earlier run, whose `notes` these are, and the layers that it left alone.
 
-        A search runs it so while it compares candidates. By default every run chooses for itself.
+        A search runs this while it compares candidates. By default every run chooses for itself.
         """
         return self, ()
 
@@ -113,7 +113,7 @@ class Pass:
         return self.strength is not None and not self._strengths_given()
 
     def is_given(self) -> bool:
-        """Whether the user set the strength, so that it is kept even where it costs more than the default budget."""
+        """Whether the user set the strength, so that it is kept even if it costs more than the default budget."""
         return bool(self._strengths_given())
 
     def _strengths_given(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every pass must leave behind: a valid model that loads, takes the same inputs, gives the same outputs."""
+"""What every pass must leave behind: a valid model that loads, with the same inputs and outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx_compress.compiler.runtime.specs import specs
 
 
 def check_input(model: Model) -> None:
-    """Raise ModelError unless the user's model is valid, has no NaN among its weights, and runs in onnxruntime."""
+    """Raise ModelError unless the user's model is valid, has no NaN weights, and runs in onnxruntime."""
     _check_weights(model)
     fault = fault_of(model)
     if fault is not None:
@@ -33,13 +33,13 @@ def _check_weights(model: Model) -> None:
 
 
 def _has_nan(values: np.ndarray) -> bool:
-    """In blocks, so that a large weight never has a mask of its own size."""
+    """Checked in blocks, so that a large weight never needs a mask of its own size."""
     flat = values.reshape(-1)
     return any(bool(np.isnan(flat[i : i + (1 << 22)]).any()) for i in range(0, flat.size, 1 << 22))
 
 
 def fault_of(model: Model) -> str | None:
-    """What the ONNX checker objects to, in one line, or None."""
+    """The ONNX checker's objection in one line, or None."""
     try:
         onnx.checker.check_model(checkable(model))
     except Exception as error:  # the checker's, the inference's and protobuf's errors have no common base
@@ -49,7 +49,7 @@ def fault_of(model: Model) -> str | None:
 
 
 def checkable(model: Model) -> onnx.ModelProto:
-    """The model as the checker can take it at any size: large weights stand as inputs or are empty."""
+    """The model in a form that the checker accepts at any size: large weights become inputs or empty tensors."""
     proto = model.skeleton()
     known = {info.name for info in proto.graph.input}
     for graph in _graphs(proto.graph):
@@ -68,7 +68,7 @@ def checkable(model: Model) -> onnx.ModelProto:
 
 
 def _empty_attributes(graph: onnx.GraphProto) -> None:
-    """Make the large tensors in attributes (of Constant nodes) empty: the checker looks for their data."""
+    """Empty the large tensors in attributes (of Constant nodes), because the checker would look for their data."""
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         if attribute.t.data_location == onnx.TensorProto.EXTERNAL:
             attribute.t.CopyFrom(onnx.TensorProto(name=attribute.t.name, data_type=attribute.t.data_type, dims=[0]))

@@ -1,4 +1,4 @@
-"""What a pass is given besides the model: the original, data, analyses, the budget, and a way to say no."""
+"""What a pass gets besides the model: the original, data, analyses, the budget, and a way to skip places."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from onnx_compress.compiler.runtime.timing.layer_times import Forms
 
 
 class Judge(Protocol):
-    """Measures a candidate against the original, always on the same held-out data and machine."""
+    """Measures candidates against the original, always on the same held-out data and machine."""
 
     @property
     def max_drop(self) -> float:
-        """Points that may be lost."""
+        """The budget in points."""
         ...
 
     def drop(self, model: Model) -> float:
@@ -35,7 +35,7 @@ class Judge(Protocol):
         ...
 
     def layer_times(self, forms: Forms, advance: Callable[[], object]) -> list[dict[str, float]]:
-        """Milliseconds of each layer, by its name, in each of many forms of a model; `advance` after each."""
+        """Milliseconds of each layer, by its name, in each of many variants of a model; `advance` after each."""
         ...
 
     def channel_step(self) -> int:
@@ -52,10 +52,10 @@ class Progress(Protocol):
 
 
 MISSED = 0.02
-"""A share that was asked for is missed from so much on."""
+"""Difference from a requested share from which it counts as missed."""
 
 Finish: TypeAlias = Callable[[Model], Model]
-"""Gives the form in which a model will run once the passes behind have changed it; its values mean nothing."""
+"""Gives a model the form in which it will run after the later passes; its values mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ R = TypeVar("R")
 
 @dataclass
 class Context:
-    """One per run of a pass.
+    """Created once per run of a pass.
 
-    `original` is the model after `simplify`, before any lossy pass; `data` the calibration samples (never
-    the held-out ones); `judge` measures on the held-out ones; `exclude` are globs of layer names that no
-    pass may touch; `overrides` maps globs of layer names to options that hold for these layers only.
+    `original` is the model after `simplify`, before any lossy pass; `data` the calibration samples (never the
+    held-out ones); `judge` measures on the held-out ones; `exclude` are globs of layer names that no pass may
+    change; `overrides` maps globs of layer names to options for these layers only.
     """
 
     model: Model
@@ -90,14 +90,14 @@ class Context:
     opset: int | None = None
     """The newest opset that the user allows; None: any."""
     effort: Effort = FULL
-    """How much repairs may take: little where this run is only compared with others."""
+    """The limit for repairs: low if this run is only compared with others."""
     finish: Finish | None = None
-    """In a search that aims at time: what the passes behind make of a model, to time it as it will run."""
+    """In a search for time: applies the later passes to a model, to time it as it will run."""
     memory: Memory = field(default_factory=Memory)
     skips: list[Skip] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
-    """What the pass wants to say in the report besides the figures (rankings, tables), as plain JSON values."""
+    """Additional facts for the report (rankings, tables), as plain JSON values."""
     run_steps: Callable[[object], int] | None = None
     bars: Callable[[str, int], AbstractContextManager[Progress]] | None = None
 
@@ -107,33 +107,33 @@ class Context:
         return np.random.default_rng([self.seed, crc32(self.pass_name.encode())])
 
     def get(self, analysis: type[A]) -> A:
-        """The analysis of the model as it is now; computed once per state of the model."""
+        """The analysis of the present model; computed once per state of the model."""
         return self.memory.analysis(self.model, analysis)
 
     def remember(self, key: Hashable, make: Callable[[], R]) -> R:
-        """The result of `make` for the model as it is now: made once in a run, found again by later trials.
+        """The result of `make` for the present model: computed once in a run, reused by later trials.
 
-        `key` names everything that it depends on besides the model, the data, the seed and what is excluded. It must
-        not hold nodes or tensors, which belong to one copy of the model.
+        `key` names everything that it depends on besides the model, the data, the seed and the exclusions. It
+        must not hold nodes or tensors, which belong to one copy of the model.
         """
         whole = (self.pass_name, key, self.data.key, self.seed, self.exclude, self.overrides_key)
         return self.memory.result(self.model, whole, make)
 
     @property
     def overrides_key(self) -> Hashable:
-        """The overrides in a form that tells them from others."""
+        """The overrides in hashable form."""
         return repr([(glob, sorted(options.items())) for glob, options in self.overrides])
 
     def skip(self, where: Node | str, why: str) -> None:
-        """Say that a place is left alone, and why; it goes into the report."""
+        """Report that a place is left alone, and why."""
         self.skips.append(Skip(where if isinstance(where, str) else where.label(), why))
 
     def miss(self, why: str) -> None:
-        """Say that a target which the user gave is missed: it is the first thing reported, and the exit status is 3."""
+        """Report that a target set by the user is missed: it comes first in the report, and the exit status is 3."""
         self.missed.append(why)
 
     def is_excluded(self, node: Node) -> bool:
-        """Whether the user keeps this layer out of every pass."""
+        """Whether the user excludes this layer from all passes."""
         return any(node.matches(glob) for glob in self.exclude)
 
     def override(self, node: Node) -> Mapping[str, Any]:
@@ -145,10 +145,10 @@ class Context:
         return merged
 
     def run(self, steps: object) -> int:
-        """Run other passes on the model as it is now; returns at how many places they changed it.
+        """Run other passes on the present model; returns the number of places that they changed.
 
-        They are given as a specification (`"refit:samples=256"`), as a `Step` with options for single layers, or as
-        several of these.
+        They are given as a specification (`"refit:samples=256"`), as a `Step` with options for single layers,
+        or as several of these.
         """
         if self.run_steps is None:
             raise ValueError("this context can't run other passes")
@@ -156,7 +156,7 @@ class Context:
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Progress]:
-        """A progress bar over `total` steps; it shows only when the work takes more than a second."""
+        """A progress bar over `total` steps, shown only if the work takes more than a second."""
         if self.bars is None:
             yield silent
             return
@@ -165,4 +165,4 @@ class Context:
 
 
 def silent(done: int = 1, note: str = "") -> None:
-    """No one is watching."""
+    """Show nothing."""

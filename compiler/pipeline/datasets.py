@@ -1,4 +1,4 @@
-"""From what the user gave as data to the two sets of samples that a run needs."""
+"""Turn the user's data into the two sets of samples that a run needs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def datasets(
 ) -> tuple[Dataset, Dataset]:
     """The calibration samples and the held-out ones, which share none unless there is only one.
 
-    Without `eval_data` a fixed quarter of `data` is held out; without either, inputs are made up.
-    Raises DataError for data that do not fit the model, UsageError for options of pictures where there are none.
+    Without `eval_data` a fixed quarter of `data` is held out; without either, inputs are synthetic. Raises
+    DataError for data that do not fit the model, UsageError for picture options without pictures.
     """
     inputs = specs(model).inputs
     options = picture_options(pictures)
@@ -38,7 +38,7 @@ def datasets(
 
 
 def _check_read_so(options: PictureOptions, *found: Dataset) -> None:
-    """Raise UsageError if no sample is a picture, or if pictures that were loaded before were read in another way."""
+    """Raise UsageError if no sample is a picture, or if previously loaded pictures were read with other options."""
     sources = [samples.source for samples in found]
     read = [source for source in sources if isinstance(source, PictureSource)]
     if not read:

@@ -1,4 +1,4 @@
-"""Running one pass on a copy of the model, and refusing a result that is not a sound model any more."""
+"""Run one pass on a copy of the model, and reject a result that is not a sound model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Bars = Callable[[str, int], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """What a pass made of a model: `model` is the very object it was given when nothing changed."""
+    """The outcome of a pass: `model` is the very object it was given if nothing changed."""
 
     model: Model
     changed: int
@@ -39,11 +39,11 @@ class Applied:
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Under which terms a pass is run.
+    """The conditions of a pass's run.
 
-    `judge` is whom it answers to, `effort` how much its repairs may take. `data` are the samples that it calibrates on
-    (None: all that there are), `finish` what the passes behind make of its result (see `Context`). `is_checked`: its
-    result is checked, which one that is only timed need not be. `before` names the passes that ran, for messages.
+    `judge` is the judge it answers to, `effort` the limit for its repairs. `data` are its calibration samples
+    (None: all), `finish` applies the later passes to its result (see `Context`). `is_checked`: its result is
+    checked, which a model that is only timed does not need. `before` names the passes that ran, for messages.
     """
 
     judge: Judge
@@ -58,8 +58,8 @@ class Terms:
 class Executor:
     """Runs passes, each on a copy of the model, so that a failed one leaves nothing behind.
 
-    `reference` is the model that repairs aim at; `data` are the calibration samples. What passes find out about a model
-    is remembered from one run to the next, and so is what became of a model as long as somebody holds it.
+    `reference` is the model that repairs aim at; `data` are the calibration samples. Results of analyses and passes
+    are remembered from one run to the next, those of passes as long as somebody holds them.
     """
 
     reference: Model
@@ -72,9 +72,9 @@ class Executor:
     )
 
     def apply(self, model: Model, step: Step, terms: Terms) -> Applied:
-        """Run `step` on a copy of `model` and check what it left.
+        """Run `step` on a copy of `model` and check the result.
 
-        Raises PassError when the pass crashes or leaves a model that is invalid, does not load, or has another
+        Raises PassError if the pass crashes or leaves a model that is invalid, does not load, or has another
         signature.
         """
         twin = self.memory.twin(model)
@@ -91,7 +91,7 @@ class Executor:
         return Applied(result, changed, seconds, tuple(context.skips), context.notes, tuple(context.missed))
 
     def recalled(self, model: Model, step: Step, terms: Terms) -> Applied:
-        """What `apply` gives, found again where somebody still holds it."""
+        """The result of `apply`, reused if somebody still holds it."""
         known = self._applied.setdefault(model.state, WeakValueDictionary())
         key = repr(step), terms.effort, id(terms.judge), terms.finish is None
         found = known.get(key)
@@ -100,7 +100,7 @@ class Executor:
         return found
 
     def context(self, model: Model, step: Step, terms: Terms) -> Context:
-        """What a step is given that runs on `model`."""
+        """The context of a step that runs on `model`."""
         data = self._data_for(model, terms.data or self.data)
         context = Context(
             model=model,
@@ -125,7 +125,7 @@ class Executor:
         return data
 
     def _run_inner(self, steps: object, outer: Context, terms: Terms) -> int:
-        """What `ctx.run` does: other passes on the same model, their skips and notes joined to the outer one's."""
+        """Implements `ctx.run`: other passes on the same model, whose skips and notes join the outer pass's."""
         changed = 0
         for step in steps_of(steps):
             inner = self.context(outer.model, step, terms)

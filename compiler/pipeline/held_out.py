@@ -1,4 +1,4 @@
-"""Measuring candidates against the user's model, always on the same held-out samples and the same machine."""
+"""Measure candidates against the user's model, always on the same held-out samples and the same machine."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable, ke
 from onnx_compress.compiler.runtime.timing.layer_times import Forms, layer_times
 
 CAUTIOUS_BELOW = 2048
-"""Held-out samples below which hits and misses alone are too coarse to judge by."""
+"""Held-out samples below which hits and misses alone are too coarse a measure."""
 ENOUGH_TO_TELL = 16
-"""Samples from which it is no accident that all have the same label."""
+"""Samples from which equal labels are no accident."""
 EXACT_SAMPLES = 16
 COMPARED_SAMPLES = 256
 COMPARED_ROUGHLY = 512
-"""Samples on which candidates of a search are compared before the last ones are measured on all."""
+"""Samples on which candidates of a search are compared; the last ones are measured on all."""
 TOGETHER = 1 << 30
-"""Bytes of weights up to which sessions are held side by side, so that their timings can be interleaved."""
+"""Limit for the bytes of weights of sessions held side by side, so that their timings can be interleaved."""
 
 
 @dataclass
 class HeldOut:
     """The judge of a run.
 
-    `original` is the user's model, `data` the held-out samples. With labels but few samples the drop is the
-    larger of two: of the hits themselves, and of the original's belief in the model's choices
-    (`top1-expected`), which moves before a single hit is lost.
+    `original` is the user's model, `data` the held-out samples. With labels but few samples the drop is the larger
+    of two: that of the hits, and that of the original's probability of the model's choices (`top1-expected`), which
+    changes before a single hit is lost.
     """
 
     original: Model
@@ -57,7 +57,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, original: Model, data: Dataset, settings: Settings) -> HeldOut:
-        """Measure the original once. Raises UsageError for a metric that can't be taken here."""
+        """Measure the original once. Raises UsageError for a metric that does not apply here."""
         session = create(original, threads=settings.threads)
         evaluation = Evaluation(session, data, metric=settings.metric)
         if evaluation.metric.name == "top1":
@@ -73,7 +73,7 @@ class HeldOut:
         return cls(original, data, evaluation, expected, settings.threads, settings.budget, table)
 
     def sampled(self, settings: Settings, count: int = COMPARED_ROUGHLY) -> HeldOut:
-        """The same judge on `count` of its samples, for comparing candidates; itself where it has hardly more."""
+        """The same judge on `count` of its samples, for comparing candidates; itself if it has hardly more."""
         if len(self.data) < 2 * count:
             return self
         return HeldOut.of(self.original, self.data.take(count, settings.seed), settings)
@@ -85,11 +85,11 @@ class HeldOut:
 
     @property
     def basis(self) -> str:
-        """What a drop is a drop of, for messages."""
+        """The metrics that a drop refers to, for messages."""
         return self.name if self.expected is None else f"{self.name} or {self.expected.metric.name}"
 
     def drop(self, model: Model) -> float:
-        """Points that `model` loses against the original; a model that fails on some input has lost everything."""
+        """Points that `model` loses against the original; a model that fails on any input has lost everything."""
         if model is self.original:
             return 0.0
         if model.state not in self._drops:
@@ -105,14 +105,14 @@ class HeldOut:
             return 100.0
 
     def score(self, model: Model) -> tuple[Score, Drop]:
-        """The metric of `model` and what it lost, with standard errors."""
+        """The metric of `model` and its loss, with standard errors."""
         score = self.evaluation.measure(create(model, threads=self.threads))
         return score, self.evaluation.drop(score)
 
     def speed(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, float]:
-        """Median milliseconds of one run of each model: from the table, else measured and noted there.
+        """Median milliseconds of one run of each model: from the table, or measured and stored there.
 
-        They run on `feeds`, by default one held-out sample. Ratios to the first are taken round by round of one
+        They run on `feeds`, by default one held-out sample. Ratios to the first are taken round by round in one
         interleaved measurement.
         """
         feeds = self._sample() if feeds is None else feeds
@@ -120,7 +120,7 @@ class HeldOut:
         known = self.table.get(list(keys.values()))
         if known is not None:
             return dict(zip(models, known, strict=True))
-        # Models of the same structure take the same time, whatever the clock says of them.
+        # Models of the same structure take the same time; measured differences are noise.
         distinct = {key: models[name] for name, key in keys.items()}
         timings = self.timings(distinct, feeds)
         reference = timings[next(iter(timings))]
@@ -129,15 +129,15 @@ class HeldOut:
         return {name: measured[key] for name, key in keys.items()}
 
     def layer_times(self, forms: Forms, advance: Callable[[], object] = lambda: None) -> list[dict[str, float]]:
-        """Milliseconds of each layer in each form of a model at batch 1: from the table, else measured."""
+        """Milliseconds of each layer in each variant of a model at batch 1: from the table, or measured."""
         return layer_times(forms, self._sample(), self.table, threads=self.threads, advance=advance)
 
     def channel_step(self) -> int:
-        """In steps of how many channels layers take their time: from the table, else measured."""
+        """Channels in which layers' times step: from the table, or measured."""
         return channel_step(self.table, self.threads)
 
     def timings(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, Latency]:
-        """Latency of each model, by default at batch 1: interleaved, or one after another where memory demands it."""
+        """Latency of each model, by default at batch 1: interleaved, or one after another if memory requires it."""
         feeds = self._sample() if feeds is None else feeds
         if sum(model.weight_bytes() for model in models.values()) > TOGETHER:
             return {n: latency.interleaved({n: self._session(m)}, feeds)[n] for n, m in models.items()}
@@ -150,16 +150,16 @@ class HeldOut:
         return create(model, threads=self.threads)
 
     def numerics(self, model: Model) -> dict[str, Numerics]:
-        """How far the outputs of `model` are from the original's, on held-out samples."""
+        """The differences of the outputs of `model` from the original's, on held-out samples."""
         if model.state not in self._numerics:
             self._numerics[model.state] = self._compare(self.original, model, self.data.take(COMPARED_SAMPLES))
         return self._numerics[model.state]
 
     def inexact(self, before: Model, after: Model, tolerance: float) -> str:
-        """Why `after` does not compute what `before` computes, or nothing: the check of an exact pass.
+        """Why `after` does not compute the same as `before`, or an empty string: the check of an exact pass.
 
-        A few models move by more than `tolerance` when onnxruntime itself reorders their sums; those may move
-        as far as that.
+        A few models change by more than `tolerance` when onnxruntime itself reorders their sums; those may
+        change as much as that.
         """
         data = self.data.take(EXACT_SAMPLES)
         results = self._compare(before, after, data)
@@ -177,7 +177,7 @@ class HeldOut:
 
 
 def _check_labels(data: Dataset) -> None:
-    """Refuse labels of a single class, as a part of a file sorted by class has: on those nothing can go wrong."""
+    """Reject labels of a single class, as part of a file sorted by class has: nothing can go wrong on those."""
     if data.labels is not None and len(data) >= ENOUGH_TO_TELL and len(np.unique(data.labels)) == 1:
         raise DataError(
             f"all {len(data)} held-out samples have the label {data.labels[0]}: accuracy on one class says nothing; "
@@ -186,14 +186,14 @@ def _check_labels(data: Dataset) -> None:
 
 
 def _ratio(timing: Latency, reference: Latency) -> float:
-    """Round by round where both were timed in one run, else of the medians."""
+    """Round by round if both were timed in one run, otherwise of the medians."""
     if len(timing.rounds_ms) == len(reference.rounds_ms):
         return latency.ratio(timing, reference).median
     return timing.median_ms / reference.median_ms
 
 
 def _is_noise(result: Numerics, noise: Numerics | None) -> bool:
-    """Whether a difference is one of rounding only, and no larger than what rounding makes of the same model."""
+    """Whether a difference is rounding only, and no larger than rounding differences of the same model."""
     if noise is None or result.problem is not None or result.nonfinite or result.mismatched:
         return False
     return result.max_abs <= noise.max_abs

@@ -1,9 +1,9 @@
-"""The pass manager: runs a pipeline, judges every step, rolls back what breaks the budget, records it all.
+"""The pass manager: runs a pipeline, judges every step, rolls back what exceeds the budget, records everything.
 
 The order is: `simplify`; the given passes; equal initializers merged; `encode`. Lossy passes are judged at checkpoints
-(see `stages.segments`). What breaks the budget goes back to the checkpoint before. A strength that the user gave is
-kept and reported, unless the user set the budget too. From the first open strength on the rest of the pipeline is one
-stretch, which a search runs as a whole and which is judged as a whole.
+(see `stages.segments`). What exceeds the budget is rolled back to the previous checkpoint. A strength that the user
+gave is kept and reported, unless the user set the budget too. From the first open strength on, the rest of the pipeline
+is one stretch, which a search runs and judges as a whole.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from onnx_compress.compiler.pipeline.summary import summarize
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 
 EXACT_TOLERANCE = 1e-5
-"""Of the output's scale: what an EXACT pass may move the outputs by."""
+"""How much an EXACT pass may change the outputs, as a share of their scale."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The compressed model and the report on how it came about."""
+    """The compressed model and the report of the run."""
 
     model: Model
     report: Report
@@ -42,14 +42,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Done:
-    """A step with what it gave; `fault` says why that can't stay, `note` what else is to be said of it."""
+    """A step with its outcome; `fault` says why it can't stay, `note` is any other remark."""
 
     step: Step
     applied: Applied
     fault: str = ""
     note: str = ""
     is_served: bool = False
-    """It changed nothing because another step did what it was asked for."""
+    """It changed nothing because another step did its work."""
 
     @classmethod
     def of(cls, entry: Entry) -> _Done:
@@ -60,10 +60,11 @@ class _Done:
 
 @dataclass
 class _Run:
-    """The state of one run: the model at the last checkpoint and what has been recorded.
+    """The state of one run: the model at the last checkpoint and the records so far.
 
-    `judge` measures against the user's model, for the report. `answers_to` is the judge that passes answer to: another
-    one once a given strength has cost more than the budget, so that later passes answer for their own cost alone.
+    `judge` measures against the user's model, for the report. `answers_to` is the judge that passes answer to: a
+    new one once a given strength has cost more than the budget, so that later passes answer only for their own
+    cost.
     """
 
     executor: Executor
@@ -78,7 +79,7 @@ class _Run:
 
     @property
     def terms(self) -> Terms:
-        """Under which a step runs now."""
+        """The terms of the next step."""
         return Terms(self.answers_to, before=tuple(record.name for record in self.records))
 
 
@@ -91,11 +92,10 @@ def compress(
     settings: Settings | None = None,
     bars: Bars | None = None,
 ) -> Outcome:
-    """Run `steps` on `model`, which stays as it is.
+    """Run `steps` on `model`, which stays unchanged.
 
-    `data` are the calibration samples, `held_out` those that everything is judged on. Raises UserError for an
-    unsound model or a glob that matches nothing, PassError when a pass fails; the latter carries the last
-    good model.
+    `data` are the calibration samples, `held_out` those on which everything is judged. Raises UserError for an
+    unsound model or a glob that matches nothing, PassError if a pass fails; the latter carries the last good model.
     """
     settings = settings or Settings()
     checks.check_input(model)
@@ -131,7 +131,7 @@ def _run_steps(run: _Run, steps: Sequence[Step]) -> None:
 
 
 def _placed(cut: Sequence[Sequence[Step]]) -> list[tuple[int, Sequence[Step]]]:
-    """Each segment with the place of its first step."""
+    """Each segment with the index of its first step."""
     starts = [sum(map(len, cut[:i])) for i in range(len(cut))]
     return list(zip(starts, cut, strict=True))
 
@@ -145,13 +145,13 @@ def _run_exact(run: _Run, step: Step) -> None:
 
 
 def _inexact(run: _Run, before: Model, applied: Applied) -> str:
-    """Why the result of an exact pass can't stay, or nothing."""
+    """Why the result of an exact pass can't stay, or an empty string."""
     fault = "" if applied.changed == 0 else run.judge.inexact(before, applied.model, EXACT_TOLERANCE)
     return fault or beyond_ceiling(applied.model, run.judge.original, run.settings)
 
 
 def _run_segment(run: _Run, segment: Sequence[Step]) -> None:
-    """Run one segment; keep it, or go back to the checkpoint before it."""
+    """Run one segment; keep it, or roll it back to the checkpoint before."""
     if len(segment) == 1 and segment[0].item.effect is Effect.EXACT:
         _run_exact(run, segment[0])
         return
@@ -166,7 +166,7 @@ def _run_segment(run: _Run, segment: Sequence[Step]) -> None:
 
 
 def _search(run: _Run, steps: Sequence[Step]) -> None:
-    """Run the stretch from the first open strength on, its strengths found by a search."""
+    """Run the stretch from the first open strength on, with strengths found by a search."""
     found = open_strengths.run(run.executor, run.answers_to, run.model, steps, run.last)
     if found.model is not None:
         _settle(run, [_Done.of(entry) for entry in found.entries], found.model)
@@ -180,7 +180,7 @@ def _search(run: _Run, steps: Sequence[Step]) -> None:
 
 
 def _settle(run: _Run, done: Sequence[_Done], model: Model) -> None:
-    """Judge what a stretch of steps gave, record them, and make it the new checkpoint unless it is rolled back."""
+    """Judge the outcome of a stretch of steps, record them, and make it the new checkpoint unless it is rolled back."""
     drop = run.answers_to.drop(model) if model is not run.model else 0.0
     fault = beyond_ceiling(model, run.judge.original, run.settings)
     is_given = run.settings.max_drop is None and any(one.step.item.is_given() for one in done)
@@ -202,7 +202,7 @@ def _settle(run: _Run, done: Sequence[_Done], model: Model) -> None:
 
 
 def beyond_ceiling(model: Model, original: Model, settings: Settings) -> str:
-    """Why the user's ceilings forbid a model, or nothing."""
+    """Why the user's limits forbid a model, or an empty string."""
     if settings.opset is not None and model.opset > max(settings.opset, original.opset):
         return f"its result needs opset {model.opset}, the ceiling is {settings.opset}"
     if settings.portable:
@@ -233,7 +233,7 @@ def _record(run: _Run, done: _Done) -> None:
 
 
 def _idle(step: Step, record: PassReport) -> tuple[str, ...]:
-    """What is to be said of a lossy pass that the user asked for and that found nothing to do."""
+    """The remark on a lossy pass that the user requested and that found nothing to do."""
     if record.changed or not record.kept or record.missed or step.item.effect is Effect.EXACT or step.item.repairs:
         return ()
     reasons = Counter(skip.why for skip in record.skips).most_common(1)
@@ -242,7 +242,7 @@ def _idle(step: Step, record: PassReport) -> tuple[str, ...]:
 
 
 def _merge(run: _Run) -> None:
-    """Store equal initializers once; the model of the user is not touched."""
+    """Store equal initializers once; the user's model is not changed."""
     if run.model is run.judge.original:
         return
     merged = run.model.clone()

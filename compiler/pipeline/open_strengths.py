@@ -1,4 +1,4 @@
-"""The stretch of a pipeline that has open strengths: found by a search, run once, and told about in the report."""
+"""The stretch of a pipeline that has open strengths: searched, run once, and explained in the report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MARGIN = 0.95
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of one step. `reason` says why an open one is not in the result; empty where it is.
+    """The outcome of one step. `reason` says why an open one is not in the result; empty if it is.
 
-    `is_costly`: because of the budget or the clock; `is_served`: a companion does better what it was asked for.
+    `is_costly`: because of the budget or the time; `is_served`: a companion does its work better.
     """
 
     step: Step
@@ -37,10 +37,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stretch:
-    """What became of a stretch of steps: `entries` in order, and the `model` that they gave.
+    """The outcome of a stretch of steps: `entries` in order, and the resulting `model`.
 
-    `model` is None where no open strength is kept: then the others still have to be judged one by one, and `base` holds
-    what they gave, so that it is found again.
+    `model` is None if no open strength is kept: then the others still have to be judged one by one, and `base`
+    holds their outcome, so that it is reused.
     """
 
     entries: tuple[Entry, ...]
@@ -66,20 +66,20 @@ def run(executor: Executor, judge: HeldOut, model: Model, steps: Sequence[Step],
 
 @dataclass(frozen=True, eq=False)
 class _Told:
-    """Puts into words what a search did. `implied` are the places of steps that the user did not name."""
+    """Puts the outcome of a search into words. `implied` are the places of steps that the user did not name."""
 
     rehearsal: Rehearsal
     implied: frozenset[int]
 
     def too_costly(self, found: Found, budget: float) -> str:
-        """Why no strength fits the budget; empty where some fit and none saves anything."""
+        """Why no strength fits the budget; empty if some fit and none saves anything."""
         weakest = min(found.tried, key=lambda trial: trial.drop, default=None)
         if weakest is None or weakest.drop <= budget:
             return ""
         return f"even {self._strengths(weakest)} costs {weakest.drop:.2f} points of {budget:g}"
 
     def too_slow(self, best: Trial) -> str:
-        """Why the result is not worth it though it fits, or nothing."""
+        """Why the result does not pay although it fits, or an empty string."""
         if self.rehearsal.savings != {Saving.TIME} or exp(best.cost) <= MARGIN:
             return ""
         return f"with it the result takes {exp(best.cost):.2f}× the time, which is not faster"
@@ -94,7 +94,7 @@ class _Told:
         return Stretch(tuple(entries), None, self.rehearsal.base)
 
     def result(self, found: Found) -> Stretch:
-        """The steps as the trial that won ran them."""
+        """The steps as the winning trial ran them."""
         assert found.best is not None
         applied: Mapping[int, Applied] = found.best.result
         levels = dict(zip(self.rehearsal.places, found.best.levels))
@@ -117,7 +117,7 @@ class _Told:
         return [(place, self.rehearsal.steps[place]) for place in self.rehearsal.places]
 
     def _companion(self, step: Step, levels: Mapping[int, int]) -> str:
-        """The companion of a step that is in the result, if one is."""
+        """The companion of a step that is in the result, or an empty string."""
         kept = {self.rehearsal.steps[place].item.name for place, level in levels.items() if level}
         return next((name for name in step.item.companions if name in kept), "")
 
@@ -125,7 +125,7 @@ class _Told:
         return Applied(self.rehearsal.model, 0, self._seconds(place, found), (), self._notes(place, found))
 
     def _seconds(self, place: int, found: Found) -> float:
-        """What the trials took in which this was the last strength that is set."""
+        """The time of the trials in which this is the last strength that is set."""
         index = self.rehearsal.places.index(place)
         return sum(trial.seconds for trial in found.tried if _asked_by(trial) == index)
 
@@ -142,11 +142,11 @@ class _Told:
         return {**said, "seconds": round(trial.seconds, 1)}
 
     def _strengths(self, trial: Trial) -> str:
-        """The strengths of a trial as the user would give them."""
+        """The strengths of a trial in the form of a specification."""
         places = zip(self.rehearsal.places, trial.levels)
         return ",".join(render_one(self.rehearsal.at(place, level).item) for place, level in places if level)
 
 
 def _asked_by(trial: Trial) -> int:
-    """The strength that is charged with a trial: the last one that is set."""
+    """The strength to which a trial's time is charged: the last one that is set."""
     return max((i for i, level in enumerate(trial.levels) if level), default=0)

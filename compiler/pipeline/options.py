@@ -1,4 +1,4 @@
-"""Options, declared once as fields of a dataclass: for constructors, the command line, recipes, help and reference."""
+"""Options, declared once as fields of a dataclass: for constructors, command line, recipes, help and reference."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def option(
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
-    """Declare an option: its default, one line of help, and which values are allowed (`low` and `high` inclusive)."""
+    """Declare an option: its default, one line of help, and its allowed values (`low` and `high` inclusive)."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """One option as the reference and `--help` show it."""
+    """One option, for the reference and `--help`."""
 
     name: str
     type: Any
@@ -38,7 +38,7 @@ class OptionInfo:
 
     @property
     def kinds(self) -> tuple[Any, ...]:
-        """The types that its values may have, None's among them."""
+        """The types of its values, including None's."""
         is_union = isinstance(self.type, types.UnionType) or typing.get_origin(self.type) is typing.Union
         return typing.get_args(self.type) if is_union else (self.type,)
 
@@ -89,7 +89,7 @@ _TYPE_NAMES: dict[Any, str] = {
 
 
 def type_name(info: OptionInfo) -> str:
-    """What people call an option's type: `float | None` is 'a number or none'."""
+    """The readable name of an option's type: `float | None` is 'a number or none'."""
     return " or ".join(_TYPE_NAMES.get(kind, "a list of words") for kind in info.kinds)
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    [settings]                      # every key is optional, see Settings; the command line wins over it
+    [settings]                      # every key is optional, see Settings; the command line overrides it
     max_drop = 0.5
     seed = 1
     exclude = ["head.*"]
@@ -16,11 +16,11 @@
     name = "prune-channels"
     ratio = 0.3
 
-    [[pass.layers]]                 # globs of layer names; of several that match the last one wins
+    [[pass.layers]]                 # globs of layer names; the last match wins
     match = "layer1.*"
     ratio = 0.1
 
-A key that nothing knows and a glob that matches no layer are errors: a typing mistake must not pass for a setting.
+Unknown keys and globs that match no layer are errors, so that a typing mistake is not ignored silently.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class LayerRule:
-    """Options of one pass that hold only for layers whose name matches a glob."""
+    """Options of one pass for the layers whose names match a glob."""
 
     match: str
     options: Mapping[str, Any]
@@ -64,7 +64,7 @@ class Step:
     item: Pass
     layers: tuple[LayerRule, ...] = ()
     exclude: tuple[str, ...] = ()
-    """Names of layers that this step leaves alone, besides those that the settings exclude."""
+    """Names of layers that this step leaves alone, in addition to those that the settings exclude."""
 
 
 def steps_of(steps: object) -> tuple[Step, ...]:
@@ -80,7 +80,7 @@ def steps_of(steps: object) -> tuple[Step, ...]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe file says."""
+    """The content of a recipe file."""
 
     steps: tuple[Step, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -172,7 +172,7 @@ def _layer_rule(rule: Any, item: Pass) -> LayerRule:
 
 
 def check_globs(globs: Sequence[str], model: Model) -> Mapping[str, tuple[str, ...]]:
-    """The layers that each glob matches. Raises UsageError for one that matches none."""
+    """The layers that each glob matches. Raises UsageError for a glob that matches none."""
     nodes = list(model.nodes())
     layers = [node.layer_name() for node in nodes]
     matches = {glob: tuple(n for n, node in zip(layers, nodes) if node.matches(glob)) for glob in globs}

@@ -25,7 +25,7 @@ ALIASES = {
     "quantize": "quantize-int8",
     "retrain": "finetune",
 }
-"""Short names; one whose pass is not installed is no name at all."""
+"""Short names; only those of installed passes count."""
 
 
 def find(name: str) -> type[Pass]:
@@ -51,7 +51,7 @@ def all_passes() -> list[type[Pass]]:
 
 
 def aliases() -> dict[str, str]:
-    """The aliases whose pass is there."""
+    """The aliases of installed passes."""
     present = set(names())
     return {short: full for short, full in ALIASES.items() if full in present}
 

@@ -1,4 +1,4 @@
-"""Trials of a pipeline: what the whole of it gives with its open strengths set in one way or another."""
+"""Trials of a pipeline: its outcome as a whole with some setting of its open strengths."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMING_SAMPLES = 2
 
 @dataclass(frozen=True, eq=False)
 class Unlimited:
-    """A judge that measures and allows everything, so that later passes give no ground while others are compared."""
+    """A judge that measures but allows everything, so that later passes don't give in while others are compared."""
 
     inner: Judge
     max_drop: float = inf
@@ -38,7 +38,7 @@ class Unlimited:
 class Rehearsal:
     """Runs `steps` on `model`, for a search over those with an open strength (see `Runner`).
 
-    `judge` measures; `last` is what runs behind the search, so that the bytes are those of the file that is written.
+    `judge` measures; `last` runs behind the search, so that the counted bytes are those of the written file.
     """
 
     executor: Executor
@@ -47,32 +47,32 @@ class Rehearsal:
     steps: Sequence[Step]
     last: Step | None = None
     _settled: dict[int, Step] = field(default_factory=dict)
-    """The fixed steps with the choices that they made without any open one."""
+    """The fixed steps with the choices that they made without any open step."""
 
     @cached_property
     def places(self) -> tuple[int, ...]:
-        """Which steps have an open strength."""
+        """The indices of the steps with an open strength."""
         return tuple(i for i, step in enumerate(self.steps) if step.item.is_open())
 
     @cached_property
     def heights(self) -> Levels:
-        """How many values each open strength can take."""
+        """The number of values of each open strength."""
         return tuple(len(self.ladders[i]) for i in self.places)
 
     @cached_property
     def ladders(self) -> Mapping[int, Sequence[float]]:
-        """The values that each open strength can take, from the weakest to the strongest."""
+        """The values of each open strength, from the weakest to the strongest."""
         contexts = ((i, self.executor.context(self.model, self.steps[i], Terms(self._lenient))) for i in self.places)
         return {i: self.steps[i].item.ladder(self.model, context) for i, context in contexts}
 
     @cached_property
     def savings(self) -> frozenset[Saving]:
-        """What the open strengths aim at."""
+        """The objectives of the open strengths."""
         return frozenset(self.steps[i].item.saving for i in self.places)
 
     @cached_property
     def base(self) -> Trial:
-        """The pipeline without its open steps, run in full: what is compared with, and what stays if nothing fits."""
+        """The pipeline without its open steps, run in full: the base of comparison, and the result if nothing fits."""
         started = time.perf_counter()
         applied = self._run((0,) * len(self.places), FULL)
         for i, one in applied.items():
@@ -83,7 +83,7 @@ class Rehearsal:
         return Trial((0,) * len(self.places), drop, 0.0, time.perf_counter() - started, FULL, applied)
 
     def trial(self, levels: Levels, effort: Effort) -> Trial:
-        """The pipeline with these strengths; what makes up the result is by the places of the steps."""
+        """The pipeline with these strengths; its result holds the outcome of each step by its index."""
         base = self.base
         started = time.perf_counter()
         applied = self._run(levels, effort)
@@ -100,7 +100,7 @@ class Rehearsal:
         return replace(step, item=step.item.at(self.ladders[place][level - 1], saving=saving))
 
     def _run(self, levels: Levels, effort: Effort) -> dict[int, Applied]:
-        """What each step that runs makes of the model; not further than to where the budget is spent for good."""
+        """The outcome of each step that runs, stopping when the budget is spent beyond repair."""
         model = self.model
         applied: dict[int, Applied] = {}
         set_to = dict(zip(self.places, levels))
@@ -117,9 +117,9 @@ class Rehearsal:
         return applied
 
     def _is_spent(self, place: int, model: Model) -> bool:
-        """Whether the open steps cost more than the budget and nothing behind them repairs.
+        """Whether the open steps exceed the budget and no later step repairs.
 
-        A pass behind that answers to the budget would give up all it has without being able to save it.
+        A later pass that answers to the budget would give up everything without being able to save it.
         """
         is_last = bool(self.places) and place == self.places[-1]
         if not is_last or any(step.item.repairs for step in self.steps[place + 1 :]):
@@ -127,7 +127,7 @@ class Rehearsal:
         return self.judge.drop(model) > self.judge.max_drop
 
     def _cheap(self, i: int, step: Step) -> tuple[Step, ...]:
-        """What a step is replaced by while candidates are compared."""
+        """The replacement of a step while candidates are compared."""
         if step.item.stand_in is not None:
             return steps_of(step.item.stand_in)
         return (self._settled.get(i, step),) if i not in self.places else (step,)
@@ -145,7 +145,7 @@ class Rehearsal:
         return Unlimited(self._rough)
 
     def _finish_behind(self, place: int) -> Finish:
-        """The form that the fixed steps behind a place give a model."""
+        """The function that applies the fixed steps behind a place to a model."""
         behind = [self._settled[i] for i in range(place + 1, len(self.steps)) if i in self._settled]
         samples = self.executor.data.take(TIMING_SAMPLES, self.executor.settings.seed)
         terms = Terms(self._lenient, COARSE, samples, is_checked=False)
@@ -161,7 +161,7 @@ class Rehearsal:
         return applied[max(applied)].model if applied else self.model
 
     def _cost(self, model: Model, levels: Levels, base: Trial) -> float:
-        """The sum of the logarithms of what the open strengths aim at, each relative to the pipeline without them."""
+        """The sum of the logarithms of the objectives, each relative to the pipeline without the open strengths."""
         if len(levels) == 1 and self.savings == {Saving.BYTES}:
             return -float(levels[0])  # the stronger the smaller, so that no bytes need counting
         without = self._end(base.result)

@@ -1,4 +1,4 @@
-"""What is left behind when a pass fails: the last good model, and a file that says how to get the failure again."""
+"""The files left when a pass fails: the last good model, and a description that reproduces the failure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def versions() -> dict[str, str]:
 
 
 def leave(error: BaseException, out: Path, command: str) -> list[Path]:
-    """Write `OUT.partial.onnx` (a failed pass's last good model) and `OUT.failure.txt` beside `out`.
+    """Write `OUT.partial.onnx` (a failed pass's last good model) and `OUT.failure.txt` next to `out`.
 
-    Returns the files that could be written: a failure here must not hide the one that is reported.
+    Returns the files that could be written: a failure here must not hide the reported one.
     """
     left = []
     good = error.last_good if isinstance(error, PassError) else None

@@ -1,7 +1,7 @@
-"""What a run leaves behind for people and programs: measured figures, and what became of each pass.
+"""The record of a run for people and programs: measured figures, and the outcome of each pass.
 
-Plain frozen data. `compiler/report` turns a Report into JSON, a terminal table or a page; the keys of the
-JSON form are described there.
+Plain frozen data. `compiler/report` turns a Report into JSON, a terminal table or a page; the keys of the JSON form are
+described there.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ FEW_SAMPLES = 256
 class Figures:
     """The size and speed of one model.
 
-    `bytes` is the file with its external data, `packed_bytes` what it would be packed, its weights plain, None where
-    that was not tried; `parameters` and `nonzero` count elements of weights;
-    `macs` are multiply-accumulates of one run at batch 1, None where no shape is known; `latency_ms` is the
-    median of one run, None where it was not timed.
+    `bytes` is the file with its external data, `packed_bytes` its packed size with plain weights, None if not
+    tried; `parameters` and `nonzero` count elements of weights; `macs` are multiply-accumulates of one run at batch
+    1, None if no shape is known; `latency_ms` is the median of one run, None if it was not timed.
     """
 
     bytes: int
@@ -43,10 +42,9 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricChange:
-    """The metric that the budget is about, before and after, in points (see `runtime/metrics/metric.py`).
+    """The metric of the budget, before and after, in points (see `runtime/metrics/metric.py`).
 
-    `stderr` is the standard error of the difference, None where it can't be told; `max_drop` is the budget,
-    None where there was none.
+    `stderr` is the standard error of the difference, None if unknown; `max_drop` is the budget, None without one.
     """
 
     name: str
@@ -59,13 +57,13 @@ class MetricChange:
 
     @property
     def drop(self) -> float:
-        """Points lost; negative where the metric rose."""
+        """Points lost; negative if the metric rose."""
         return self.before - self.after
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How the latencies of a Report were taken, and how far they scatter (half the interquartile range).
+    """How the latencies of a Report were measured, and their spread (half the interquartile range).
 
     `ratio` is the output's time over the input's, the median over rounds in which both ran, `ratio_spread` the half
     interquartile range of these ratios.
@@ -81,7 +79,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class SlowerLayer:
-    """A layer that takes longer than it did in the original model."""
+    """A layer that takes longer than in the original model."""
 
     name: str
     before_ms: float
@@ -90,12 +88,11 @@ class SlowerLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class PassReport:
-    """What became of one pass.
+    """The outcome of one pass.
 
-    `changed` counts places; `kept` is False when the pass was rolled back, and `reason` then says why.
-    `notes` are what the pass itself wants to say, as plain JSON values. `figures`, `numerics` and
-    `metric_after` are of the model directly after the pass, whether it was kept or not; None where it was
-    not measured there.
+    `changed` counts places; `kept` is False if the pass was rolled back, and `reason` then says why. `notes` are
+    the pass's own remarks, as plain JSON values. `figures`, `numerics` and `metric_after` describe the model
+    directly after the pass, kept or not; None if not measured there.
     """
 
     name: str
@@ -117,9 +114,9 @@ class PassReport:
 class Report:
     """A whole run.
 
-    `input` and `output` are the two models; `numerics` maps each output to how far it is from the original's,
-    `warnings` are whole sentences, `missed` targets that the run was given and did not reach. `source`,
-    `target` and `spec` say what was asked for; `oldest_onnxruntime` is the first release that loads the result.
+    `input` and `output` are the two models; `numerics` maps each output to its difference from the original's,
+    `warnings` are whole sentences, `missed` the targets that the run did not reach. `source`, `target` and `spec`
+    describe the request; `oldest_onnxruntime` is the first release that loads the result.
     """
 
     input: Figures
@@ -140,19 +137,19 @@ class Report:
 
     @property
     def file_sizes(self) -> tuple[int, int]:
-        """Bytes of the two files, packed or not as their names say."""
+        """Bytes of the two files, packed or not according to their names."""
         return _file_size(self.source, self.input), _file_size(self.target, self.output)
 
     @property
     def worst(self) -> Numerics | None:
-        """The output that suffered most; None where nothing was compared."""
+        """The output with the largest error; None if nothing was compared."""
         from onnx_compress.compiler.runtime.metrics.numerics import worst
 
         return worst(self.numerics) if self.numerics else None
 
     @property
     def exit_status(self) -> int:
-        """0 when everything asked for was done, 3 when a pass was rolled back or a target missed."""
+        """0 if everything requested was done, 3 if a pass was rolled back or a target missed."""
         return EXIT_MISSED if self.missed or not all(p.kept for p in self.passes) else EXIT_DONE
 
 

@@ -1,4 +1,4 @@
-"""How a run is set up, besides its passes: declared here once, for recipes, the command line and Python alike."""
+"""The settings of a run besides its passes: declared once, for recipes, the command line and Python."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DEFAULT_DROP = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a pipeline is run. The fields are the keys of a recipe's `[settings]` and options of the command line.
+    """The settings of a run: the keys of a recipe's `[settings]` and options of the command line.
 
-    Without a `max_drop` the budget is 1.0 point, and a strength that the user gave is kept and reported whatever it
-    costs. Raises UsageError for a value out of bounds.
+    Without a `max_drop` the budget is 1.0 point, and a strength that the user gave is kept and reported at any
+    cost. Raises UsageError for a value out of bounds.
     """
 
     metric: str | None = option(None, "top1, top1-expected, cosine, or module:function")
@@ -48,7 +48,7 @@ class Settings:
 
     @classmethod
     def of(cls, *tables: Mapping[str, Any]) -> Settings:
-        """The settings that tables give together: the last one wins, key by key; what they exclude adds up."""
+        """The settings of several tables: the last one wins, key by key; exclusions add up."""
         merged: dict[str, Any] = {}
         for table in tables:
             merged.update(table)
@@ -57,7 +57,7 @@ class Settings:
 
     @classmethod
     def table(cls, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """A table of settings as TOML has it, checked key by key; `where` names it in messages. Raises UsageError."""
+        """A table of settings as in TOML, checked key by key; `where` names it in messages. Raises UsageError."""
         known = {info.name: info for info in cls.declared()}
         table = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         for key, value in table.items():
@@ -69,14 +69,14 @@ class Settings:
         return table
 
     def given(self) -> dict[str, Any]:
-        """The settings that are not at their defaults: those that win over a recipe's."""
+        """The settings that differ from their defaults: those override a recipe's."""
         return {
             info.name: getattr(self, info.name) for info in self.declared() if getattr(self, info.name) != info.default
         }
 
     @property
     def budget(self) -> float:
-        """The points that may be lost."""
+        """The budget in points."""
         return DEFAULT_DROP if self.max_drop is None else self.max_drop
 
 

@@ -1,7 +1,7 @@
 """Pipelines as one word on the command line: `prune-channels:ratio=0.3:criterion=l2,quantize-int8`.
 
-Commas separate passes and colons options, so that a shell needs no quotes. `parse` and `render` are
-inverses of each other.
+Commas separate passes and colons options, so that a shell needs no quotes. `parse` and `render` are inverses of each
+other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def parse(text: str) -> list[Pass]:
 
 
 def render(passes: Sequence[Pass]) -> str:
-    """The shortest specification that gives these passes: options at their defaults are left out."""
+    """The shortest specification of these passes: options at their defaults are left out."""
     return ",".join(render_one(item) for item in passes)
 
 
@@ -38,7 +38,7 @@ def render_one(item: Pass) -> str:
 
 
 def build(name: str, options: Mapping[str, Any]) -> Pass:
-    """The pass `name` with typed options, as a recipe gives them. Raises UsageError."""
+    """The pass `name` with typed options, as in a recipe. Raises UsageError."""
     kind = registry.find(name)
     known = {info.name: info for info in kind.options()}
     for key in options:
@@ -71,7 +71,7 @@ def _known_options(key: str, known: list[str]) -> str:
 
 
 def _from_text(text: str, info: OptionInfo, where: str) -> Any:
-    """The value that a word stands for, by the option's declared type."""
+    """The value of a word, by the option's declared type."""
     kinds = typing.get_args(info.type) or (info.type,)
     if type(None) in kinds and text in ("none", ""):
         return None

@@ -1,4 +1,4 @@
-"""A pipeline as it will run: what stands in front and behind unasked, and where it is judged."""
+"""A pipeline as it will run: the passes added in front and behind, and the checkpoints."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from onnx_compress.compiler.pipeline.settings import Settings
 class Stages:
     """The steps of a run.
 
-    `first` is `simplify`, whose result is the original that repairs aim at; `last` is `encode`, in front of which equal
-    weights are merged and no strength is searched for. None where it is left out.
+    `first` is `simplify`, whose result is the original that repairs aim at; `last` is `encode`, before which equal
+    weights are merged, and for which no strength is searched. None if left out.
     """
 
     first: Step | None
@@ -25,7 +25,7 @@ class Stages:
 
     @classmethod
     def of(cls, steps: Sequence[Step], settings: Settings) -> Stages:
-        """The stages of these steps; `simplify` and `encode` are added where they are not there, unless `raw`."""
+        """The stages of these steps; `simplify` and `encode` are added if missing, unless `raw`."""
         left = list(steps)
         first = left.pop(0) if left and left[0].item.name == "simplify" else None
         last = left.pop() if left and left[-1].item.name == "encode" else None
@@ -41,10 +41,10 @@ class Stages:
 
 
 def segments(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps cut at checkpoints, where a run is judged.
+    """The steps, cut at the checkpoints where a run is judged.
 
-    A run of lossy steps goes together with the repairing step that ends it, whatever exact steps stand between;
-    without one each lossy step is judged by itself, together with a step in front that only prepares it.
+    A run of lossy steps belongs to the repairing step that ends it, including exact steps between; without a
+    repairing step each lossy step is judged by itself, together with a preceding step that only prepares it.
     """
     cut: list[list[Step]] = []
     pending: list[Step] = []
@@ -60,7 +60,7 @@ def segments(steps: Sequence[Step]) -> list[list[Step]]:
 
 
 def _one_by_one(steps: Sequence[Step]) -> list[list[Step]]:
-    """Each step by itself; one that prepares with all up to the lossy step that it prepares."""
+    """Each step alone; a preparing one together with everything up to the lossy step that it prepares."""
     cut: list[list[Step]] = []
     prepared: list[Step] = []
     for step in steps:
@@ -72,9 +72,9 @@ def _one_by_one(steps: Sequence[Step]) -> list[list[Step]]:
 
 
 def with_companions(steps: Sequence[Step]) -> tuple[list[Step], list[int]]:
-    """The steps with those that a search for an open strength tries besides, and the places of these in the list.
+    """The steps plus those that a search for an open strength tries besides, and the indices of the added ones.
 
-    They stand in front of the open step and take over what its recipe says of single layers, where they know it. A
+    They stand in front of the open step and take over its recipe's options for single layers, if they know them. A
     companion that the user named is not added.
     """
     named = {step.item.name for step in steps}

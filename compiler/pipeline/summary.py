@@ -1,4 +1,4 @@
-"""From the states of a run to its report: sizes, MACs, latencies, metric and numerics of each."""
+"""Turn the states of a run into its report: sizes, MACs, latencies, metric and numerics of each."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from onnx_compress.compiler.runtime.timing import latency
 from onnx_compress.compiler.runtime.timing.latency import MARGIN, Latency
 
 MOST_PACKED = 1 << 26
-"""Bytes of weights up to which the report says how small the packed file would be."""
+"""Limit for the bytes of weights up to which the report includes the packed size."""
 NEARLY_ALL = 99.5
-"""Points of the metric from which the held-out samples look like ones that the original was trained on."""
+"""Points of the metric from which the original was probably trained on the held-out samples."""
 SHARES_OF_RIGHT = ("top1", "top1-expected")
-"""Metrics that tell it."""
+"""The metrics that show it."""
 
 
 def summarize(
@@ -33,10 +33,10 @@ def summarize(
     settings: Settings,
     spec: str,
 ) -> Report:
-    """Measure the original, the model after each pass and the final one, and put it all together.
+    """Measure the original, the model after each pass and the final one, and assemble the report.
 
-    `states` holds the model after each record, kept or not. All are timed in one interleaved run, so that
-    their ratios hold on a noisy machine.
+    `states` holds the model after each record, kept or not. All are timed in one interleaved run, so that their
+    ratios hold on a noisy machine.
     """
     distinct = _distinct([judge.original, *states, final])
     place = {id(model): i for i, model in enumerate(distinct)}
@@ -81,7 +81,7 @@ def figures_of(model: Model, timing: Latency | None, judge: HeldOut) -> Figures:
 
 
 def _packed(figures: Figures, model: Model) -> Figures:
-    """With the bytes of the packed model, unless that would take seconds."""
+    """The figures with the packed size, unless that would take seconds."""
     is_small = model.weight_bytes() <= MOST_PACKED
     return replace(figures, packed_bytes=model.packed_bytes()) if is_small else figures
 
@@ -131,7 +131,7 @@ def _timing(first: Latency, last: Latency, threads: int) -> Timing:
 
 
 def _slower_layers(judge: HeldOut, final: Model) -> tuple[SlowerLayer, ...]:
-    """The layers that take longer than in the original; none where profiling fails, which is no reason to fail."""
+    """The layers that take longer than in the original; none if profiling fails, which must not fail the run."""
     from onnx_compress.compiler.runtime.timing.profile import slower_nodes
 
     feeds = next(iter(judge.data.batches(1)))
