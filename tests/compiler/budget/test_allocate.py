@@ -48,7 +48,7 @@ def test_no_choice_is_strong_enough():
 
 
 def test_stronger_choices_that_lose_less_are_taken():
-    """A loss that is measured need not grow with every step."""
+    """A measured loss need not grow with every step."""
     losses = [np.array([0.0, 0.5, 0.1]), np.array([0.0, 0.2])]
     choices = allocate(Problem(losses, lambda c: float(10 - 2 * c[0] - 3 * c[1]), 8.0))
     assert choices is not None

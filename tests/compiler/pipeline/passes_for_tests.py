@@ -22,7 +22,7 @@ classifier (float[N,6] x) => (float[N,4] y) <float[6,4] w>
 
 
 def classifier() -> Model:
-    """A linear classifier with 4 classes whose choices are clear."""
+    """A linear classifier with 4 classes and confident predictions."""
     model = from_text(CLASSIFIER)
     weights = np.zeros((6, 4), np.float32)
     weights[:4] = 10 * np.eye(4, dtype=np.float32)
@@ -41,7 +41,7 @@ def labelled(count: int = 400, seed: int = 1) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class Blur(Pass):
-    """Swap classes for a share of the inputs' weight: costs accuracy in proportion once it passes a half."""
+    """Swap classes for a share of the inputs' weight: costs accuracy in proportion above one half."""
 
     name = "blur"
     effect = Effect.LOSSY
@@ -57,7 +57,7 @@ class Blur(Pass):
 
 @dataclass(frozen=True, kw_only=True)
 class Nudge(Pass):
-    """Move the weights a little."""
+    """Change the weights a little."""
 
     name = "nudge"
     effect = Effect.LOSSY
@@ -70,7 +70,7 @@ class Nudge(Pass):
 
 @dataclass(frozen=True, kw_only=True)
 class Swap(Pass):
-    """Let every class be taken for the one before it."""
+    """Predict for every class the one before it."""
 
     name = "swap"
     effect = Effect.LOSSY
@@ -83,7 +83,7 @@ class Swap(Pass):
 
 @dataclass(frozen=True, kw_only=True)
 class Unblur(Pass):
-    """Put the weights back: a repair."""
+    """Restore the weights: a repair."""
 
     name = "unblur"
     effect = Effect.RETRAIN

@@ -1,4 +1,4 @@
-"""The checker sees every model, wherever its large weights are."""
+"""The checker accepts every model, wherever its large weights are."""
 
 from __future__ import annotations
 

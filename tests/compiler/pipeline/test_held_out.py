@@ -17,7 +17,7 @@ def product(size):
 
 
 def test_parts_of_a_model_are_timed_on_inputs_of_their_own(tmp_path, monkeypatch):
-    """As all times they go into the table, and are not measured again."""
+    """Like all times they are stored in the table and not measured again."""
     model = classifier()
     _, held_out = datasets(model, labelled(), None, {}, 0)
     judge = HeldOut.of(model, held_out, Settings(latency_table=tmp_path / "table.json"))

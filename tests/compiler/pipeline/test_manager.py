@@ -162,7 +162,7 @@ def test_every_state_is_measured():
 
 
 def test_without_simplify_repairs_aim_at_the_users_model():
-    """Not at what the first lossy pass left: refit looks up in the original where channels come from."""
+    """Not at the result of the first lossy pass: refit looks up the origin of channels in the original."""
     outcome = run(Blur(ratio=0.2), registry.find("simplify")(), Unblur())
     assert next(outcome.model.constants()).values.tolist() == next(classifier().constants()).values.tolist()
 
@@ -170,7 +170,7 @@ def test_without_simplify_repairs_aim_at_the_users_model():
 def test_a_pass_behind_dead_channels_aims_at_the_model_that_still_had_them():
     data = {name: array for name, array in labelled().items() if name != "labels"}
     model = from_text(HIDDEN)
-    for constant in list(model.constants()):  # of 8 hidden channels the first 4 are dead
+    for constant in list(model.constants()):  # the first 4 of 8 hidden channels are dead
         offset = 4 if constant.shape == (6, 8) else -4
         edit.replace_values(model, constant, np.eye(*constant.shape, offset, dtype=np.float32))
     steps = [Step(registry.find("remove-dead-channels")()), Step(Nudge()), Step(registry.find("refit")())]

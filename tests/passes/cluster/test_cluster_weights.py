@@ -1,4 +1,4 @@
-"""cluster-weights on whole models: what is kept, what is shared, what the refit is worth."""
+"""cluster-weights on whole models: what stays, what is shared, what the refit improves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ g (float[N,32] x) => (float[N,32] y) <float[32,32] w>
 def data_for(model, samples=256, seed=0):
     (info,) = specs(model).inputs
     rng = np.random.default_rng(seed)
-    # Inputs that hang together, as those of real nets do: errors of weights can make up for each other.
+    # Correlated inputs, as in real nets: errors of weights can compensate for each other.
     mixed = rng.standard_normal((samples, *info.shape[1:]))
     mixed = mixed + 2 * mixed.mean(axis=1, keepdims=True) + 1
     return load({info.name: mixed.astype(np.float32)}, [info])
@@ -95,7 +95,7 @@ def test_what_training_has_made_of_the_layers_is_kept():
 
 
 def test_biases_that_are_solved_for_are_whole_steps():
-    """So that they pack well; a step is a power of two, far below the error that clustering leaves."""
+    """So that they pack well; a step is a power of two, far below the error of clustering."""
     original = from_text(NET)
     model, _ = clustered(original, bits=3)
     found = weights_of(model)
@@ -158,7 +158,7 @@ def test_a_later_refit_keeps_the_codebook_and_mends():
 
 
 def test_what_encode_stores():
-    """16,384 weights in 4 bits, and what is around them."""
+    """16,384 weights in 4 bits, and the nodes around them."""
     original = from_text("""<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,128] x) => (float[N,128] y) <float[128,128] w> { ["w"] y = MatMul (x, w) }""")
     sizes = {}
@@ -187,7 +187,7 @@ def test_a_recipe_sets_the_bits_of_a_layer():
 
 
 def test_bits_go_where_they_count():
-    """Of two branches one hardly counts; all bits together are no more than with the same for both."""
+    """Of two branches one hardly matters; all bits together are no more than with the same for both."""
     net = from_text(SPLIT)
     edit.replace_values(net, weights_of(net)["faint"], np.float32(0.01) * weights_of(net)["faint"].values)
     model, _ = clustered(net, bits=3, scope="global")

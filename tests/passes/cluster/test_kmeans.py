@@ -13,10 +13,10 @@ def cost(weights, importance, book):
 
 
 def brute_force(weights, importance, count):
-    """The least cost of any clustering into intervals of which one is held at zero."""
+    """The least cost of any clustering into intervals, one of them fixed at zero."""
     order = np.argsort(weights)
     w, u = weights[order], importance[order]
-    # Zero may also be a value that nothing takes.
+    # No weight need take the value zero.
     alone = [np.split(np.arange(len(w)), cuts) for cuts in combinations(range(1, len(w)), count - 2)]
     best = min(sum(np.sum(u[p] * (w[p] - np.average(w[p], weights=u[p])) ** 2) for p in parts) for parts in alone)
     for cuts in combinations(range(1, len(w)), count - 1):
@@ -63,7 +63,7 @@ def test_every_centroid_is_the_mean_of_its_weights(init):
 
 
 def test_zeros_take_no_centroid():
-    """Nine tenths are zero, which one value stands for; the others are found as if these were not there."""
+    """Nine tenths are zero and take one value; the others are clustered as if these did not exist."""
     rng = np.random.default_rng(2)
     some = rng.standard_normal(300)
     weights = np.concatenate([np.zeros(2700), some])

@@ -1,4 +1,4 @@
-"""Vectors and several codebooks: in the file, after loading, in a second run; and where they are refused."""
+"""Vectors and several codebooks: in the file, after loading, in a second run, and when they are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def samples(model):
 
 @cache
 def clustered(options):
-    """The net with these options; not to be changed by a test."""
+    """The net with these options; tests must not change it."""
     model = from_text(NET)
     return compress(model, f"cluster-weights:{options}", data=samples(model))
 

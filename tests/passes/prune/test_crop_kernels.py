@@ -1,4 +1,4 @@
-"""Cropped kernels give the same numbers, whatever the geometry."""
+"""Cropped kernels compute the same numbers for every geometry."""
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ CLOSE = 1e-5
 
 @st.composite
 def geometries(draw):
-    """A kernel of 1 to 3 spatial axes with zero borders, and what a layer does with it."""
+    """A kernel of 1 to 3 spatial axes with zero borders, and the attributes of its layer."""
     rank = draw(st.integers(1, 3))
     axis = st.tuples(st.integers(0, 2), st.integers(1, 3), st.integers(0, 2))  # zeros, taps, zeros
     borders = [draw(axis) for _ in range(rank)]

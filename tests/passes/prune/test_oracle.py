@@ -33,12 +33,12 @@ def test_pruning_half_is_zeroing_half(name, exporter):
         feeds = get(name).feeds(batch)
         expected = run(reference, feeds)
         assert distance(expected, run(result, feeds)) < EQUAL
-        assert distance(run(model, feeds), expected) > 1000 * EQUAL  # what was zeroed did matter
+        assert distance(run(model, feeds), expected) > 1000 * EQUAL  # the zeroed channels mattered
 
 
 @pytest.mark.parametrize("name", names())
 def test_groups_with_norms_across_them_are_removed_too(name):
-    """Removing what a LayerNormalization runs over changes its numbers: the result must load, run and stay finite."""
+    """Removing channels under a LayerNormalization changes its output: the result must load, run and stay finite."""
     model = load(name, "torchscript-eval")
     result = pruned(model)
     onnx.checker.check_model(result.proto(), full_check=True)
@@ -48,7 +48,7 @@ def test_groups_with_norms_across_them_are_removed_too(name):
 
 @pytest.mark.parametrize("name", ["resnet_basic", "mobilenet_v2", "densenet", "shufflenet_v2", "unet", "vgg", "bilstm"])
 def test_what_only_the_readers_ignore_is_what_goes(name):
-    """Stricter: the channels themselves stay as they are, only the weights that read them are zero."""
+    """Stricter: the channels themselves stay unchanged, only the weights that read them are zero."""
     model = load(name, "torchscript-eval")
     read = {place for g in ChannelGroups.of(model).prunable for place, _ in g.places if place.role == "in"}
     assert read

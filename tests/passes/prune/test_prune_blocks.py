@@ -75,7 +75,7 @@ def prune(model: Model, *, real=False, exclude=(), overrides=(), data=None, memo
 
 
 def clear(model: Model, *names: str, bias: bool = False) -> None:
-    """Set these layers' weights to zero, with `bias` that too."""
+    """Set these layers' weights to zero, with `bias` their biases too."""
     for node in [node for node in model.nodes() if node.name in names]:
         for slot in (1, 2) if bias else (1,):
             edit.set_weight(model, node, slot, np.zeros_like(input_value(node, slot)))
@@ -157,7 +157,7 @@ def test_the_loss_is_what_the_removal_does_to_the_outputs():
 
 
 def test_the_layer_before_learns_what_a_linear_branch_did():
-    """(I + W₂W₁) · stem gives the sum at once; behind the activation nothing could make up for it."""
+    """(I + W₂W₁) · stem computes the sum at once; behind the activation nothing could compensate."""
     far = {}
     for refit in (True, False):
         model = linear()

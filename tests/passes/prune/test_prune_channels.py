@@ -131,7 +131,7 @@ def test_channels_that_others_repeat_go_and_the_refit_makes_up_for_them(scope):
 
 
 def test_lasso_decides_by_what_layers_give():
-    """A channel whose readers' weights are tiny goes, though it is strong itself."""
+    """A channel whose readers' weights are tiny is removed, although it is strong itself."""
     model = chain()
     for name, part in (("two", slice(0, 32)), ("three", slice(32, 64))):
         node = next(n for n in model.nodes() if n.name == name)

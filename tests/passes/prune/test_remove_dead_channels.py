@@ -1,4 +1,4 @@
-"""Dead channels: on every net all that can go goes, and nothing else; on random nets what brute force finds."""
+"""Dead channels: on every net all of them are removed and nothing else; on random nets those that brute force finds."""
 
 import itertools
 
@@ -53,7 +53,7 @@ def test_what_is_zero_goes_on_every_net(name):
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["resnet_basic", "mobilenet_v2", "se_resnet", "densenet", "unet", "yolo", "vit"])
 def test_constants_that_are_not_zero_move_or_stay(name):
-    """Filters are zero and keep their biases: where padding forbids it the reason is given."""
+    """Filters are zero and keep their biases: if padding forbids the removal, the reason is given."""
     model = Model.from_proto(build(name, exporter="torchscript-eval"))
     zero = zeroed(model, is_exact, which=lambda place: place.role == "out")
     result, changed, skips = cleaned(zero)
@@ -80,7 +80,7 @@ def sparse_net(rng: np.random.Generator, widths: list[int], density: float) -> M
 
 
 def brute_force_widths(model: Model) -> list[int]:
-    """One channel at a time: unread ones and constant ones, until nothing changes. A layer keeps one at least."""
+    """One channel at a time: unread and constant ones, until nothing changes. A layer keeps at least one."""
     values = {c.name: c.values.astype(np.float64) for c in model.constants()}
     count = sum(name.startswith("w") for name in values)
     weights, biases = [values[f"w{i}"] for i in range(count)], [values[f"b{i}"] for i in range(count)]
@@ -139,7 +139,7 @@ def test_origins_follow():
 
 
 def test_simplify_first_then_normalizations_spelt_out():
-    """A scale of zero in a Mul behind a Conv works as one in a BatchNormalization does."""
+    """A zero scale in a Mul behind a Conv works like one in a BatchNormalization."""
     model = from_text(
         HEAD + "g (float[N,2,4] x) => (float[N,2,4] y)"
         "<float[3,2,1] w1, float[1,3,1] scale = {1, 0, 2}, float[1,3,1] shift, float[2,3,1] w2>"

@@ -27,7 +27,7 @@ def rng():
 
 
 def equations(unknowns=5, outputs=3, rows=400):
-    """Correlated inputs and the outputs of some weights."""
+    """Correlated inputs, and their outputs for some weights."""
     mixed = rng().standard_normal((rows, unknowns)) @ rng().standard_normal((unknowns, unknowns))
     weights = np.random.default_rng(8).standard_normal((1, unknowns, outputs))
     found = Equations.zeros(1, unknowns, outputs)
@@ -36,7 +36,7 @@ def equations(unknowns=5, outputs=3, rows=400):
 
 
 def best_error(found, weights, shift, support):
-    """The least error with the other weights zero, and b free."""
+    """The least error with the other weights zero and b free."""
     solved = found.solve(weights * support, shift, Free(1e-12, True, support))
     return found.error(*solved)
 
@@ -45,11 +45,11 @@ def test_obs_is_what_the_loss_of_a_weight_costs_after_the_others_are_solved_anew
     found, weights, shift = equations()
     support = np.ones(weights.shape, bool)
     solver = found.solver(weights, shift, Free(1e-12, True, support))
-    worth = scores("obs", weights, solver)
+    importance = scores("obs", weights, solver)
     for k, m in product(range(5), range(3)):
         without = support.copy()
         without[0, k, m] = False
-        assert worth[0, k, m] == pytest.approx(best_error(found, weights, shift, without), rel=1e-6)
+        assert importance[0, k, m] == pytest.approx(best_error(found, weights, shift, without), rel=1e-6)
 
 
 def test_obs_on_a_support_is_the_rise_of_the_error():
@@ -57,23 +57,23 @@ def test_obs_on_a_support_is_the_rise_of_the_error():
     support = rng().random((1, 5, 3)) < 0.7
     weights, shift = found.solve(np.zeros((1, 5, 3)), shift, Free(1e-12, True, support))
     before = found.error(weights, shift)
-    worth = scores("obs", weights, found.solver(weights, shift, Free(1e-12, True, support)))
+    importance = scores("obs", weights, found.solver(weights, shift, Free(1e-12, True, support)))
     for k, m in np.argwhere(support[0]):
         without = support.copy()
         without[0, k, m] = False
         rise = best_error(found, weights, shift, without) - before
-        assert worth[0, k, m] == pytest.approx(rise, rel=1e-5)
+        assert importance[0, k, m] == pytest.approx(rise, rel=1e-5)
 
 
 def test_activation_is_what_the_loss_of_a_weight_costs_when_only_the_bias_follows():
     found, weights, shift = equations()
-    worth = scores("activation", weights, found.solver(weights, shift, Free(0.0)))
+    importance = scores("activation", weights, found.solver(weights, shift, Free(0.0)))
     for k, m in product(range(5), range(3)):
         only_bias = np.zeros(weights.shape, bool)
         without = weights.copy()
         without[0, k, m] = 0
         error = found.error(*found.solve(without, shift, Free(1e-12, True, only_bias)))
-        assert worth[0, k, m] == pytest.approx(error, rel=1e-6)
+        assert importance[0, k, m] == pytest.approx(error, rel=1e-6)
 
 
 def test_one_weight_at_a_time_by_obs_finds_nearly_the_best_support():
@@ -125,8 +125,8 @@ def test_shares_keep_the_highest_of_all_layers():
 
 
 def test_lamp_keeps_at_least_one_weight_of_each_layer():
-    worths = [comparable("lamp", scale * rng().standard_normal(50)) for scale in (1e-4, 1.0)]
-    assert shares(worths, 2).tolist() == [1, 1]
+    scored = [comparable("lamp", scale * rng().standard_normal(50)) for scale in (1e-4, 1.0)]
+    assert shares(scored, 2).tolist() == [1, 1]
 
 
 def test_a_schedule_falls_geometrically_and_ends_at_its_goal():
@@ -135,43 +135,43 @@ def test_a_schedule_falls_geometrically_and_ends_at_its_goal():
 
 
 def kept(pattern, shape, channels, count):
-    worth = rng().random(shape)
-    return Pattern.parse(pattern).kept(worth, np.ones(shape, bool), channels, count), worth
+    importance = rng().random(shape)
+    return Pattern.parse(pattern).kept(importance, np.ones(shape, bool), channels, count), importance
 
 
 @pytest.mark.parametrize(("pattern", "keep", "of"), [("2of4", 2, 4), ("1of4", 1, 4), ("5of8", 5, 8)])
 def test_of_each_run_of_inputs_the_best_stay(pattern, keep, of):
-    mask, worth = kept(pattern, (2, 3 * 8, 5), 8, 0)
+    mask, importance = kept(pattern, (2, 3 * 8, 5), 8, 0)
     for g, m in product(range(2), range(5)):
         for start in range(0, 24, of):
             run = slice(start, start + of)
-            best = np.argsort(-worth[g, run, m])[:keep]
+            best = np.argsort(-importance[g, run, m])[:keep]
             assert np.flatnonzero(mask[g, run, m]).tolist() == sorted(best.tolist())
 
 
 def test_rounds_of_runs_go_one_by_one():
-    worth = rng().random((1, 8, 2))
-    mask = Pattern.parse("2of4").kept(worth, np.ones(worth.shape, bool), 8, 12)
+    importance = rng().random((1, 8, 2))
+    mask = Pattern.parse("2of4").kept(importance, np.ones(importance.shape, bool), 8, 12)
     assert (mask.reshape(1, 2, 4, 2).sum(2) == 3).all()
 
 
 @pytest.mark.parametrize(("pattern", "outputs", "inputs"), [("2x4", 2, 4), ("8x1", 8, 1), ("3x5", 3, 5)])
 def test_blocks_stay_or_go_as_a_whole_and_do_not_cross_taps(pattern, outputs, inputs):
-    mask, worth = kept(pattern, (1, 2 * 6, 8), 6, 40)
+    mask, importance = kept(pattern, (1, 2 * 6, 8), 6, 40)
     sums = {}
     for tap, row, column in product(range(2), range(0, 6, inputs), range(0, 8, outputs)):
         place = (0, slice(6 * tap + row, 6 * tap + min(6, row + inputs)), slice(column, column + outputs))
         assert mask[place].all() or not mask[place].any()
-        sums[worth[place].mean()] = bool(mask[place].any())
+        sums[importance[place].mean()] = bool(mask[place].any())
     ranked = [sums[value] for value in sorted(sums, reverse=True)]
-    assert ranked == sorted(ranked, reverse=True), "those of the highest mean worth stay"
+    assert ranked == sorted(ranked, reverse=True), "the blocks of the highest mean importance stay"
     assert 40 - outputs * inputs < mask.sum() <= 40
 
 
 def test_shapes_are_taps_of_inputs_for_all_outputs():
-    mask, worth = kept("shape", (1, 12, 7), 4, 35)
+    mask, importance = kept("shape", (1, 12, 7), 4, 35)
     assert mask.sum() == 35
-    assert set(np.flatnonzero(mask[0, :, 0])) == set(np.argsort(-worth[0].sum(1))[:5])
+    assert set(np.flatnonzero(mask[0, :, 0])) == set(np.argsort(-importance[0].sum(1))[:5])
     assert (mask[0] == mask[0][:, :1]).all()
 
 

@@ -91,7 +91,7 @@ def test_what_training_has_made_of_the_layers_is_kept():
 
 
 def test_measured_losses_beat_the_same_share_everywhere():
-    """The second layer's kernel hardly matters but in its middle."""
+    """The second layer's kernel hardly matters except in its centre."""
     errors = {}
     for scope in ("uniform", "global"):
         model = net()
@@ -106,7 +106,7 @@ def test_measured_losses_beat_the_same_share_everywhere():
 
 
 def test_an_open_sparsity_goes_as_far_as_the_budget_allows():
-    """Of 64 inputs four tell the classes."""
+    """Only four of 64 inputs determine the class."""
     rng = np.random.default_rng(7)
     labels = rng.integers(0, 4, 400)
     x = rng.normal(0, 0.05, (400, 64)).astype(np.float32)
@@ -216,9 +216,9 @@ def test_a_codebook_gets_zero_as_one_more_value(real):
     sparsify(model, real=real, sparsity=0.5, scope="uniform")
     low, zero, high = input_constant(node, 1).structure.codebook.tolist()
     assert low < zero == 0 < high
-    assert ([low, high] == [np.float32(-0.1), np.float32(0.1)]) is not real  # data solve for them
+    assert ([low, high] == [np.float32(-0.1), np.float32(0.1)]) is not real  # with data they are solved for
     share = density(model, ["two"])
-    assert 0 < share <= 0.505 if real else share == pytest.approx(0.5, abs=0.005)  # solving makes further ones zero
+    assert 0 < share <= 0.505 if real else share == pytest.approx(0.5, abs=0.005)  # solving makes further weights zero
 
 
 def test_a_pattern_out_of_reach_says_how_far_it_goes():

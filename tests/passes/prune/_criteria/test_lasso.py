@@ -8,7 +8,7 @@ from onnx_compress.passes.prune._criteria.obs import System
 
 
 def problem(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns that hang together, so that some factors become negative or come back on the way."""
+    """Correlated columns, so that some factors become negative or return on the way."""
     rng = np.random.default_rng(seed)
     columns = rng.standard_normal((50, size)) @ rng.standard_normal((size, size))
     return columns.T @ columns, rng.standard_normal(size) * 30
@@ -52,7 +52,7 @@ def test_factors_that_come_back_count_at_their_last_end():
 
 
 def layer(seed: int, sets: int, width: int, outputs: int = 3) -> tuple[System, np.ndarray, np.ndarray]:
-    """A layer, and columns [rows · outputs, sets]: what each set of its inputs gives to its output."""
+    """A layer, and columns [rows · outputs, sets]: the contribution of each set of inputs to its output."""
     rng = np.random.default_rng(seed)
     size = sets * width + 2
     x = rng.standard_normal((200, size)) @ rng.standard_normal((size, size))

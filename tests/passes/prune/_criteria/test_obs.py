@@ -14,7 +14,7 @@ def system(seed: int, sets: int, width: int, outputs: int = 3, ridge: float = 1e
 
 
 def loss(of: System, x: np.ndarray, gone: np.ndarray) -> float:
-    """Share of ‖Y‖² that is lost after a refit by least squares on the rows."""
+    """Share of ‖Y‖² lost after a least squares refit on the rows."""
     kept = np.setdiff1d(np.arange(x.shape[1]), of.rows[gone].ravel())
     y = x @ of.weights
     found = np.linalg.lstsq(x[:, kept], y, rcond=None)[0]

@@ -1,4 +1,4 @@
-"""Layers beside a shortcut that read only some of its channels."""
+"""The first layers of residual branches, which read only some channels of the shortcut."""
 
 import numpy as np
 import onnx
@@ -48,7 +48,7 @@ def named(model, name):
 
 
 def prepared(text=BLOCKS, change=lambda model: None, takes=by_bytes, exclude=(), **options):
-    """`takes` is what a candidate for a Gather takes; the one without is called "none"."""
+    """`takes` is the time of a candidate with a Gather; the one without is called "none"."""
     model = from_text(HEAD + text)
     change(model)
     item = PruneChannels(**options)
@@ -87,7 +87,7 @@ def test_of_wide_layers_only_some_widths_are_tried():
 @pytest.mark.parametrize("cut", [0, 5, 12])
 @pytest.mark.parametrize("count", [8, 20, 28])
 def test_gathering_is_zeroing_the_other_inputs(cut, count):
-    """Whatever of the shortcut is cut at the same time; a layer that reads all that is left gets no Gather."""
+    """Also if the shortcut is cut at the same time; a layer that reads all remaining channels gets no Gather."""
     model, _, ctx = prepared()
     groups, entries = ctx.get(ChannelGroups), entries_of(model, ctx)
     rng = np.random.default_rng(cut)
@@ -155,7 +155,7 @@ def with_spare_inputs():
 
 
 def test_what_other_inputs_repeat_is_left_out_at_no_loss():
-    """The shortcut still needs all of them, since what is added to them differs."""
+    """The shortcut still needs all of them, since different values are added to them."""
     model, item, ctx = with_spare_inputs()
     expected = run(model, feeds_for(model))
     item.run(model, ctx)
@@ -181,7 +181,7 @@ def test_a_gather_that_does_not_pay_is_refused_with_its_figure(time, why):
 
 
 def test_gathers_must_pay_at_the_widths_that_are_chosen_with_them():
-    """Here they do as long as the layer computes all its channels."""
+    """Here they pay while the layer computes all its channels."""
 
     def takes(name, model):
         computed = input_value(list(model.nodes())[-2], 1).shape[0]
@@ -200,7 +200,7 @@ def test_gathers_must_pay_at_the_widths_that_are_chosen_with_them():
 
 
 def test_what_is_refused_is_chosen_anew():
-    """Then the next stronger choice, or another part, makes up for it."""
+    """Then the next stronger choice, or another part, compensates."""
 
     class Stub:
         def macs(self, kept):
@@ -276,7 +276,7 @@ def test_the_whole_pipeline_times_places_and_takes_what_is_faster(tmp_path, monk
     first, again = (onnx_compress.compress(from_text(HEAD + BLOCKS), spec, data={"x": images}) for _ in range(2))
     notes = next(record for record in first.report.passes if record.name == "prune-channels").notes
     assert len(gathers_of(first.model)) == len(notes["gathers"])
-    assert serialized(first.model) == serialized(again.model)  # the second run goes by the first one's times
+    assert serialized(first.model) == serialized(again.model)  # the second run uses the first one's times
     assert (tmp_path / "onnx-compress" / "latency.json").exists()
 
 
@@ -299,7 +299,7 @@ def test_a_loss_is_measured_with_this_layer_narrow_and_all_else_as_it_is(monkeyp
             elif slot == 1:
                 is_left = new.any((0, 2, 3))
                 assert np.flatnonzero(~is_left).tolist() == sorted(entry.channels[gone])
-                assert (old[:, is_left] != new[:, is_left]).any()  # solved anew
+                assert (old[:, is_left] != new[:, is_left]).any()  # re-solved
 
 
 @pytest.mark.torch

@@ -50,7 +50,7 @@ def tables(model, ctx, widths=(8, 6, 4), by=obs):
 
 @pytest.mark.parametrize("text", [CONV, BRANCH, HEADS], ids=["conv", "branch", "heads"])
 def test_a_trial_computes_what_the_narrower_model_computes(text, monkeypatch):
-    """All that reads the channels is cleared of them, so that the outputs are those of the model without them."""
+    """All readers of the channels are cleared, so the outputs are those of the model without them."""
     model, ctx = prepared(text)
     trials = []
     monkeypatch.setattr(loss_tables._Trial, "losses", lambda self, measured: trials.append(self) or self.kept)
@@ -124,7 +124,7 @@ def test_the_effect_on_class_scores_is_the_divergence_of_probabilities():
     other = model.clone()
     changed = next(n for n in other.nodes() if n.op == "Gemm")
     edit.set_weight(other, changed, 2, input_value(changed, 2) + np.float32(3))
-    assert effect.of(other) < 1e-6  # the same is added to all logits
+    assert effect.of(other) < 1e-6  # the same number is added to all logits
     edit.set_weight(other, changed, 2, input_value(changed, 2) + np.arange(5, dtype=np.float32))
     logits = [run(m, {"x": next(ctx.data.batches(32))["x"]})[0].astype(np.float64) for m in (model, other)]
     p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in logits)

@@ -1,4 +1,4 @@
-"""Pruning to a share of the time, by a judge whose clock is a formula."""
+"""Pruning to a share of the time, with a judge whose clock is a formula."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ def staircase(model):
 
 
 def judge(model, overhead=0.0, off=1.0):
-    """`overhead` is what the whole takes beside its layers; `off` by how much narrowed models are slower than that."""
+    """`overhead` is the time outside the layers; `off` the factor by which narrowed models are slower."""
     full = sum(staircase(model).values())
 
     def takes(name, candidate):
@@ -65,7 +65,7 @@ def test_the_time_comes_down_to_the_share(share, scope):
 
 
 def test_what_was_measured_corrects_the_choice():
-    """The whole model saves less than its layers: only the clock can tell."""
+    """The whole model saves less than its layers: only a measurement shows it."""
     model, original, ctx, _ = prune(partial(judge, overhead=0.3), latency=0.6)
     first = ctx.notes["latency"]["predicted_and_measured"][0]
     assert first[0] <= 0.6 < first[1] / (1 + TOLERANCE)

@@ -73,5 +73,5 @@ def test_what_the_user_fixed_stays():
 
 
 def test_sets_of_many_channels_count_as_many():
-    """A head of 8 channels: two of them make a step of 16; of 64 channels each is a step by itself."""
+    """Two heads of 8 channels make a step of 16; a head of 64 channels is a step by itself."""
     assert widths(multiplicity=(8, 64, 1, 1)).units(16)[:2].tolist() == [2, 1]
