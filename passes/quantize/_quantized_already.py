@@ -1,4 +1,4 @@
-"""Recognizing models that are quantized already: doing it twice only adds error."""
+"""Recognize models that are already quantized: quantizing twice only adds error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTEGER_OPS = frozenset(
 
 
 def quantized_by(model: Model) -> Node | None:
-    """A node that shows `model` to hold integers for weights or activations already; None for a float model."""
+    """A node that shows that `model` already has integer weights or activations; None for a float model."""
     for node in model.nodes():
         if node.op in INTEGER_OPS or _decodes_weight(node):
             return node
@@ -24,7 +24,7 @@ def quantized_by(model: Model) -> Node | None:
 
 
 def _decodes_weight(node: Node) -> bool:
-    """DequantizeLinear or Cast of integers that only weights are: rank 2 or more, 4 or 8 bits wide."""
+    """Whether the node is DequantizeLinear or Cast of an integer weight: rank ≥ 2, 4 or 8 bits."""
     if not node.is_op("DequantizeLinear", "Cast"):
         return False
     constant = input_constant(node, 0)

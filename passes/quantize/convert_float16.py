@@ -1,4 +1,4 @@
-"""convert-float16: 16-bit floats in the file, or in the whole computation."""
+"""convert-float16: 16-bit floats in the file or in the whole computation."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from onnx_compress.passes.quantize._plain_bytes import plain_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertFloat16(Pass):
-    """Halve the file: float32 becomes float16, inputs and outputs keep their types.
+    """Halve the file: float32 becomes float16; inputs and outputs keep their types.
 
     Given   y = Conv(x, w)
     Result  y = Cast(Conv(Cast(x), w₁₆))    with kind=compute
             y = Conv(x, Cast(w₁₆))          with kind=storage; onnxruntime folds the Cast when it loads the model
 
-    `compute` is what accelerators with 16-bit arithmetic want. onnxruntime has few such kernels for processors
-    and puts casts around the others, so that there the model becomes slower: `storage` keeps it as fast as it was.
+    `compute` is for accelerators with 16-bit arithmetic. onnxruntime has few such kernels for CPUs and puts casts
+    around the others, so that the model becomes slower there: `storage` keeps its speed.
 
-    A node stays in float32, with Casts around it, when one of its values left the range of float16 on the
-    calibration data (above 65504, or all below 2⁻¹⁴), when a constant does not survive the conversion, when
-    ONNX does not define the operator for float16, or when the user excludes it. Bodies of If, Loop and Scan
-    compute in float32; with kind=storage their weights are stored like others.
+    A node stays in float32, with Casts around it, if one of its values leaves the range of float16 on the calibration
+    data (above 65504, or all below 2⁻¹⁴), if a constant loses too much in the conversion, if ONNX does not define the
+    operator for float16, or if the user excludes it. Bodies of If, Loop and Scan compute in float32; with kind=storage
+    their weights are stored like others.
 
-    Micikevicius et al., "Mixed Precision Training", ICLR 2018, arXiv:1710.03740, on what underflows.
+    Micikevicius et al., "Mixed Precision Training", ICLR 2018, arXiv:1710.03740, on underflow.
     """
 
     name = "convert-float16"
     effect = Effect.LOSSY
     kind: str = option(
-        "compute", "float16 in the whole computation, or only as it is stored", choices=("compute", "storage")
+        "compute", "float16 in the whole computation, or only in the file", choices=("compute", "storage")
     )
 
     def run(self, model: Model, ctx: Context) -> int:
@@ -51,7 +51,7 @@ class ConvertFloat16(Pass):
         trial = model.clone()
         changed = self._store(trial, ctx) if self.kind == "storage" else self._compute(trial, ctx)
         if changed and plain_bytes(trial) >= plain_bytes(model):
-            ctx.skip("model", "its weights are too few: the Casts would take more bytes than they save")
+            ctx.skip("model", "its weights are too small: the Casts would take more bytes than float16 saves")
             return 0
         if changed:
             adopt(model, trial)
@@ -96,7 +96,7 @@ class ConvertFloat16(Pass):
         edit.sweep(model)
         plan = HalfPlan(model, ctx)
         if not plan.halved:
-            ctx.skip("model", "no operator can compute in float16")
+            ctx.skip("model", "none of its operators can compute in float16")
             return 0
         plan.apply()
         if not survives(model):

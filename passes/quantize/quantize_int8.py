@@ -27,7 +27,7 @@ from onnx_compress.passes.quantize._plain_bytes import plain_bytes
 from onnx_compress.passes.quantize._quantized_already import quantized_by
 
 OPSET = 13
-"""The first with one scale per channel in DequantizeLinear."""
+"""The first opset with one scale per channel in DequantizeLinear."""
 SMALL = 4096
 """Bytes of a float weight below which quantizing it may enlarge the file."""
 TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
@@ -35,25 +35,25 @@ TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeInt8(Pass):
-    """Let Conv, Gemm and MatMul compute in 8-bit integers, and what stands between them too.
+    """Let Conv, Gemm, MatMul and the operators between them compute in 8-bit integers.
 
     Given   y = Relu(Conv(x, w, b))
     Result  y = Dq(Q(Conv(Dq(Q(x)), Dq(w₈), Dq(b₃₂))))    with Q(v) = clip(round(v/s) + z), Dq(q) = (q − z)·s
 
-    Static: scale s and zero point z of every activation come from calibration data, one pass over it in
-    bounded memory; weights are symmetric with one scale per output channel, the one of least squared error;
-    a bias is int32 in units of input scale times weight scale. Relu and Clip become the end of the range.
-    Pools, Add, Mul, Concat and what only moves data join where their inputs are integers and their result
-    is read as integers; onnxruntime then runs integer kernels throughout. Results of Gemm and MatMul that
-    float operators read, and the model's outputs behind them, stay float.
+    Static: the scale s and zero point z of every activation come from calibration data, in one pass and bounded memory.
+    Weights are symmetric, with the scale of least squared error per output channel. A bias is int32 in units of input
+    scale times weight scale. Relu and Clip become the limits of the range. Pools, Add, Mul, Concat and operators that
+    only move data are quantized too, if their inputs are integers and their result is read as integers; onnxruntime
+    then runs integer kernels throughout. Results of Gemm and MatMul that float operators read, and the model's outputs
+    behind them, stay float.
 
-    When the loss on held-out data exceeds the budget, layers stay float, the most sensitive first: ranked by
-    the noise that quantizing each one alone adds to the outputs. The ranking is in the report.
+    If the loss on held-out data exceeds the budget, layers stay float, the most sensitive first: they are ranked by
+    the noise that quantizing each one alone adds to the outputs. The report has the ranking.
 
     Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", CVPR 2018, arXiv:1712.05877.
 
-    The wrong choice for models whose time goes into LSTM, GRU or embeddings: see quantize-weights.
+    The wrong choice for models that spend their time in LSTM, GRU or embeddings: see quantize-weights.
     """
 
     name = "quantize-int8"
@@ -61,24 +61,24 @@ class QuantizeInt8(Pass):
     saving = Saving.TIME
 
     method: str = option(
-        "minmax", "how ranges come from calibration values", choices=("minmax", "percentile", "entropy")
+        "minmax", "how ranges are computed from calibration values", choices=("minmax", "percentile", "entropy")
     )
-    percentile: float = option(99.999, "share of values that a range holds with method=percentile", low=90, high=100)
+    percentile: float = option(99.999, "percentage of values inside a range with method=percentile", low=90, high=100)
     types: str = option(
         "auto", "integers of activations and weights; auto: the faster of u8s8 and s8s8", choices=("auto", *TYPES)
     )
-    per_channel: bool = option(True, "one scale per output channel of a weight instead of one for all")
-    narrow: bool = option(False, "weights in 7 bits, for processors whose 8-bit products saturate (x86 before VNNI)")
+    per_channel: bool = option(True, "one scale per output channel of a weight instead of one per weight")
+    narrow: bool = option(False, "weights in 7 bits, for CPUs on which 8-bit products saturate (x86 without VNNI)")
 
     def settled(self, notes: Mapping[str, Any]) -> tuple[QuantizeInt8, Sequence[str]]:
-        """The types that were measured to be fastest, and the layers that had to stay float."""
+        """The types that were measured as fastest, and the layers that had to stay float."""
         return self.with_options(types=notes.get("types", self.types)), notes.get("left_float", ())
 
     def run(self, model: Model, ctx: Context) -> int:
         """See the class."""
         done = quantized_by(model)
         if done is not None:
-            ctx.skip(done, "the model is quantized already")
+            ctx.skip(done, "the model is already quantized")
             return 0
         if not self._layers(model, ctx, report=True):
             ctx.skip("model", "no Conv, Gemm or MatMul with a float32 weight that may be quantized")
@@ -94,7 +94,7 @@ class QuantizeInt8(Pass):
         return changed
 
     def _layers(self, model: Model, ctx: Context, *, report: bool = False) -> list[Node]:
-        """The nodes with weights that can be quantized and that the user does not keep out."""
+        """The nodes with weights that can be quantized and are not excluded."""
         units = candidates(model, ctx.skip if report else _silent)
         return [u.node for u in units if u.kind is NodeRole.WEIGHTED and not ctx.is_excluded(u.node)]
 
@@ -122,12 +122,14 @@ class QuantizeInt8(Pass):
         times = ctx.judge.speed({"float": model, "int8": mixed})
         if is_faster(times["float"], times["int8"]):
             ratio = times["int8"] / times["float"]
-            ctx.skip("model", f"with {count} layers in float it runs {ratio:.2f} times as long as before")
+            ctx.skip(
+                "model", f"with {count} layer{'s' * (count != 1)} in float it takes {ratio:.2f} times as long as before"
+            )
 
     def _too_small(
         self, model: Model, build: partial[Model], left: list[str], layers: list[str], ctx: Context
     ) -> list[str]:
-        """Layers to leave in float because the nodes around them take more bytes than their weights give back."""
+        """Layers to leave in float because the added nodes take more bytes than their weights save."""
         if plain_bytes(build(left)) < plain_bytes(model):
             return []
         found = []
@@ -135,9 +137,8 @@ class QuantizeInt8(Pass):
             weight = input_constant(node, 1)
             if weight is not None and weight.nbytes < SMALL and node.layer_name() not in left:
                 found.append(node.layer_name())
-                ctx.skip(
-                    node, f"left in float: int8 saves less than its {weight.nbytes} bytes of weights cost around it"
-                )
+                saving = f"int8 saves on its {weight.nbytes}-byte weight"
+                ctx.skip(node, f"left in float: the nodes around it take more bytes than {saving}")
         if plain_bytes(build([*left, *found])) < plain_bytes(model):
             return found
         return [layer for layer in layers if layer not in left]
@@ -148,7 +149,7 @@ class QuantizeInt8(Pass):
         return value_range.entropy(seen) if self.method == "entropy" else value_range.percentile(seen, self.percentile)
 
     def _fastest(self, build: partial[Model], ctx: Context) -> tuple[str, Model]:
-        """The types and the model with all layers in them; measured only where the user left it open."""
+        """The types and the model with all layers in them; measured only with types=auto."""
         if self.types != "auto":
             return self.types, build(self.types, ())
         models = {kind: build(kind, ()) for kind in ("u8s8", "s8s8")}
@@ -160,7 +161,7 @@ class QuantizeInt8(Pass):
     def _left_float(
         self, model: Model, full: Model, layers: list[str], build: partial[Model], ctx: Context
     ) -> list[str]:
-        """The names of the layers that stay float so that the budget holds."""
+        """The names of the layers that must stay float to keep within the budget."""
         if np.isinf(ctx.judge.max_drop):
             return []
         drop = ctx.judge.drop(full)
@@ -175,14 +176,15 @@ class QuantizeInt8(Pass):
         order = [item.layer for item in ranking]
         count = floats.fewest(order, lambda k: ctx.judge.drop(build(order[:k])) <= ctx.judge.max_drop)
         ctx.notes["left_float"] = order[:count]
+        cost = f"{drop:.2f} points, over the budget of {ctx.judge.max_drop:g}"
         for layer in order[:count]:
-            ctx.skip(layer, f"left in float: quantizing all layers costs {drop:.2f} of {ctx.judge.max_drop:g} points")
+            ctx.skip(layer, f"left in float: quantizing all layers costs {cost}")
         return order[:count]
 
     def _built(
         self, model: Model, ranges: Mapping[str, Range], excluded: Collection[str], kind: str, left: Collection[str]
     ) -> Model:
-        """A copy of `model` with all layers quantized but those `excluded` and `left`."""
+        """A copy of `model` with all layers quantized except those `excluded` and `left`."""
         copy = model.clone()
         self._write(copy, ranges, {*excluded, *left}, kind)
         return copy
@@ -203,4 +205,4 @@ def _named(model: Model, names: Collection[str]) -> set[Node]:
 
 
 def _silent(node: Node, why: str) -> None:
-    """Reasons are reported once, when the layers are first looked at."""
+    """Reasons are reported once, at the first look at the layers."""

@@ -1,4 +1,4 @@
-"""quantize-weights: weights are stored as integers of 8 or 4 bits, and computed with as floats."""
+"""quantize-weights: weights are stored as 8- or 4-bit integers and computed with as floats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx_compress.passes.quantize._weights import decode
 from onnx_compress.passes.quantize._weights.grouping import Stored, blocked, per_channel
 
 SCALES_OPSET, BLOCKS_OPSET = 13, 21
-"""The first opsets whose DequantizeLinear takes a scale per channel, and scales per block and 4-bit integers."""
+"""The first opsets whose DequantizeLinear takes a scale per channel; scales per block and 4-bit integers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +28,16 @@ class QuantizeWeights(Pass):
     Given   y = Conv(x, w)
     Result  y = Conv(x, Mul(Cast(q), s))    with q = round(w/s) in 8 or 4 bits, s > 0 per channel or block
 
-    onnxruntime folds the expression when it loads the model, so the file shrinks 4 or 8 times and speed and
-    memory at run time stay as they were. The scale of each group is the one of least squared error, so the
-    largest weights may be clipped. For a MatMul there is another form, DequantizeLinear, of which onnxruntime
-    makes a kernel that reads the integers: it takes less memory and is faster where few rows are
-    multiplied; with `matmul=auto` it is used when measured at least 5 % faster.
+    onnxruntime folds the expression when it loads the model, so the file shrinks 4 or 8 times, and speed and memory at
+    run time do not change. The scale of each group is the one of least squared error, so the largest weights may be
+    clipped. MatMul has a second form, DequantizeLinear, which onnxruntime turns into a kernel that reads the integers:
+    it takes less memory and is faster for few rows. `matmul=auto` uses it if it is measured at least 5 % faster.
 
-    Needs no data. Weights inside the bodies of If, Loop and Scan are stored like others. Biases and
-    normalizations stay, and so does a weight that would save fewer than 256 bytes.
+    Needs no data. Weights inside the bodies of If, Loop and Scan are stored like others. Biases and normalizations
+    stay, and so does a weight that would save fewer than 256 bytes.
 
-    The wrong choice when speed is wanted on convolutions: see quantize-int8. Four bits per channel lose much on
-    small convolutional nets: use blocks, or cluster-weights.
+    The wrong choice to make convolutions faster: see quantize-int8. Four bits per channel lose much on small
+    convolutional nets: use blocks, or cluster-weights.
     """
 
     name = "quantize-weights"
@@ -49,7 +48,7 @@ class QuantizeWeights(Pass):
     )
     matmul: str = option(
         "auto",
-        "form for MatMul: folded at load, dequantize (kept as integers at run time), or the faster one",
+        "form for MatMul: folded at load, dequantize (integers at run time), or auto for the faster one",
         choices=("auto", "folded", "dequantize"),
     )
 
@@ -67,7 +66,7 @@ class QuantizeWeights(Pass):
         return [w for w in find_weights(model, ctx.is_excluded, refuse) if self._saving(w) >= LEAST_SAVING]
 
     def _saving(self, weight: ModelWeight) -> int:
-        """Bytes that storing the weight saves; an estimate from its shape alone."""
+        """Bytes that storing the weight as integers saves; an estimate from its shape."""
         elements = weight.constant.nbytes // 4
         channels = 1
         for axis in weight.kept:
@@ -77,13 +76,13 @@ class QuantizeWeights(Pass):
         return weight.constant.nbytes - elements * self.bits // 8 - 4 * groups - around
 
     def _form(self, model: Model, weights: list[ModelWeight], ctx: Context) -> str:
-        """How weights of MatMuls are stored, measured where the user left it open."""
+        """The form of MatMul weights; measured only with matmul=auto."""
         if self.matmul == "folded" or not any(weight.is_matmul for weight in weights):
             return "folded"
         obstacle = self._raise_for_dequantize(model.clone())
         if obstacle is not None:
             if self.matmul == "dequantize":
-                ctx.skip("model", f"its MatMuls keep the folded form: {obstacle}")
+                ctx.skip("model", f"its MatMuls get the folded form: {obstacle}")
             return "folded"
         if self.matmul == "dequantize":
             return "dequantize"
@@ -110,7 +109,7 @@ class QuantizeWeights(Pass):
         return len(weights)
 
     def _store_one(self, model: Model, weight: ModelWeight, form: str) -> None:
-        # Without 4-bit tensors two integers share a byte, so that an odd number of them takes 8 bits each.
+        # Without 4-bit tensors two integers share a byte, so an odd number of them is stored in 8 bits.
         is_odd = weight.constant.values.size % 2 == 1 and model.opset < BLOCKS_OPSET
         bits = 8 if is_odd else self.bits
         stored = self._rounded(weight, bits)
@@ -127,4 +126,4 @@ class QuantizeWeights(Pass):
 
 
 def _silent(node: Node, why: str) -> None:
-    """Reasons are reported once, when the weights are first looked at."""
+    """Reasons are reported once, at the first look at the weights."""

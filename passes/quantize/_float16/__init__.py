@@ -1,1 +1,1 @@
-"""Computing in float16: which nodes, and the Casts between them and the others."""
+"""Computing in float16: the choice of nodes, and the Casts between them and the others."""

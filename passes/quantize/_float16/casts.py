@@ -1,4 +1,4 @@
-"""Giving every reader of a value the element type that it wants, with one Cast per value at most."""
+"""Give every reader of a value its element type, with at most one Cast per value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Slots = Sequence[tuple[Node, int]]
 
 
 def store_half(model: Model, constant: Constant, holder: Graph) -> None:
-    """Store a constant as float16 and give its readers Cast(float16) under the old name; folded at load."""
+    """Store a constant as float16 and give its readers Cast(float16) under the old name, which is folded at load."""
     stored = edit.add_constant(
         model, constant.name, "half", constant.values.astype(np.float16), graph=holder, origin=constant.origin
     )
@@ -34,7 +34,7 @@ def store_half(model: Model, constant: Constant, holder: Graph) -> None:
 
 
 def constant_for(model: Model, constant: Constant, wanting: Slots) -> None:
-    """Let the slots `wanting` float16 read the constant so; it is copied where others still need float32."""
+    """Let the slots `wanting` read the constant as float16; it is copied if other readers need float32."""
     half = constant.values.astype(np.float16)
     is_shared = len(wanting) < len(edit.uses(model, constant)) or edit.is_output(model, constant)
     if not is_shared:
@@ -59,7 +59,7 @@ def cast_for(model: Model, tensor: Tensor, wanting: Slots, to: int) -> None:
 
 
 def keep_output(model: Model, variable: Variable) -> Variable:
-    """Let an output keep name and type while its producer computes float16; returns the value in float16."""
+    """Keep an output's name and type while its producer computes in float16; return the float16 value."""
     raw = edit.divert(model, variable, "half")
     edit.set_type(model, raw, HALF)
     edit.add_node(

@@ -1,4 +1,4 @@
-"""Which nodes compute in float16, and the Casts between them and the others."""
+"""Plan which nodes compute in float16, and insert the Casts between them and the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from onnx_compress.passes.quantize._int8.histogram import Histogram
 
 
 class HalfPlan:
-    """The nodes of one model's main graph that compute in float16 (`halved`); `apply` rewrites the model so."""
+    """The nodes of one model's main graph that will compute in float16 (`halved`); `apply` rewrites the model."""
 
     def __init__(self, model: Model, ctx: Context) -> None:
         self.model = model
@@ -71,7 +71,7 @@ class HalfPlan:
         return ""
 
     def _half_slots(self, node: Node, found: OperatorTypes) -> list[int]:
-        """Inputs that are float16 when the node is; for Cast and ConstantOfShape, which have none, [-1]."""
+        """The inputs that are float16 if the node is; [-1] for Cast and ConstantOfShape, which have none."""
         if node.is_op("Cast", "ConstantOfShape"):
             return [-1] if self._is_float(node.outputs[0]) and _makes_float(node) else []
         return [
@@ -93,7 +93,7 @@ class HalfPlan:
         ]
 
     def apply(self) -> None:
-        """Change types, then put Casts where a reader wants another type than the value has."""
+        """Change types, then insert Casts where a reader needs another type than the value has."""
         wanting: dict[Tensor, list[tuple[Node, int]]] = {}
         for node in self.halved:
             for slot in self._half_slots(node, self.signatures[id(node)]):
@@ -113,7 +113,7 @@ class HalfPlan:
         edit.sweep(self.model)
 
     def _made_half(self, variable: Variable, wanting: list[tuple[Node, int]]) -> None:
-        """`variable` is float16 from now on: readers that need float32 get a Cast, an output its old type."""
+        """Make `variable` float16: readers that need float32 get a Cast, an output keeps its type."""
         others = [use for use in edit.uses(self.model, variable) if use not in wanting]
         if edit.is_output(self.model, variable):
             raw = casts.keep_output(self.model, variable)
@@ -126,7 +126,7 @@ class HalfPlan:
 
 
 def _float_values(model: Model) -> dict[str, None]:
-    """Names of the float32 values of the main graph, as onnxruntime types them."""
+    """Names of the float32 values of the main graph, by onnxruntime's types."""
     names = [out.name for node in model.graph.nodes for out in node.outputs if out.name]
     given = [tensor.name for tensor in model.inputs()]
     specs = session.create(model, outputs=list(dict.fromkeys([*given, *names]))).outputs
@@ -134,7 +134,7 @@ def _float_values(model: Model) -> dict[str, None]:
 
 
 def _crashes(node: Node) -> bool:
-    """A Transpose that moves the first axis, read by a MatMul: onnxruntime 1.32 follows a null pointer there."""
+    """Whether a MatMul reads a Transpose that moves the first axis, on which onnxruntime 1.32 crashes."""
     is_moving = node.is_op("Transpose") and tuple(node.attrs.get("perm", (1, 0))).index(0) != 0
     return is_moving and any(reader.is_op("MatMul") for reader in node.outputs[0].outputs)
 
@@ -152,7 +152,7 @@ def _makes_float(node: Node) -> bool:
 
 
 def _set_made_type(model: Model, node: Node) -> None:
-    """Let Cast and ConstantOfShape, whose attributes say what they make, make float16."""
+    """Set the output type of Cast and ConstantOfShape, which is an attribute, to float16."""
     if node.is_op("Cast"):
         edit.set_attr(model, node, "to", HALF)
     elif node.is_op("ConstantOfShape"):

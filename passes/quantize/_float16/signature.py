@@ -1,4 +1,4 @@
-"""Which inputs and outputs of an operator may be float16, by ONNX's own definition of the operator."""
+"""Which inputs and outputs of an operator may be float16, by ONNX's definition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HALF = "tensor(float16)"
 
 @dataclass(frozen=True)
 class OperatorTypes:
-    """The type variable of each input and output, and those among the variables that admit float16."""
+    """The type variables of inputs and outputs, and those variables that admit float16."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The spread of a model's activations over calibration data, batch by batch, in bounded memory."""
+"""The distribution of a model's activations over calibration data, batch by batch, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from onnx_compress.compiler.runtime import session
 from onnx_compress.passes.quantize._int8.histogram import BINS, Histogram
 
 BATCH = 16
-"""Samples per run: the activations of no more are held at once."""
+"""Samples per run, whose activations are in memory at once."""
 HELD = 256 << 20
-"""Bytes of activations that one run may give back; a larger batch is run several times, for some tensors each."""
+"""Most bytes of activations returned by one run; a larger batch is run several times, for some of the tensors each."""
 
 
 def observe(model: Model, tensors: Sequence[str], ctx: Context, *, spread: bool) -> dict[str, Histogram]:
-    """Histograms of the named values over all of `ctx.data`; with `spread` False only least and greatest.
+    """Histograms of the named values over all of `ctx.data`; with `spread` False only the extremes.
 
-    onnxruntime.quantization's own calibrators for percentile and entropy keep every activation of every
-    batch until the end; here a batch is forgotten before the next is read.
+    onnxruntime.quantization's calibrators for percentile and entropy keep every activation of every batch until the
+    end; here a batch is dropped before the next is read.
     """
     seen = {name: Histogram(bins=BINS if spread else 0) for name in tensors}
     runner = session.create(model, outputs=tensors)
@@ -49,7 +49,7 @@ def _observe_group(
 
 
 def _groups(sizes: Mapping[str, int]) -> list[Sequence[str]]:
-    """The names in order, cut so that each group's values fit HELD (a single larger one stands alone)."""
+    """The names in order, cut so that each group's values fit into HELD (a larger value is a group of its own)."""
     groups: list[Sequence[str]] = []
     current: list[str] = []
     held = 0

@@ -1,4 +1,4 @@
-"""Which layers to leave in float when quantizing all of them costs too much."""
+"""Which layers to leave in float if quantizing all of them exceeds the budget."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from onnx_compress.compiler.runtime.metrics.numerics import numerics, worst
 PROBES = 32
 """Calibration samples on which a layer's sensitivity is measured."""
 RANKED_UNASKED = 64
-"""Layers up to which the ranking is made even when the budget does not need it."""
+"""Most layers for which the ranking is made even if the budget does not need it."""
 
 Quantizer = Callable[[Sequence[str]], Model]
-"""Gives the model with the layers of these names quantized and everything else in float."""
+"""Makes the model with the named layers quantized and everything else in float."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What quantizing one layer alone does to the outputs: the worst one's signal to noise in dB; low is bad."""
+    """The effect of quantizing one layer alone: the worst output's signal-to-noise ratio in dB; low is bad."""
 
     layer: str
     sqnr_db: float
 
 
 def rank(original: Model, layers: Sequence[str], quantize: Quantizer, ctx: Context) -> list[Sensitivity]:
-    """The layers, the most sensitive first; ties in the order of the graph."""
+    """The layers, most sensitive first; ties in the order of the graph."""
     probes = ctx.data.take(PROBES, ctx.seed)
     reference = session.create(original)
     found = []
@@ -46,10 +46,10 @@ def rank(original: Model, layers: Sequence[str], quantize: Quantizer, ctx: Conte
 
 
 def fewest(ranking: Sequence[str], fits: Callable[[int], bool]) -> int:
-    """The least number of layers, taken from the front of the ranking, that must stay float.
+    """The least number of layers, from the front of the ranking, that must stay float.
 
-    `fits(k)` tells whether the budget holds with the first k in float; 0 is known not to fit, all of them
-    is the float model and fits. Takes fitting as monotone, so log₂ of their number is tried.
+    `fits(k)` tells whether the first k in float keep the budget. 0 is known not to fit, and all of them fit, being the
+    float model. Assumes that fitting is monotone, so log₂ of their number is tried.
     """
     low, high = 0, len(ranking)
     while high - low > 1:
@@ -59,5 +59,5 @@ def fewest(ranking: Sequence[str], fits: Callable[[int], bool]) -> int:
 
 
 def as_notes(ranking: Sequence[Sensitivity]) -> list[dict[str, Any]]:
-    """The ranking as the report keeps it."""
+    """The ranking in the form of the report."""
     return [{"layer": item.layer, "sqnr_db": round(item.sqnr_db, 2)} for item in ranking]

@@ -1,4 +1,4 @@
-"""How the values of a tensor are spread, gathered batch by batch in fixed memory."""
+"""The distribution of a tensor's values, collected batch by batch in fixed memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ BINS = 4096
 
 @dataclass
 class Histogram:
-    """Counts of values in equal bins over [-limit, limit], with the exact least and greatest value.
+    """Counts of values in equal bins over [-limit, limit], with the exact minimum and maximum.
 
-    `limit` is the least power of two that holds every value seen, so that growing it merges whole pairs of
-    bins: the counts do not depend on how the data was cut into batches. NaN and infinite values are left out.
-    With `bins` 0 only `low`, `high` and `count` are kept.
+    `limit` is the least power of two that covers every value so far. Growing it merges whole pairs of bins, so the
+    counts do not depend on how the data is cut into batches. NaN and infinite values are left out. With `bins` 0 only
+    `low`, `high` and `count` are kept.
     """
 
     bins: int = BINS
@@ -58,5 +58,5 @@ class Histogram:
 
     @property
     def centers(self) -> np.ndarray:
-        """The middle of each bin, float64 [bins]."""
+        """The center of each bin, float64 [bins]."""
         return (np.arange(self.bins) + 0.5) * (2 * self.limit / self.bins) - self.limit

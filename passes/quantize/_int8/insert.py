@@ -1,9 +1,9 @@
 """Writing a quantized region: QuantizeLinear and DequantizeLinear around it, integers for its weights.
 
-A unit computes in float between DequantizeLinear and QuantizeLinear, as the file says it; onnxruntime puts
-the integer kernel in place of the three. What a unit must give in integers is quantized right behind it, and
-every reader then sees the rounded value. A float value that a unit reads is rounded for that unit alone,
-so that residual branches and normalizations beside it keep their precision.
+In the file a unit computes in float between DequantizeLinear and QuantizeLinear; onnxruntime replaces the three with
+the integer kernel. A result that must be integer is quantized right behind its unit, and every reader sees the rounded
+value. A float value that a unit reads is rounded for that unit alone, so that residual branches and normalizations
+that read it too keep their precision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INT32_TOP = np.float64(2**31 - 1)
 
 @dataclass(frozen=True)
 class Types:
-    """Integer types of activations and weights, and how weights get their scales."""
+    """Integer types of activations and weights, and the granularity of the weights' scales."""
 
     activations: np.dtype
     weights: np.dtype
@@ -35,21 +35,21 @@ class Types:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """Least and greatest integer of an activation."""
+        """The least and greatest integer of an activation."""
         info = np.iinfo(self.activations)
         return int(info.min), int(info.max)
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Scale and zero point of a value, as they are stored."""
+    """The stored scale and zero point of a value."""
 
     scale: Constant
     zero: Constant
 
 
 class Inserter:
-    """Quantizes chosen units of one model, in place. `ranges` are those of the values by name."""
+    """Quantizes chosen units of one model, in place. `ranges` holds the range of each value by name."""
 
     def __init__(self, model: Model, units: list[Unit], ranges: Mapping[str, Range], types: Types) -> None:
         self.model = model
@@ -67,7 +67,7 @@ class Inserter:
         self.natural: dict[tuple[int, int], Rounded] = {}
 
     def run(self) -> int:
-        """Write all units and return how many. Floats that nothing reads any more are swept away."""
+        """Write all units and return their number. Unread floats are removed."""
         for unit in self.units:
             if unit.kind is NodeRole.WEIGHTED:
                 self._weight(unit)
@@ -119,7 +119,7 @@ class Inserter:
         )
 
     def _round_result(self, unit: Unit) -> None:
-        """Producer → QuantizeLinear → DequantizeLinear → the old name; a clamp in between is what the range does."""
+        """Producer → QuantizeLinear → DequantizeLinear → the old name; the range replaces a clamp in between."""
         result = unit.result
         assert isinstance(result, Variable)
         grid = self._grid(result)
@@ -151,12 +151,12 @@ class Inserter:
             self._bias(node, bias, scale_in * scales)
 
     def _least_scales(self, bias: np.ndarray, scale_in: np.ndarray) -> np.ndarray:
-        """The weights' least scales at which the bias, stored in units of their product, fits 32 bits."""
+        """The least weight scales with which the bias, in units of input scale times weight scale, fits 32 bits."""
         least = np.abs(bias.reshape(-1).astype(np.float64)) / (INT32_TOP * 0.999) / scale_in
         return np.asarray(least if self.types.per_channel else least.max(keepdims=True))
 
     def _integers(self, weight: Constant, unit: Unit, least: np.ndarray | None) -> tuple[Variable, np.ndarray]:
-        """The dequantized weight and its scales [channels] or [1]; readers with the same needs share it."""
+        """The dequantized weight and its scales [channels] or [1], shared by readers with the same requirements."""
         rounded = self._rounded(weight, unit.axis, None)
         key = (id(weight), unit.axis, b"")
         if least is not None and np.any(least > rounded.scales):
@@ -197,7 +197,7 @@ class Inserter:
         return node.outputs[0]
 
     def _bias(self, node: Node, bias: Constant, scales: np.ndarray) -> None:
-        """int32 in units of input scale times weight scale, as the integer kernels add it."""
+        """Store the bias as int32 in units of input scale times weight scale, as the integer kernels add it."""
         integers = np.rint(bias.values.reshape(-1).astype(np.float64) / scales.astype(np.float32).astype(np.float64))
         stored = np.clip(integers, -INT32_TOP, INT32_TOP).astype(np.int32)
         base = bias.name if len(bias.outputs) == 1 else node.outputs[0].name
@@ -213,7 +213,7 @@ class Inserter:
         edit.set_input(self.model, node, 2, made.outputs[0])
 
     def _constants(self, unit: Unit) -> None:
-        """Constant operands of an arithmetic node (the addend of an Add) get a grid of their own."""
+        """Quantize constant operands of an arithmetic node (the addend of an Add), each with its own grid."""
         for slot, tensor in enumerate(unit.node.inputs):
             constant = constant_of(tensor) if slot not in unit.data and tensor.name else None
             if constant is None or constant.stored.dtype != np.float32:

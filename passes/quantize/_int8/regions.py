@@ -1,9 +1,9 @@
-"""Which nodes compute in integers: layers with weights, and what stands between them.
+"""Which nodes compute in integers: layers with weights, and the nodes between them.
 
-An int8 convolution pays by itself; an Add, a pool or a Concat pays only where its inputs are integers
-already and its result is read as integers again, and operators that just move data (Reshape, MaxPool, …)
-cost nothing there. Anywhere else a pair of QuantizeLinear and DequantizeLinear costs time and accuracy
-for nothing. So: all layers with weights, and the largest set of other nodes that connects them.
+An int8 convolution pays by itself. An Add, a pool or a Concat pays only if its inputs are already integers and its
+result is read as integers, and operators that only move data (Reshape, MaxPool, …) cost nothing there. Anywhere else a
+pair of QuantizeLinear and DequantizeLinear only costs time and accuracy. So the choice is: all layers with weights, and
+the largest set of other nodes that connects them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PASSING = frozenset(
 
 
 class NodeRole(enum.Enum):
-    """What quantizing a node means."""
+    """How a node is quantized."""
 
     WEIGHTED = "weighted"
     ARITHMETIC = "arithmetic"
@@ -36,11 +36,10 @@ class NodeRole(enum.Enum):
 
 @dataclass(frozen=True)
 class Unit:
-    """A node that can compute in integers, with the activation behind it that its output's range implies.
+    """A node that can compute in integers, with the activation behind it that the range of its output replaces.
 
-    `data` are the slots of its computed operands, `result` the value that it gives (after `clamp`, a Relu
-    or Clip that nothing else reads into), which lies between `low` and `high`. `axis` is the axis of the
-    weight's output channels.
+    `data` are the slots of its computed operands. `result` is its output, after `clamp` (a Relu or Clip that is its
+    only reader), and lies between `low` and `high`. `axis` is the axis of the weight's output channels.
     """
 
     node: Node
@@ -54,17 +53,17 @@ class Unit:
 
     @property
     def operands(self) -> list[Tensor]:
-        """The computed values that it reads as integers."""
+        """The computed values that the node reads as integers."""
         return [self.node.inputs[slot] for slot in self.data]
 
     @property
     def needs_integer_result(self) -> bool:
-        """Whether onnxruntime uses the integer kernel only when the result is quantized too."""
+        """Whether onnxruntime uses the integer kernel only if the result is quantized too."""
         return not self.node.is_op("MatMul", "Gemm")
 
 
 def candidates(model: Model, refuse: Callable[[Node, str], None]) -> list[Unit]:
-    """Every node of the main graph that could compute in integers, in order; layers that can't are refused."""
+    """Every node of the main graph that can compute in integers, in order; `refuse` gets the layers that can't."""
     outputs = set(map(id, model.graph.outputs))
     found = []
     for node in model.graph.nodes:
@@ -91,18 +90,18 @@ def _unit(node: Node, refuse: Callable[[Node, str], None]) -> Unit | None:
 
 
 def _obstacle(node: Node) -> str | None:
-    """Why a layer can't be quantized; "" when it can, None when it is no layer with a weight."""
+    """Why a layer can't be quantized; "" if it can, None if the node is not a layer with a weight."""
     weight = input_constant(node, 1)
     if weight is None or constant_of(node.inputs[0]) is not None:
         return None
     if weight.stored.dtype != np.float32:
         return f"its weight is {weight.stored.dtype}, not float32"
     if len(weight.stored.shape) != 2 and node.op != "Conv":
-        return "its weight is no matrix"
+        return "its weight is not a matrix"
     if len(node.inputs) > 2 and node.inputs[2].name and input_constant(node, 2) is None:
         return "its bias is computed at run time"
     if node.op == "Gemm" and not _is_plain_gemm(node):
-        return "its Gemm scales or transposes more than the weight"
+        return "the Gemm has alpha, beta, transA, or a bias that is not one number per channel"
     return ""
 
 
@@ -136,7 +135,7 @@ def _keeps_values(node: Node) -> bool:
 
 
 def _with_clamp(unit: Unit, outputs: Collection[int]) -> Unit:
-    """The unit with the Relu or Clip behind it, where that is the only reader."""
+    """The unit with the Relu or Clip behind it, if that is the only reader."""
     result = unit.result
     if unit.kind is NodeRole.PASSING or id(result) in outputs or len(result.outputs) != 1:
         return unit
@@ -148,7 +147,7 @@ def _with_clamp(unit: Unit, outputs: Collection[int]) -> Unit:
 
 
 def _bounds(node: Node) -> tuple[float, float] | None:
-    """What Relu or Clip limits its values to, when that is a range from 0 up."""
+    """The limits of a Relu or Clip, if the lower one is 0."""
     if node.is_op("Relu"):
         return 0.0, np.inf
     if not node.is_op("Clip"):
@@ -165,7 +164,7 @@ def _clip_end(node: Node, slot: int, attribute: str) -> float | None:
 
 
 def select(units: list[Unit], left_float: Collection[Node]) -> list[Unit]:
-    """The units to quantize when the nodes `left_float` stay as they are: layers, and what connects them."""
+    """The units to quantize if the nodes `left_float` stay float: layers, and the nodes that connect them."""
     chosen = {id(unit.result): unit for unit in units if unit.node not in left_float}
     while True:
         wanted = {id(tensor) for unit in chosen.values() for tensor in unit.operands}
@@ -182,14 +181,14 @@ def select(units: list[Unit], left_float: Collection[Node]) -> list[Unit]:
 
 
 def source(tensor: Tensor, chosen: dict[int, Unit]) -> Tensor:
-    """The value whose scale `tensor` has: itself, or what passing units made it from."""
+    """The value whose scale `tensor` has: itself, or the input of the passing units that made it."""
     while (unit := chosen.get(id(tensor))) is not None and unit.kind is NodeRole.PASSING:
         tensor = unit.operands[0]
     return tensor
 
 
 def observed(units: list[Unit]) -> list[str]:
-    """Names of the values whose ranges are needed, in the order of the graph, none twice."""
+    """The distinct names of the values whose ranges are needed, in the order of the graph."""
     tensors: dict[str, None] = {}
     for unit in units:
         for tensor in unit.operands:

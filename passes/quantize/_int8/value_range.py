@@ -1,9 +1,9 @@
-"""From the spread of a tensor's values to the range that its integers cover, in pure NumPy.
+"""From the distribution of a tensor's values to the range that its integers cover, in pure NumPy.
 
-A range that holds every value wastes levels on outliers; a narrower one clips them. `minmax` never clips;
-`percentile` leaves out a fixed share of values; `entropy` takes the range whose quantized distribution is
-closest to the original's by the Kullback-Leibler divergence (Migacz, "8-bit inference with TensorRT", GTC
-2017, here with both ends of an asymmetric range scaled together).
+A range that covers every value wastes levels on outliers; a narrower one clips them. `minmax` never clips;
+`percentile` leaves out a fixed share of values; `entropy` takes the range whose quantized distribution is closest to
+the original's by the Kullback-Leibler divergence (Migacz, "8-bit inference with TensorRT", GTC 2017, here with both
+ends of an asymmetric range scaled together).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from onnx_compress.passes.quantize._int8.histogram import Histogram
 
 LEVELS = 256
 SHRINKS = np.linspace(1.0, 0.2, 81)
-"""Shares of the full range that `entropy` tries."""
+"""Shares of the full range for `entropy` to try."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The values that the integers of a tensor cover; always contains 0, which padding needs exactly."""
+    """The values that the integers of a tensor cover; contains 0, which padding needs exactly."""
 
     low: float
     high: float
@@ -37,12 +37,12 @@ class Range:
 
 
 def minmax(seen: Histogram) -> Range:
-    """The whole range of the values; [0, 0] where none was seen."""
+    """The full range of the values; [0, 0] without values."""
     return Range.around(seen.low, seen.high) if seen.count else Range(0.0, 0.0)
 
 
 def percentile(seen: Histogram, share: float) -> Range:
-    """The range that holds `share` percent of the values, as many left out below as above."""
+    """The range that covers `share` percent of the values, with equal shares left out below and above."""
     if not seen.count:
         return Range(0.0, 0.0)
     cut = seen.count * (100.0 - share) / 200.0
@@ -54,7 +54,7 @@ def percentile(seen: Histogram, share: float) -> Range:
 
 
 def entropy(seen: Histogram) -> Range:
-    """The range, among shrunken copies of the full one, with the least Kullback-Leibler divergence."""
+    """The range with the least Kullback-Leibler divergence among scaled copies of the full one."""
     full = minmax(seen)
     if full.low == full.high:
         return full
@@ -66,9 +66,8 @@ def entropy(seen: Histogram) -> Range:
 def divergence(seen: Histogram, kept: Range) -> float:
     """KL divergence from the values clipped to `kept` to the same quantized in 256 levels, both as histograms.
 
-    Values outside `kept` count at its ends in the first and are missing in the second, which is what
-    makes clipping cost. The zeros that Relu leaves are represented exactly and would drown the rest: their
-    bin is left out.
+    Values outside `kept` count at its ends in the first histogram and are missing in the second, which makes clipping
+    costly. The zeros of a Relu are represented exactly and would dominate: their bin is left out.
     """
     centers = seen.centers
     inside = (centers >= kept.low) & (centers <= kept.high) & (seen.counts > 0)
@@ -88,9 +87,9 @@ def divergence(seen: Histogram, kept: Range) -> float:
 
 
 def affine(covered: Range, low: int, high: int) -> tuple[np.float32, int]:
-    """Scale and zero point with which the integers `low` … `high` cover a range: x ≈ (q − zero)·scale.
+    """The scale and zero point with which the integers `low` … `high` cover a range: x ≈ (q − zero)·scale.
 
-    0 is represented exactly, so the range may shift by up to half a step. An empty range gets scale 1.
+    0 is represented exactly, so the range may shift by up to half a step. An empty range gets the scale 1.
     """
     scale = np.float32((covered.high - covered.low) / (high - low))
     if not np.isfinite(scale) or scale < np.finfo(np.float32).tiny:

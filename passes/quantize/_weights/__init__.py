@@ -1,1 +1,1 @@
-"""Weights as integers: which ones share a scale, rounding, and the nodes that decode them."""
+"""Weights as integers: sharing of scales, rounding, and the nodes that decode them."""

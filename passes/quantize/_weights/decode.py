@@ -1,8 +1,8 @@
 """The nodes that turn stored integers back into weights.
 
-`Mul(Cast(integers), scales)` over constants is folded by onnxruntime when it loads the model, in front of any
-operator and in any body: at run time nothing is left of it. DequantizeLinear in front of a MatMul is turned
-into one kernel that reads the integers (MatMulNBits); anywhere else it would run every time.
+onnxruntime folds `Mul(Cast(integers), scales)` over constants when it loads the model, in front of any operator and in
+any body, so it costs nothing at run time. It turns DequantizeLinear in front of a MatMul into one kernel that reads the
+integers (MatMulNBits); anywhere else DequantizeLinear would run every time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TABLE = "nibbles"
 def write_folded(model: Model, constant: Constant, holder: Graph, stored: Stored, bits: int) -> None:
     """Let every reader of `constant` read `Mul(Cast(integers), scales)` of the same name instead.
 
-    Before opset 21, which has 4-bit integers, two of them share a byte and are looked up in a table.
+    Before opset 21, which introduces 4-bit integers, two of them share a byte and are decoded by a table.
     """
     first = holder.nodes[0]
     if bits == 8 or model.opset >= INT4_OPSET:

@@ -1,4 +1,4 @@
-"""Which weights share a scale, and how integers and scales are laid out for it, in pure NumPy."""
+"""Which weights share a scale, and the layout of integers and scales, in pure NumPy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Stored:
 
     @property
     def values(self) -> np.ndarray:
-        """What the form decodes to, float32."""
+        """The decoded weights, float32."""
         return np.asarray(self.integers.astype(np.float32) * self.scales).reshape(self.shape)
 
 
@@ -37,10 +37,10 @@ def per_channel(values: np.ndarray, kept: tuple[int, ...], bits: int) -> Stored:
 
 
 def blocked(values: np.ndarray, kept: tuple[int, ...], bits: int, block: int) -> Stored | None:
-    """One scale per `block` weights of an output channel; None where a channel is no whole number of blocks.
+    """One scale per `block` weights of an output channel; None if blocks do not divide a channel.
 
-    A matrix [k, n] whose columns are the channels becomes [k/block, block, n]; anything else is taken row by
-    row of its first axis, [rows, blocks, block].
+    A matrix [k, n] whose columns are the channels becomes [k/block, block, n]; any other weight is divided along the
+    rows of its first axis into [rows, blocks, block].
     """
     if values.ndim == 2 and kept == (1,):
         depth, columns = values.shape
@@ -61,7 +61,7 @@ def blocked(values: np.ndarray, kept: tuple[int, ...], bits: int, block: int) ->
 def pack_nibbles(integers: np.ndarray) -> np.ndarray:
     """Two 4-bit integers of −8…7 per byte, the first in the low half, each stored as itself plus 8; uint8 [n/2].
 
-    Their number is even.
+    The number of integers is even.
     """
     flat = (integers.reshape(-1) + 8).astype(np.uint8)
     return np.asarray(flat[0::2] | (flat[1::2] << 4), np.uint8)

@@ -1,10 +1,9 @@
 """Rounding weights to few bits with one symmetric scale per group, in pure NumPy.
 
-w ≈ q·s with integers |q| ≤ 2^(bits−1) − 1. The scale that maps the largest weight to the largest integer is
-exact for it and coarse for all others; a smaller one clips the largest and is finer for the rest. Per
-group the scale with the least squared error is taken from a grid, then refined: with q fixed the best scale
-is ⟨w, q⟩ / ⟨q, q⟩ in closed form. All arithmetic is in float64; the error is never above that of the largest
-weight's scale.
+w ≈ q·s with integers |q| ≤ 2^(bits−1) − 1. The scale that maps the largest weight to the largest integer is exact for
+it and coarse for the others; a smaller scale clips the largest weight and is finer for the rest. For each group the
+scale with the least squared error is taken from a grid, then refined: for fixed q the best scale is ⟨w, q⟩ / ⟨q, q⟩.
+All arithmetic is in float64; the error never exceeds that of the scale that clips nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 SHRINKS = {8: np.linspace(1.0, 0.8, 9), 7: np.linspace(1.0, 0.8, 9), 4: np.linspace(1.0, 0.4, 25)}
-"""Scales tried per number of bits, as shares of the one that clips nothing."""
+"""Scales to try by number of bits, as shares of the scale that clips nothing."""
 REFINEMENTS = 3
 CHUNK = 1 << 15
-"""Weights handled at once: as float64 they and what is computed from them stay in the processor's cache."""
+"""Weights processed at once: as float64, they and their intermediate results stay in the CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ def limit(bits: int) -> int:
 def round_groups(weights: np.ndarray, bits: int, *, search: bool = True, least: np.ndarray | None = None) -> Rounded:
     """Round each row of `weights` [groups, n] with its own scale.
 
-    Without `search` the largest weight of a group decides. `least` [groups] is a lower bound for the scales
-    (a bias that shares them must fit its integers). A group of zeros gets the scale 1, or `least`.
+    Without `search` the scale clips nothing. `least` [groups] is a lower bound of the scales (a bias that shares them
+    must fit its integers). A group of zeros gets the scale 1, or `least`.
     """
     integers = np.empty(weights.shape, np.int8)
     scales = np.empty(len(weights), np.float32)
@@ -79,7 +78,7 @@ def _as_stored(scales: np.ndarray) -> np.ndarray:
 
 
 def _refined(block: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
-    """The least-squares scale for the integers that `scales` give; unchanged where all of them are 0."""
+    """The least-squares scale for the integers of `scales`; unchanged where all integers are 0."""
     integers = _levels(block, scales, top)
     norm = np.einsum("gn,gn->g", integers, integers)
     fitted = np.einsum("gn,gn->g", block, integers) / np.maximum(norm, 1.0)
@@ -94,7 +93,7 @@ def _errors(block: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
 
 
 def _levels(block: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
-    """The integers, still as float64."""
+    """The integers, as float64."""
     levels = block / scales[:, None]
     np.rint(levels, out=levels)
     return np.asarray(np.clip(levels, -top, top, out=levels))

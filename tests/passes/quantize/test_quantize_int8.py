@@ -1,4 +1,4 @@
-"""What goldens can't say of quantize-int8: numbers, fused kernels, budgets, files kept whole."""
+"""What goldens can't check of quantize-int8: numbers, fused kernels, budgets, other content of the file."""
 
 import logging
 from collections import Counter
@@ -95,7 +95,7 @@ def test_ranges_are_those_of_onnxruntimes_own_tool(context):
     assert constants["x.zero"] == zero
 
 
-def test_the_layers_stay_float_that_the_budget_demands(context):
+def test_layers_stay_float_if_the_budget_requires_it(context):
     model = from_text(PAIR)
 
     def loses(candidate):
@@ -123,7 +123,7 @@ def test_nothing_is_changed_when_no_layer_fits_the_budget(context):
 
 
 @pytest.mark.parametrize(("s8s8", "chosen"), [(0.96, "u8s8"), (0.94, "s8s8")])
-def test_other_types_need_a_margin_of_five_percent(context, s8s8, chosen):
+def test_other_types_must_be_five_percent_faster(context, s8s8, chosen):
     model = from_text(PAIR)
     ctx = context(model, takes=by_name(u8s8=1.0, s8s8=s8s8))
     QuantizeInt8().run(model, ctx)
@@ -171,7 +171,7 @@ def test_a_bias_beyond_32_bits_widens_the_scale(context):
     assert np.linalg.norm(after - before) < 0.02 * np.linalg.norm(before)
 
 
-def test_what_the_file_says_beyond_the_graph_stays(context):
+def test_the_file_keeps_its_content_outside_the_graph(context):
     model = from_text(RESIDUAL)
     proto = model.proto()
     proto.producer_name, proto.domain, proto.doc_string, proto.model_version = "trainer", "org.x", "about", 7
@@ -189,7 +189,7 @@ def test_what_the_file_says_beyond_the_graph_stays(context):
     assert {c.origin.name for c in model.constants()} >= {"w1", "b1", "w2", "b2", "w3"}
 
 
-def test_twice_gives_the_same_bytes_and_no_word_is_said(context, capfd, caplog):
+def test_two_runs_give_the_same_bytes_and_print_nothing(context, capfd, caplog):
     caplog.set_level(logging.DEBUG)
     results = []
     for _ in range(2):
@@ -227,9 +227,9 @@ def test_weights_of_other_types_are_refused_with_the_reason(context):
     assert [(s.where, s.why) for s in ctx.skips] == [("MatMul 'one'", "its weight is float16, not float32")]
 
 
-def test_a_mix_that_is_slower_than_float_says_so(context):
+def test_a_mix_that_is_slower_than_float_is_reported(context):
     model = from_text(PAIR)
     drops = iter([3.0, 0.5])
     ctx = context(model, loses=lambda _: next(drops), takes=by_name(float=1.0, int8=1.5))
     assert int8().run(model, ctx) == 1
-    assert ctx.skips[-1].why == "with 1 layers in float it runs 1.50 times as long as before"
+    assert ctx.skips[-1].why == "with 1 layer in float it takes 1.50 times as long as before"

@@ -1,4 +1,4 @@
-"""What goldens can't say of quantize-weights: that everything folds, and how close the numbers stay."""
+"""What goldens can't check of quantize-weights: that everything folds, and numbers."""
 
 from collections import Counter
 
@@ -68,7 +68,7 @@ def test_the_optimized_graph_is_the_dense_one(context, tmp_path, opset, ir, bits
 
 
 def plain(model, context):
-    """A context whose data is never read."""
+    """A context whose data are not read."""
     ctx = context(from_text(MATMUL))
     ctx.model, ctx.original = model, model.clone()
     return ctx
@@ -86,7 +86,7 @@ def test_the_file_shrinks_by_the_bits(context):
 
 
 @pytest.mark.parametrize(("dequantize", "form"), [(0.94, "DequantizeLinear"), (0.96, "Mul")])
-def test_the_faster_form_for_matmul_needs_a_margin(context, dequantize, form):
+def test_the_other_form_for_matmul_must_be_faster_by_a_margin(context, dequantize, form):
     model = from_text(MATMUL)
     QuantizeWeights().run(model, context(model, takes=by_name(folded=1.0, dequantize=dequantize)))
     weight = next(n for n in model.nodes() if n.op == "MatMul").inputs[1]

@@ -1,4 +1,4 @@
-"""Writing quantized regions: what it takes for large models."""
+"""Writing quantized regions: the work for large models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onnx_compress.passes.quantize._int8.value_range import Range
 
 
 def chain(count):
-    """MatMuls one behind the other, of which each but the last gives its result to another in integers."""
+    """A chain of MatMuls; all but the last pass an integer result to the next."""
     nodes = " ".join(f"a{i + 1} = MatMul (a{i}, w)" for i in range(count))
     head = '<ir_version: 10, opset_import: ["" : 21]>'
     return from_text(f"{head} g (float[N,2] a0) => (float[N,2] a{count}) <float[2,2] w> {{ {nodes} }}")
 
 
 def reads(count, monkeypatch):
-    """How often the operands of a unit are looked at when `count` units are written."""
+    """How often the operands of a unit are read while `count` units are written."""
     model = chain(count)
     units = candidates(model, lambda node, why: None)
     ranges = {f"a{i}": Range.around(-1.0, 1.0) for i in range(count + 1)}
@@ -31,7 +31,7 @@ def reads(count, monkeypatch):
     assert Inserter(model, units, ranges, Types(np.dtype(np.uint8), np.dtype(np.int8))).run() == count
     monkeypatch.undo()
     rounded = [node for node in model.nodes() if node.op == "QuantizeLinear"]
-    assert len(rounded) == count  # the input and what MatMuls read; the output stays float
+    assert len(rounded) == count  # the input and the inputs of MatMuls; the output stays float
     return seen["read"]
 
 

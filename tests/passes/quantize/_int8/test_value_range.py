@@ -1,4 +1,4 @@
-"""Histograms gathered in batches, and the ranges taken from them."""
+"""Histograms collected in batches, and the ranges computed from them."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_percentile_is_that_of_the_values():
     assert found.high == pytest.approx(np.percentile(values, 99.5), abs=2 * bin_width)
 
 
-def test_all_of_the_values_are_the_whole_range():
+def test_all_values_are_the_full_range():
     values = np.random.default_rng(2).standard_normal(1000).astype(np.float32)
     assert value_range.percentile(seen(values), 100.0) == value_range.minmax(seen(values))
 

@@ -1,4 +1,4 @@
-"""How integers and scales are laid out."""
+"""The layout of integers and scales."""
 
 import numpy as np
 import pytest
@@ -47,11 +47,11 @@ def test_blocks_lose_less_than_channels_in_four_bits():
     assert in_blocks < 0.7 * per_column
 
 
-def test_a_channel_that_is_no_whole_number_of_blocks_is_refused():
+def test_blocks_that_do_not_divide_a_channel_are_refused():
     assert blocked(weights(60, 8), (1,), 4, 32) is None
     assert blocked(weights(8, 60), (0,), 4, 32) is None
 
 
-def test_packing_is_undone_by_the_table():
+def test_the_table_reverses_packing():
     integers = np.random.default_rng(0).integers(-8, 8, (6, 10)).astype(np.int8)
     assert np.array_equal(nibble_table()[pack_nibbles(integers)].reshape(6, 10), integers)

@@ -1,4 +1,4 @@
-"""Scales of least squared error, against brute force."""
+"""Scales of least squared error, compared with brute force."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_the_error_is_near_that_of_brute_force(bits, slack):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_searching_never_costs(bits):
+def test_the_search_never_raises_the_error(bits):
     weights = np.random.default_rng(1).standard_t(3, (32, 50)).astype(np.float32)
     searched, plain = round_groups(weights, bits), round_groups(weights, bits, search=False)
     assert (error(weights, searched) <= error(weights, plain) * (1 + 1e-12)).all()
