@@ -56,8 +56,11 @@ class HeldOut:
     _numerics: WeakKeyDictionary[State, dict[str, Numerics]] = field(default_factory=WeakKeyDictionary)
 
     @classmethod
-    def of(cls, original: Model, data: Dataset, settings: Settings) -> HeldOut:
-        """Measure the original once. Raises UsageError for a metric that does not apply here."""
+    def of(cls, original: Model, data: Dataset, settings: Settings, table: LatencyTable | None = None) -> HeldOut:
+        """Measure the original once. Raises UsageError for a metric that does not apply here.
+
+        All judges of a run share one `table`, that of the settings.
+        """
         session = create(original, threads=settings.threads)
         evaluation = Evaluation(session, data, metric=settings.metric)
         if evaluation.metric.name == "top1":
@@ -68,15 +71,13 @@ class HeldOut:
                 expected = Evaluation(session, data, metric="top1-expected")
             except UsageError:
                 expected = None  # the model gives the class itself and no scores
-        path = settings.latency_table
-        table = LatencyTable.of_user() if path is None else LatencyTable.load(Path(path))
-        return cls(original, data, evaluation, expected, settings.threads, settings.budget, table)
+        return cls(original, data, evaluation, expected, settings.threads, settings.budget, table or _table(settings))
 
     def sampled(self, settings: Settings, count: int = COMPARED_ROUGHLY) -> HeldOut:
         """The same judge on `count` of its samples, for comparing candidates; itself if it has hardly more."""
         if len(self.data) < 2 * count:
             return self
-        return HeldOut.of(self.original, self.data.take(count, settings.seed), settings)
+        return HeldOut.of(self.original, self.data.take(count, settings.seed), settings, self.table)
 
     @property
     def name(self) -> str:
@@ -118,15 +119,15 @@ class HeldOut:
         feeds = self._sample() if feeds is None else feeds
         keys = keys_of(models, feeds, self.threads, self.table.machine)
         known = self.table.get(list(keys.values()))
-        if known is not None:
-            return dict(zip(models, known, strict=True))
-        # Models of the same structure take the same time; measured differences are noise.
-        distinct = {key: models[name] for name, key in keys.items()}
-        timings = self.timings(distinct, feeds)
-        reference = timings[next(iter(timings))]
-        measured = {key: reference.median_ms * _ratio(timing, reference) for key, timing in timings.items()}
-        self.table.put(measured)
-        return {name: measured[key] for name, key in keys.items()}
+        if known is None:
+            # Models of the same structure take the same time; measured differences are noise.
+            distinct = {key: models[name] for name, key in keys.items()}
+            timings = self.timings(distinct, feeds)
+            reference = timings[next(iter(timings))]
+            self.table.put({k: reference.median_ms * _ratio(timing, reference) for k, timing in timings.items()})
+            known = self.table.get(list(keys.values()))  # as it will be read the next time
+            assert known is not None
+        return dict(zip(models, known, strict=True))
 
     def layer_times(self, forms: Forms, advance: Callable[[], object] = lambda: None) -> list[dict[str, float]]:
         """Milliseconds of each layer in each variant of a model at batch 1: from the table, or measured."""
@@ -174,6 +175,11 @@ class HeldOut:
         is_large = reference.weight_bytes() + candidate.weight_bytes() > TOGETHER
         known = Recording.of(self._session(reference), data) if is_large else self._session(reference)
         return numerics(known, self._session(candidate), data)
+
+
+def _table(settings: Settings) -> LatencyTable:
+    path = settings.latency_table
+    return LatencyTable.of_user() if path is None else LatencyTable.load(Path(path))
 
 
 def _check_labels(data: Dataset) -> None:

@@ -198,7 +198,7 @@ def _settle(run: _Run, done: Sequence[_Done], model: Model) -> None:
     run.model = model
     if note:
         # What the user ordered is paid for: later passes answer for what they cost beyond it.
-        run.answers_to = HeldOut.of(model, run.judge.data, run.settings)
+        run.answers_to = HeldOut.of(model, run.judge.data, run.settings, run.judge.table)
 
 
 def beyond_ceiling(model: Model, original: Model, settings: Settings) -> str:

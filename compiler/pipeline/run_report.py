@@ -87,6 +87,20 @@ class SlowerLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RememberedTimes:
+    """The choices of a run that were made by times from before it.
+
+    `choices` is how many, `since` the date of the oldest time (None if unknown), `machine` where the times were
+    measured, `table` the file that holds them.
+    """
+
+    choices: int
+    since: str | None
+    machine: str
+    table: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PassReport:
     """The outcome of one pass.
 
@@ -128,6 +142,7 @@ class Report:
     numerics: Mapping[str, Numerics] = field(default_factory=dict)
     timing: Timing | None = None
     slower_layers: tuple[SlowerLayer, ...] = ()
+    remembered_times: RememberedTimes | None = None
     warnings: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
     source: str = ""

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.errors import CompressError
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.held_out import HeldOut
 from onnx_compress.compiler.pipeline.reproducer import versions
-from onnx_compress.compiler.pipeline.run_report import Figures, MetricChange, PassReport, Report, SlowerLayer, Timing
+from onnx_compress.compiler.pipeline.run_report import (
+    Figures,
+    MetricChange,
+    PassReport,
+    RememberedTimes,
+    Report,
+    SlowerLayer,
+    Timing,
+)
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime.metrics.numerics import worst
 from onnx_compress.compiler.runtime.ort_releases import oldest_onnxruntime
 from onnx_compress.compiler.runtime.timing import latency
 from onnx_compress.compiler.runtime.timing.latency import MARGIN, Latency
+from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable
 
 MOST_PACKED = 1 << 26
 """Limit for the bytes of weights up to which the report includes the packed size."""
@@ -60,6 +70,7 @@ def summarize(
         numerics=judge.numerics(final),
         timing=timing,
         slower_layers=_slower_layers(judge, final) if is_slower else (),
+        remembered_times=_remembered(judge.table),
         warnings=tuple(_warnings(judge, final, settings, timing.ratio if is_slower else None)),
         missed=tuple(f"{record.name}: {why}" for record in records for why in record.missed),
         spec=spec,
@@ -128,6 +139,14 @@ def _timing(first: Latency, last: Latency, threads: int) -> Timing:
         ratio=paired.median,
         ratio_spread=paired.spread * paired.median / 2,
     )
+
+
+def _remembered(table: LatencyTable) -> RememberedTimes | None:
+    if not table.remembered:
+        return None
+    oldest = min(table.remembered.values())
+    since = datetime.fromtimestamp(oldest, UTC).date().isoformat() if oldest else None
+    return RememberedTimes(choices=len(table.remembered), since=since, machine=table.machine, table=str(table.path))
 
 
 def _slower_layers(judge: HeldOut, final: Model) -> tuple[SlowerLayer, ...]:

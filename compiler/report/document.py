@@ -13,12 +13,14 @@ Its keys, all of which are always present:
 - `timing`: `threads`, `batch`, `input_spread_ms`, `output_spread_ms`, `ratio` of the output's time to the input's and
   `ratio_spread`; or null.
 - `slower_layers`: a list of `name`, `before_ms`, `after_ms`.
+- `remembered_times`: how many `choices` were made by times from before the run, `since` which date, on which `machine`
+  they were measured, and their `table`; or null.
 - `warnings`, `missed`: sentences; the latter are about missed targets.
 - `source`, `target`, `spec`: the files and the pipeline; `oldest_onnxruntime`: the first release that loads the result.
 - `exit_status`: 0, or 3 if a pass was rolled back or a target missed.
 
 Null means not measured, or a number that JSON does not have (an infinite `sqnr_db`: no difference). Except for
-`seconds`, latencies and their spread, the same input, options and seed give the same values.
+`seconds`, latencies, their spread and `remembered_times`, the same input, options and seed give the same values.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ def to_dict(report: Report) -> dict[str, Any]:
         "versions": dict(report.versions),
         "timing": None if report.timing is None else plain(asdict(report.timing)),
         "slower_layers": [plain(asdict(layer)) for layer in report.slower_layers],
+        "remembered_times": None if report.remembered_times is None else plain(asdict(report.remembered_times)),
         "warnings": list(report.warnings),
         "missed": list(report.missed),
         "source": report.source,

@@ -166,4 +166,6 @@ def _footer(report: Report) -> str:
     lines += [f"Seed {report.seed}. {escape(made)}."]
     if report.oldest_onnxruntime:
         lines.append(f"The result loads in onnxruntime {escape(report.oldest_onnxruntime)} or newer.")
+    if report.remembered_times is not None:
+        lines.append(f"{escape(verdict.remembered(report))}.")
     return "<p class=dim>" + "<br>\n".join(lines) + "</p>"

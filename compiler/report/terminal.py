@@ -45,6 +45,8 @@ def _show(report: Report, console: Console, *, verbose: bool) -> None:
         console.print(_passes(report))
         _remarks(report, console, verbose=verbose)
     _numerics(report, console, verbose=verbose)
+    if report.remembered_times is not None:
+        console.print(Text(verdict.remembered(report), style="dim"))
     for text in verdict.alerts(report):
         console.print()
         console.print(hanging("!", text, "yellow"))

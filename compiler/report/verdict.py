@@ -102,6 +102,15 @@ def _slower_layers(report: Report) -> str:
     return f"SLOWER than before: {layers}{f' and {more} more layers' if more > 0 else ''}"
 
 
+def remembered(report: Report) -> str:
+    """How many choices were made by times from before the run, and from when; empty if none was."""
+    times = report.remembered_times
+    if times is None:
+        return ""
+    choices = "1 choice" if times.choices == 1 else f"{times.choices} choices"
+    return f"{choices} by times remembered from {times.since or 'an unknown date'}, latency table {times.table}"
+
+
 def error_bar(metric: MetricChange) -> str:
     """'± 0.35 points, from only 128 samples' if the samples are too few to trust the difference."""
     if metric.samples >= FEW_SAMPLES or metric.stderr is None:

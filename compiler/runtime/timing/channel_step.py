@@ -39,7 +39,8 @@ def channel_step(table: LatencyTable, threads: int = 1) -> int:
     if known is None:
         runs = [create(net, threads=threads).runner(feeds) for net in nets.values()]
         table.put(dict(zip(keys.values(), _fastest_ms(runs), strict=True)))
-        known = [table.times[key] for key in keys.values()]
+        known = table.get(list(keys.values()))
+        assert known is not None
     return step_of(dict(zip(WIDTHS, known, strict=True)))
 
 

@@ -1,9 +1,13 @@
 """Measured latencies that are kept, so that a choice made once by the clock is made the same way again.
 
-Choices between lowerings, types and widths hang on timings, and timings on a noisy machine change from run to
-run. The table remembers them under the graph's structure (operators, attributes, shapes; not the values of
-weights), the machine, onnxruntime's release and the number of threads. It may come from another device: then
-choices are made by that one's times, and none can be added here.
+Choices between lowerings, types and widths depend on timings, and timings on a noisy machine change from run to run.
+The table remembers them under the graph's structure (operators, attributes, shapes; not the values of weights), the
+machine, onnxruntime's release and the number of threads. Each entry has its age and its machine. In the user's own
+table entries expire and are measured again. A table that the user names never expires and may come from another
+device: then choices are made by that one's times, and none can be added here.
+
+The file is JSON: `version`, `machines`, and `times`, for each key `[milliseconds, seconds since 1970, place in
+machines]`.
 """
 
 from __future__ import annotations
@@ -12,22 +16,28 @@ import hashlib
 import json
 import os
 import platform
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
 from onnx_compress.compiler.errors import OutputError, UsageError
+from onnx_compress.compiler.ir.files.lock import locked
 from onnx_compress.compiler.ir.files.save import replacing
 from onnx_compress.compiler.ir.model import Model
 
-VERSION = 1
+VERSION = 2
 SMALL = 64
 """Bytes up to which the values of a constant count as structure: axes, shapes, pads."""
 LONGEST = 64 << 20
 """Bytes of the largest file that is taken for a table."""
+LIFE = 30 * 24 * 3600
+"""Seconds after which an entry of the user's own table is measured again."""
 
 
 def machine() -> str:
@@ -41,77 +51,151 @@ def machine() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
+class Entry(NamedTuple):
+    """Milliseconds of one run, when they were measured (seconds since 1970, 0 if unknown), and on which machine."""
+
+    ms: float
+    measured: int
+    machine: str
+
+
 @dataclass
 class LatencyTable:
-    """Milliseconds of one run by key; `path` is where it is kept, None keeps it nowhere.
+    """Latencies by key; `path` is the file that keeps them, None keeps them in memory only.
 
-    `machine` is the one whose times these are.
+    `machine` is the one by whose times choices are made; `life` is how many seconds an entry counts, None for ever.
     """
 
     path: Path | None = None
-    times: dict[str, float] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
     machine: str = field(default_factory=machine)
+    life: int | None = None
+    remembered: dict[str, int] = field(default_factory=dict)
+    """What was answered by entries from before this run: the first key, and when the oldest was measured."""
+    _own: set[str] = field(default_factory=set)
+    """Keys that were measured in this run."""
 
     @classmethod
     def load(cls, path: Path) -> LatencyTable:
-        """Read a table; a file that is not there yet is an empty one. Raises UsageError for anything else."""
-        if not path.exists():
-            return cls(path)
-        try:
-            if path.stat().st_size > LONGEST:
-                raise UsageError(f"{path}: too large for a table of latencies")
-            content = json.loads(path.read_text())
-        except (OSError, ValueError):
-            raise UsageError(f"{path}: is no table of latencies; delete it or name another file") from None
-        if not _is_table(content):
-            raise UsageError(f"{path}: is no table of latencies of version {VERSION}; delete it or name another file")
-        return cls(path, content["times"], content.get("machine", machine()))
+        """Read a table; a missing file is an empty one. Raises UsageError for anything else."""
+        entries = _read(path)
+        machines = Counter(entry.machine for entry in entries.values())
+        is_known = not machines or machine() in machines
+        return cls(path, entries, machine() if is_known else machines.most_common(1)[0][0])
 
     @classmethod
     def of_user(cls) -> LatencyTable:
         """The user's own table, in the cache folder; a damaged one starts anew."""
         path = default_path()
-        try:
-            return cls.load(path)
-        except UsageError:
-            return cls(path)
+        return cls(path, _read_anyway(path), machine(), LIFE)
 
     def get(self, keys: Sequence[str]) -> list[float] | None:
         """The times under all `keys`, or None unless every one is there."""
-        found = [self.times.get(key) for key in keys]
-        return None if None in found else [time for time in found if time is not None]
+        found = [self.entries[key] for key in keys if self._is_alive(key)]
+        if len(found) < len(keys):
+            return None
+        self._note(keys)
+        return [entry.ms for entry in found]
 
     def under(self, prefix: str) -> dict[str, float]:
         """All times whose keys begin with `prefix`, by the rest of the key."""
-        return {key.removeprefix(prefix): time for key, time in self.times.items() if key.startswith(prefix)}
+        keys = [key for key in self.entries if key.startswith(prefix) and self._is_alive(key)]
+        self._note(keys)
+        return {key.removeprefix(prefix): self.entries[key].ms for key in keys}
 
     def put(self, times: Mapping[str, float]) -> None:
-        """Add times and write the table; one that can't be written where nobody asked for it is only kept in memory.
+        """Add times and write the table, with what other processes added since; a time that they have too stays.
 
-        Raises UsageError for the table of another machine.
+        If the user's own table can't be written, the times are kept in memory. Raises UsageError for the table of
+        another machine.
         """
         if self.machine != machine():
             raise UsageError(
                 f"{self.path}: holds the times of another machine ({self.machine}) and lacks some that are needed; "
                 "run the same command there first, or leave out --latency-table"
             )
-        self.times.update((key, float(f"{time:.6g}")) for key, time in times.items())
-        if self.path is None:
-            return
-        content = json.dumps(
-            {"version": VERSION, "machine": self.machine, "times": dict(sorted(self.times.items()))}, indent=1
-        )
+        now = int(time.time())
+        added = {key: Entry(float(f"{ms:.6g}"), now, self.machine) for key, ms in times.items()}
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path) as file:
-                file.write(content.encode())
+            written = added if self.path is None else self._write(self.path, added)
         except (OSError, OutputError):
-            if self.path != default_path():
+            if self.life is None:
                 raise OutputError(f"{self.path}: the table of latencies can't be written there") from None
+            written = added
+        self.entries.update(written)
+        self._own.update(key for key in added if written[key] is added[key])
+
+    def _write(self, path: Path, added: Mapping[str, Entry]) -> dict[str, Entry]:
+        """Merge `added` into the file; returns its entries."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            present = _read(path) if self.life is None else _read_anyway(path)
+            alive = {key: entry for key, entry in present.items() if self._counts(entry)}
+            merged = {**added, **alive}
+            with replacing(path) as file:
+                file.write(_text(merged).encode())
+        return merged
+
+    def _is_alive(self, key: str) -> bool:
+        return key in self.entries and self._counts(self.entries[key])
+
+    def _counts(self, entry: Entry) -> bool:
+        return self.life is None or time.time() - entry.measured <= self.life
+
+    def _note(self, keys: Sequence[str]) -> None:
+        before = [key for key in keys if key not in self._own]
+        if before:
+            self.remembered[keys[0]] = min(self.entries[key].measured for key in before)
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    """The entries of a file; none if it is missing. Raises UsageError for what is no table."""
+    if not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > LONGEST:
+            raise UsageError(f"{path}: too large for a table of latencies")
+        return _entries(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        raise UsageError(f"{path}: is not a table of latencies; delete it or name another file") from None
+
+
+def _read_anyway(path: Path) -> dict[str, Entry]:
+    try:
+        return _read(path)
+    except UsageError:
+        return {}
+
+
+def _entries(content: Any) -> dict[str, Entry]:
+    """Entries from JSON. Of version 1 nothing says when they were measured. Raises what wrong content makes fail."""
+    version = content["version"]
+    if version not in (1, VERSION):
+        raise ValueError(f"version {version} is unknown")
+    if version == 1:
+        where = str(content.get("machine", machine()))
+        found = {key: Entry(float(ms), 0, where) for key, ms in content["times"].items()}
+    else:
+        machines = [str(name) for name in content["machines"]]
+        rows = content["times"].items()
+        found = {key: Entry(float(ms), int(measured), machines[place]) for key, (ms, measured, place) in rows}
+    if not all(entry.ms > 0 for entry in found.values()):
+        raise ValueError("a time is not positive")
+    return found
+
+
+def _text(entries: Mapping[str, Entry]) -> str:
+    """The file's content, a line for each entry."""
+    machines = sorted({entry.machine for entry in entries.values()})
+    rows = (
+        f" {json.dumps(key)}: {json.dumps([entry.ms, entry.measured, machines.index(entry.machine)])}"
+        for key, entry in sorted(entries.items())
+    )
+    return f'{{"version": {VERSION}, "machines": {json.dumps(machines)}, "times": {{\n' + ",\n".join(rows) + "\n}}\n"
 
 
 def default_path() -> Path:
-    """Where the user's table lies: `latency.json` in the cache folder."""
+    """Path of the user's own table: `latency.json` in the cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "onnx-compress" / "latency.json"
 
@@ -131,7 +215,7 @@ def keys_of(
 
 
 def setting_of(feeds: Mapping[str, np.ndarray], threads: int, where: str | None = None) -> tuple[object, ...]:
-    """What a time hangs on beside the model."""
+    """What a time depends on besides the model."""
     shapes = sorted((name, array.shape, str(array.dtype)) for name, array in feeds.items())
     return shapes, threads, where or machine(), onnxruntime.__version__
 
@@ -139,13 +223,3 @@ def setting_of(feeds: Mapping[str, np.ndarray], threads: int, where: str | None 
 def structure_of(model: Model) -> str:
     """A digest of operators, attributes and shapes; of weights only the type and shape count."""
     return hashlib.sha256(model.skeleton(SMALL, is_dense=True).SerializeToString(deterministic=True)).hexdigest()
-
-
-def _is_table(content: object) -> bool:
-    return (
-        isinstance(content, dict)
-        and content.get("version") == VERSION
-        and isinstance(content.get("machine", ""), str)
-        and isinstance(content.get("times"), dict)
-        and all(isinstance(time, float | int) and time > 0 for time in content["times"].values())
-    )

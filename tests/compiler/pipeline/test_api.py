@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import numpy as np
 import pytest
 
 import onnx_compress
 from onnx_compress.compiler.errors import DataError, ModelError, OutputError
+from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.pipeline.settings import Settings
+from onnx_compress.compiler.runtime.timing.latency_table import machine
 from tests.compiler.pipeline.passes_for_tests import classifier, labelled
 
 
@@ -86,3 +90,17 @@ def test_samples_that_the_original_gets_all_right_may_be_those_it_was_trained_on
     data["labels"] %= 4
     report = onnx_compress.compress(classifier(), "simplify", data=data).report
     assert any("not seen" in warning for warning in report.warnings) == (wrong == 0)
+
+
+def test_choices_by_remembered_times_are_reported(tmp_path):
+    model = from_text("""<ir_version: 10, opset_import: ["" : 21]>
+        g (float[N,64] x) => (float[N,64] y) <float[64,64] w> { y = MatMul (x, w) }""")
+    data, path = {"x": np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)}, tmp_path / "t.json"
+    reports = [
+        onnx_compress.compress(model, "quantize-weights", data=data, settings=Settings(latency_table=path)).report
+        for _ in range(2)
+    ]
+    assert reports[0].remembered_times is None
+    told = reports[1].remembered_times
+    assert (told.choices, told.table, told.machine) == (1, str(path), machine())
+    assert date.today() - date.fromisoformat(told.since) <= timedelta(1)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 
 from onnx_compress.compiler.pipeline.context import Skip
-from onnx_compress.compiler.pipeline.run_report import Figures, MetricChange, PassReport, Report, SlowerLayer, Timing
+from onnx_compress.compiler.pipeline.run_report import (
+    Figures,
+    MetricChange,
+    PassReport,
+    RememberedTimes,
+    Report,
+    SlowerLayer,
+    Timing,
+)
 from onnx_compress.compiler.runtime.metrics.numerics import Numerics
 
 BEFORE = Figures(bytes=1_090_000, parameters=269_036, nonzero=269_034, macs=40_812_544, latency_ms=0.491)
@@ -67,4 +75,5 @@ REPORT = Report(
     spec="prune-channels:ratio=0.3,quantize-int8",
     oldest_onnxruntime="1.15",
 )
+REMEMBERED = RememberedTimes(choices=3, since="2025-11-30", machine="m", table="t.json")
 SLOWER = tuple(SlowerLayer(name=f"conv{i}", before_ms=0.031, after_ms=0.052) for i in range(7))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_compress.compiler.report import document
-from tests.compiler.report.reports import AFTER, EXACT, LOGITS, PRUNE, REPORT, ROLLED_BACK
+from tests.compiler.report.reports import AFTER, EXACT, LOGITS, PRUNE, REMEMBERED, REPORT, ROLLED_BACK
 
 FIGURES = {"bytes", "parameters", "nonzero", "macs", "latency_ms"}
 
@@ -56,3 +56,9 @@ def test_a_rolled_back_pass_is_reported():
     found = document.to_dict(replace(REPORT, passes=(ROLLED_BACK,)))
     assert found["passes"][0]["kept"] is False
     assert found["exit_status"] == 3
+
+
+def test_remembered_times_are_told():
+    assert json.loads(document.to_json(REPORT))["remembered_times"] is None
+    found = json.loads(document.to_json(replace(REPORT, remembered_times=REMEMBERED)))
+    assert found["remembered_times"] == {"choices": 3, "since": "2025-11-30", "machine": "m", "table": "t.json"}

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from onnx_compress.compiler.analysis.cost import Cost
 from onnx_compress.compiler.pipeline.context import Skip
 from onnx_compress.compiler.report.html import to_html
-from tests.compiler.report.reports import PRUNE, REPORT, ROLLED_BACK
+from tests.compiler.report.reports import PRUNE, REMEMBERED, REPORT, ROLLED_BACK
 from tests.small_models import small_model
 
 VOID = ("meta", "br")
@@ -50,6 +50,12 @@ def test_it_says_what_the_terminal_says():
     for said in ("5.1 times smaller", "0.19×", "ROLLED BACK", "prune-channels changed 9 places", "Beware.",
                  "onnxruntime 1.15 or newer", "Conv 'layer4': its channels", "max |Δ| 0.0123"):  # fmt: skip
         assert said in text
+
+
+def test_remembered_times_stand_in_the_footer():
+    line = "3 choices by times remembered from 2025-11-30, latency table t.json."
+    assert line in to_html(replace(REPORT, remembered_times=REMEMBERED))
+    assert "remembered" not in to_html(REPORT)
 
 
 def test_text_from_a_model_is_escaped():

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from onnx_compress.compiler.report import terminal
-from tests.compiler.report.reports import PRUNE, REPORT, ROLLED_BACK, SLOWER
+from tests.compiler.report.reports import PRUNE, REMEMBERED, REPORT, ROLLED_BACK, SLOWER
 
 
 def shown(report, *, width=80, verbose=False, colour=False):
@@ -68,6 +68,14 @@ def test_no_figure_is_cut_however_long_the_remark_behind_it():
     assert "123,456" in text
     assert "on synthetic inputs" in " ".join(text.split())
     assert "…" not in text
+
+
+def test_remembered_times_have_a_line():
+    line = "3 choices by times remembered from 2025-11-30, latency table t.json"
+    assert line in shown(replace(REPORT, remembered_times=REMEMBERED)).splitlines()
+    assert "remembered" not in shown(REPORT)
+    undated = replace(REPORT, remembered_times=replace(REMEMBERED, choices=1, since=None))
+    assert "1 choice by times remembered from an unknown date, latency table t.json" in shown(undated)
 
 
 def test_a_terminal_gets_colours():

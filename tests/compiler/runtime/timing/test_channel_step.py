@@ -33,4 +33,4 @@ def test_the_table_is_used_once_measured(tmp_path, monkeypatch) -> None:  # type
 def test_it_can_be_measured() -> None:
     table = LatencyTable()
     assert channel_step.channel_step(table) in (1, 2, 4, 8, 16, 32)
-    assert len(table.times) == len(WIDTHS)
+    assert len(table.entries) == len(WIDTHS)
