@@ -23,6 +23,6 @@ def test_parts_of_a_model_are_timed_on_inputs_of_their_own(tmp_path, monkeypatch
     judge = HeldOut.of(model, held_out, Settings(latency_table=tmp_path / "table.json"))
     models, feeds = {"wide": product(1024), "narrow": product(64)}, {"z": np.ones((256, 256), np.float32)}
     times = judge.speed(models, feeds)
-    assert 0 < times["narrow"] < 0.7 * times["wide"]
+    assert 0 < times["narrow"] < 0.3 * times["wide"]
     monkeypatch.setattr(judges.latency, "interleaved", lambda *_: pytest.fail("measured again"))
     assert judge.speed(models, feeds) == pytest.approx(times, rel=1e-5)

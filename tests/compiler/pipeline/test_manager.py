@@ -55,7 +55,7 @@ def test_a_given_strength_is_kept_and_its_cost_reported():
     record = outcome.report.passes[0]
     assert record.kept
     assert "kept because its strength was given" in record.reason
-    assert outcome.report.metric.after == pytest.approx(0.0, abs=1)
+    assert outcome.report.metric.after == 0
     assert outcome.report.exit_status == 0
 
 

@@ -222,7 +222,7 @@ def test_zeros_stay_and_the_other_weights_compensate():
     set_weight(model, "b", lambda values: values * mask)
     before = distance(original, model)
     (layer,) = repaired(model, original).layers
-    assert distance(original, model) < 0.9 * before
+    assert distance(original, model) < 0.6 * before
     np.testing.assert_array_equal(node(model, "b").inputs[1].values != 0, mask)
     assert layer.after < layer.before
 
@@ -241,7 +241,7 @@ g (float[N,3,9,9] x) => (float[N,6,5,5] y) <float[8,3,3,3] a, float[8] ab, int8[
     before = distance(original, model)
     (layer,) = repaired(model, original).layers
     assert (layer.free, layer.is_changed) == ("bias", True)
-    assert distance(original, model) < 0.8 * before
+    assert distance(original, model) < 0.35 * before
 
 
 def test_layers_that_compute_in_integers_are_refused():
@@ -298,7 +298,7 @@ g (float[N,40] x) => (float[N,6] y) <float[64,40] a, float[6,64] b>
     model = without_second_half(original)
     before = distance(original, model)
     repaired(model, original, data_for(original, samples=12))
-    assert distance(original, model) < 1.02 * before
+    assert distance(original, model) < 0.9 * before
 
 
 def test_a_fixed_batch_and_a_last_one_that_is_not_full():

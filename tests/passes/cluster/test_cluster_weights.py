@@ -78,7 +78,7 @@ def test_solving_by_the_outputs_takes_most_of_the_error_away():
     original = from_text(NET)
     plain, _ = clustered(original, with_data=False, bits=3)
     solved, _ = clustered(original, bits=3)
-    assert distance(original, solved) < 0.5 * distance(original, plain)
+    assert distance(original, solved) < 0.2 * distance(original, plain)
 
 
 def test_what_training_has_made_of_the_layers_is_kept():
@@ -91,7 +91,7 @@ def test_what_training_has_made_of_the_layers_is_kept():
     item = ClusterWeights(bits=5)
     ctx = context(item, model, original, data=data_for(original))
     item.run(model, ctx)
-    assert distance(trained, model) < 0.2 * distance(original, model)
+    assert distance(trained, model) < 0.01 * distance(original, model)
 
 
 def test_biases_that_are_solved_for_are_whole_steps():
@@ -154,7 +154,7 @@ def test_a_later_refit_keeps_the_codebook_and_mends():
     assert item.run(model, ctx) == 3
     for name in ("a", "b"):
         assert len(np.unique(weights_of(model)[name].values)) <= 8
-    assert distance(original, model) < 0.6 * before
+    assert distance(original, model) < 0.2 * before
 
 
 def test_what_encode_stores():
@@ -168,7 +168,7 @@ g (float[N,128] x) => (float[N,128] y) <float[128,128] w> { ["w"] y = MatMul (x,
         encode.run(model, context(encode, model, original))
         sizes[bits] = len(serialized(model))
     for bits, size in sizes.items():
-        assert 16384 * bits / 8 < size < 16384 * bits / 8 + 5000 + (4 << bits)
+        assert 16384 * bits / 8 < size < 16384 * bits / 8 + 500 + (4 << bits)
 
 
 def bits_of(model):

@@ -67,7 +67,7 @@ def test_weights_are_stored_with_such_codebooks_and_come_back(options, cells, en
 def test_solving_by_the_outputs_takes_most_of_the_error_away(options):
     original = from_text(NET)
     errors = [distance(original, clustered(each).model) for each in (f"{options}:refit=false", options)]
-    assert errors[1] < 0.6 * errors[0]
+    assert errors[1] < 0.07 * errors[0]
 
 
 def test_vectors_lose_less_than_single_values_of_as_many_bits():
@@ -112,7 +112,7 @@ def test_zeros_of_a_pattern_stay_and_are_no_part_of_vectors():
     (report,) = (item for item in result.report.passes if item.name == "cluster-weights")
     assert any("its zeros must stay" in skip.why for skip in report.skips)
     (a,) = (constant for constant in result.model.constants() if constant.name == "a")
-    assert np.mean(a.values == 0) > 0.2
+    assert np.mean(a.values == 0) > 0.3
     assert len(np.unique(a.values)) <= 16
 
 
@@ -129,7 +129,7 @@ def test_kmeans_of_vectors_finds_what_the_weights_are_made_of():
     assert book.shape == (8, 4)
     assert not book[0].any()
     distances = np.linalg.norm(book[:, None] - made, axis=2)
-    assert distances.min(axis=0).max() < 0.01
+    assert distances.min(axis=0).max() < 0.002
 
 
 def test_an_important_number_of_a_vector_counts_more():
@@ -139,4 +139,4 @@ def test_an_important_number_of_a_vector_counts_more():
         importance = np.where(np.arange(2) == column, 100.0, 1.0) * np.ones(vectors.shape)
         book = _vectors.centroids(vectors, importance, 16, rng)
         missed = np.square(vectors - book[_vectors.nearest(vectors, importance, book)]).mean(axis=0)
-        assert missed[column] < 0.2 * missed[1 - column]
+        assert missed[column] < 0.02 * missed[1 - column]

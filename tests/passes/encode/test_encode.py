@@ -135,7 +135,11 @@ def test_the_figures_count_stored_bytes():
     cost = Cost.of(model)
     assert (cost.parameters, cost.nonzero, cost.macs) == (plain.parameters, plain.nonzero, plain.macs)
     assert cost.bytes < model.file_bytes() < cost.bytes + 1200
-    assert sum(layer.bytes for layer in cost.layers) == pytest.approx(cost.bytes, rel=0.35)
+    program = next(c.stored.encoding.program for c in model.constants() if isinstance(c.stored, EncodedTensor))
+    shared = program.nbytes() - program.nbytes(frozenset(program.shared()))
+    graph = three().file_bytes() - 3 * 64 * 64 * 4
+    stored = sum(layer.bytes for layer in cost.layers) + shared
+    assert stored == pytest.approx(model.file_bytes() - graph, rel=0.03)
     assert model.file_bytes() == len(model.proto().SerializeToString())
 
 
@@ -247,7 +251,7 @@ def test_every_pipeline_ends_with_it(tmp_path):
     last = result.report.passes[-1]
     assert (last.name, last.kept, last.changed) == ("encode", True, 3)
     result.save(tmp_path / "small.onnx")
-    assert result.report.output.bytes == (tmp_path / "small.onnx").stat().st_size < 0.3 * model.file_bytes()
+    assert result.report.output.bytes == (tmp_path / "small.onnx").stat().st_size < 0.25 * model.file_bytes()
     raw = onnx_compress.compress(model, "simplify", settings=Settings(raw=True))
     assert [one.name for one in raw.report.passes] == ["simplify"]
     again = onnx_compress.compress(tmp_path / "small.onnx", "simplify")

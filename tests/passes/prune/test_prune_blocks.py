@@ -166,7 +166,7 @@ def test_the_layer_before_learns_what_a_linear_branch_did():
         assert removed(ctx) == ["Conv 'two'"]
         far[refit] = distance(expected, run(model, FEEDS))
     assert far[True] < 1e-4
-    assert far[False] > 0.05
+    assert far[False] > 0.5
 
 
 def test_refit_leaves_excluded_layers_alone():
@@ -188,7 +188,7 @@ def test_means_over_real_data_bring_the_outputs_closer(net):
         expected = run(model, FEEDS)
         prune(model, ratio=0.15, real=True, fold=fold, refit=False)
         far[fold] = float(np.square(expected[0] - run(model, FEEDS)[0]).mean())
-    assert far[True] < 0.5 * far[False]
+    assert far[True] < 0.4 * far[False]
 
 
 def test_a_mean_goes_into_a_bias_through_a_sum():

@@ -36,6 +36,10 @@ def shapes(model):
     return {c.name: c.stored.shape for c in model.constants()}
 
 
+STEP = 4 * (64 + 5) / (64 * (3 + 64 + 5))
+"""The share of MACs of four channels of the second layer: no step of four channels is larger."""
+
+
 @pytest.mark.parametrize("criterion", ["obs", "lasso", "energy", "activation", "l1", "l2", "fpgm", "penni", "random"])
 @pytest.mark.parametrize("scope", ["global", "uniform"])
 def test_macs_fall_by_the_ratio(criterion, scope):
@@ -44,7 +48,8 @@ def test_macs_fall_by_the_ratio(criterion, scope):
         before = Cost.of(model, SHAPES)
         prune(model, ratio=ratio, criterion=criterion, scope=scope, round=4)
         after = Cost.of(model, SHAPES)
-        assert (1 - ratio - 0.12) * before.macs < after.macs <= (1 - ratio) * before.macs
+        removed = 1 - after.macs / before.macs
+        assert ratio <= removed < ratio + STEP
         assert after.parameters < before.parameters
 
 
@@ -104,7 +109,7 @@ def test_means_over_real_data_bring_the_outputs_closer():
         expected = run(model, feeds)
         prune(model, ratio=0.3, real=True, fold=fold, refit=False)
         far[fold] = float(np.square(expected[0] - run(model, feeds)[0]).mean())
-    assert far[True] < 0.5 * far[False]
+    assert far[True] < 0.15 * far[False]
 
 
 def with_repeated_channels():
@@ -127,7 +132,7 @@ def test_channels_that_others_repeat_go_and_the_refit_makes_up_for_them(scope):
         prune(model, ratio=0.6, real=True, round=8, scope=scope, **options)
         far[str(options)] = distance(expected, run(model, feeds_for(model)))
     assert far["{}"] < 1e-3
-    assert min(value for key, value in far.items() if key != "{}") > 0.01
+    assert min(value for key, value in far.items() if key != "{}") > 0.05
 
 
 def test_lasso_decides_by_what_layers_give():

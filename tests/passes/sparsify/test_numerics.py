@@ -99,7 +99,7 @@ def test_rounds_do_better_than_one():
         *_, state = descend(found, weights, shift, steps, Method("activation", Pattern(), 24), Free(RIDGE))
         assert np.count_nonzero(state[0]) == weights.size // 6
         errors[rounds] = found.error(*state)
-    assert errors[8] < 0.9 * errors[1]
+    assert errors[8] < 0.7 * errors[1]
 
 
 def test_layers_whose_rounds_would_take_long_take_fewer_iterations():

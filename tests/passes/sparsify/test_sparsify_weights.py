@@ -78,7 +78,7 @@ def test_solving_anew_beats_dropping():
         model = net()
         sparsify(model, real=real, sparsity=0.7, scope="uniform", criterion="magnitude")
         errors[real] = far(net(), model)
-    assert errors[True] < 0.1 * errors[False]
+    assert errors[True] < 0.02 * errors[False]
 
 
 def test_what_training_has_made_of_the_layers_is_kept():
@@ -87,7 +87,7 @@ def test_what_training_has_made_of_the_layers_is_kept():
     edit.set_weight(trained, node, 1, weight(trained, "one") * np.float32(1.5))
     model = trained.clone()
     sparsify(model, real=True, sparsity=0.5, scope="uniform", original=net())
-    assert far(trained, model) < 0.1 * far(net(), model)
+    assert far(trained, model) < 0.05 * far(net(), model)
 
 
 def test_measured_losses_beat_the_same_share_everywhere():
@@ -102,7 +102,7 @@ def test_measured_losses_beat_the_same_share_everywhere():
         original = model.clone()
         sparsify(model, real=True, sparsity=0.7, scope=scope, rounds=3)
         errors[scope] = far(original, model)
-    assert errors["global"] < 0.5 * errors["uniform"]
+    assert errors["global"] < 0.03 * errors["uniform"]
 
 
 def test_an_open_sparsity_goes_as_far_as_the_budget_allows():
@@ -117,7 +117,7 @@ def test_an_open_sparsity_goes_as_far_as_the_budget_allows():
     model = from_text(text + " y = MatMul (x, w) }")
     edit.replace_values(model, next(model.constants()), weights)
     found = onnx_compress.compress(model, "sparsify-weights", data={"x": x, "labels": labels}).model
-    assert 4 <= np.count_nonzero(next(found.constants()).values) < 0.05 * 256
+    assert 4 <= np.count_nonzero(next(found.constants()).values) <= 6
 
 
 @pytest.mark.parametrize("real", [True, False])
@@ -135,8 +135,7 @@ def test_with_less_sparsity_only_the_layers_that_lose_least_get_the_pattern():
     model = net()
     sparsify(model, real=True, sparsity=0.1, pattern="2of4")
     found = [density(model, [name]) for name in LAYERS]
-    assert set(np.round(found, 2)) == {0.5, 1.0}
-    assert density(model) <= 0.9
+    assert found == [0.5, 0.5, 1.0]  # half of layer one is just less than a tenth of all weights
 
 
 def test_shapes_are_the_same_for_all_filters():
@@ -145,7 +144,7 @@ def test_shapes_are_the_same_for_all_filters():
     for name in LAYERS:
         mask = weight(model, name) != 0
         assert (mask == mask[:1]).all()
-    assert 0.35 < density(model) <= 0.41
+    assert 0.38 < density(model) <= 0.41
 
 
 def test_blocks_are_zero_as_a_whole():

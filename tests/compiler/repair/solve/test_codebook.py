@@ -99,8 +99,8 @@ def test_places_come_near_the_best_of_all():
             shared = shared.descended(goal)
         found += limit - goal.gain(shared.weights)
         rounded += limit - goal.gain(Shared.nearest(dense, BOOK, goal.free).weights)
-    assert found <= 1.35 * least
-    assert rounded > 1.5 * found
+    assert found <= 1.05 * least
+    assert rounded > 2 * found
 
 
 def test_no_step_makes_it_worse():
@@ -143,7 +143,7 @@ def test_a_group_without_inputs_keeps_its_weights():
     )
     assert goal.best()[1] == pytest.approx(dense[1])
     shared = goal.improved(Shared.compensated(np.linspace(-3, 3, 25), goal))
-    assert np.abs(shared.weights - dense).max() < 0.3
+    assert np.abs(shared.weights - dense).max() < 1e-12
 
 
 def test_many_zeros_start_from_what_is_best_with_them():
@@ -163,5 +163,5 @@ def test_many_zeros_start_from_what_is_best_with_them():
         goal.gain(best) - goal.gain(shared.weights)
         for shared in (start.begun(goal), Shared.compensated(book, goal), goal.improved(start.begun(goal)))
     ]
-    assert lost[0] < 0.5 * lost[1]
+    assert lost[0] < 0.01 * lost[1]
     assert lost[2] < lost[0]

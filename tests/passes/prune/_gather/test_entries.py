@@ -137,7 +137,7 @@ def test_gathers_take_part_in_the_choice_of_widths(criterion):
         node.outputs[0].outputs[0].label() for node in gathers_of(model)
     ]
     assert len(gathers_of(model)) >= 1
-    assert 0.5 * before < Cost.of(model, SHAPES).macs <= 0.6 * before
+    assert 0.57 * before < Cost.of(model, SHAPES).macs <= 0.6 * before
     onnx.checker.check_model(model.proto(), full_check=True)
 
 
