@@ -31,8 +31,8 @@ REPORTS = (".json", ".html")
 @click.option("-p", "--passes", "spec", metavar="SPEC", help="Passes with options: prune:ratio=0.3,quantize.")
 @click.option("--recipe", type=A_FILE, metavar="FILE", help="A pipeline in TOML, with options per layer.")
 @click.option("-o", "--output", "out", type=A_FILE, metavar="OUT", help="The result; packed if it ends in .ocz.")
-@click.option("--data", metavar="DATA", help=".npz, .npy, a folder or zip of pictures, or module:function.")
-@click.option("--eval", "eval_data", metavar="DATA", help="What is measured on [default: a quarter of --data].")
+@click.option("--data", metavar="DATA", help="Samples: .npz, .npy, a folder or zip of pictures, or module:function.")
+@click.option("--eval", "eval_data", metavar="DATA", help="Samples to measure on [default: a quarter of --data].")
 @settings_options.settings_options
 @click.option("--report", "reports", multiple=True, type=A_FILE, metavar="FILE", help=".json or .html; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
@@ -54,10 +54,10 @@ def compress(
     verbose: bool,
     **given: Any,
 ) -> int:
-    """Compress IN by the passes of SPEC and write OUT, then show what it came to.
+    """Compress IN with the passes of SPEC, write OUT and print the report.
 
-    'onnx-compress passes' lists the passes. Exit status 3: OUT is written, but a pass was rolled back
-    because it broke the budget, or a target was missed.
+    'onnx-compress passes' lists the passes. Exit status 3: OUT is written, but a pass was rolled back because it
+    exceeded the budget, or a target was missed.
     """
     from onnx_compress.compiler.cli import plan
     from onnx_compress.compiler.ir.model import Model
@@ -98,9 +98,7 @@ def _pipeline(spec: str | None, path: Path | None) -> Recipe:
     from onnx_compress.compiler.pipeline import recipe
 
     if (spec is None) == (path is None):
-        raise UsageError(
-            "give the passes by -p SPEC or by --recipe FILE, one of them; 'onnx-compress passes' lists them"
-        )
+        raise UsageError("give the passes with either -p SPEC or --recipe FILE; 'onnx-compress passes' lists them")
     if path is not None:
         return recipe.load(path)
     return recipe.Recipe(recipe.steps_of(spec or ""))

@@ -1,4 +1,4 @@
-"""The settings of a run as options of the command line, made from their declaration."""
+"""The settings of a run as options of the command line, generated from their declaration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METAVARS = {
 
 
 def settings_options(command: C) -> C:
-    """Give a command an option for each setting; one that the user leaves out is None or empty there."""
+    """Add an option for each setting to a command; an option that is not given is None or empty."""
     for info in reversed(Settings.declared()):
         command = _option(info)(command)
     return command

@@ -1,4 +1,4 @@
-"""How much a repair may take: all it can where its result stays, little where candidates are only compared."""
+"""The effort of a repair: full for a result that is kept, coarse for candidates that are only compared."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """`rows` are taken for each unknown of a layer; `pairs` says whether two layers are fitted together.
+    """Limits of a repair: `rows` per unknown of a layer, and whether two layers are fitted together (`pairs`).
 
-    `samples` is how many samples serve at most, None for as many as the caller asks for; `rounds` the share of the
-    rounds of an iterative method.
+    `samples` is the most samples to use, None for as many as the caller gives; `rounds` is the share of an iterative
+    method's rounds to run.
     """
 
     rows: int = 24
@@ -19,15 +19,15 @@ class Effort:
     rounds: float = 1.0
 
     def at_most(self, count: int) -> int:
-        """How many of `count` samples to use."""
+        """The number of samples to use out of `count`."""
         return count if self.samples is None else min(count, self.samples)
 
     def rounds_of(self, count: int) -> int:
-        """How many of `count` rounds to run, at least one."""
+        """The number of rounds to run out of `count`, at least one."""
         return max(1, round(self.rounds * count))
 
 
 FULL = Effort()
-"""For a result that stays."""
+"""For a result that is kept."""
 COARSE = Effort(rows=2, pairs=False, samples=256, rounds=0.3)
-"""For candidates that are compared with each other: a twelfth of the rows orders them as all of them do."""
+"""For candidates that are compared with each other: a twelfth of the rows ranks them as all rows do."""

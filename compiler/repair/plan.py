@@ -19,7 +19,7 @@ from onnx_compress.compiler.repair.targets import Aim, aim_of, value_aim
 from onnx_compress.compiler.runtime.capture import Capture
 
 LEAST_ROWS = 1 << 15
-"""Rows at full effort, however few the unknowns."""
+"""Least rows at full effort, for layers with few unknowns."""
 MOST_PRODUCTS = 1 << 37
 """Multiplications allowed for the normal equations of one layer; above this, fewer rows are sampled."""
 

@@ -154,7 +154,7 @@ def refit(
         is_found: `original` is `model` before the current pass: values correspond by their own names.
         layers: which nodes may change; None: all.
         ridge: λ as a share of the mean diagonal of XᵀX; None: the one that does best on the check rows.
-        effort: how much it may take; a coarse one is enough to compare candidates.
+        effort: the limits of the work; COARSE is enough to compare candidates.
         reference: activations of the original over the same data, kept from an earlier refit of another candidate.
         progress: shows progress: called with a label and the number of steps.
         touched: layers that `change` will change, so that they and the layers behind them are solved for.

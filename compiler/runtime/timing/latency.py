@@ -41,7 +41,7 @@ class Latency:
 
 
 def is_faster(candidate_ms: float, reference_ms: float) -> bool:
-    """Whether a time is shorter than another by at least `MARGIN`, so that a choice may go by it."""
+    """Whether a time is at least `MARGIN` shorter than another, which is enough to base a choice on."""
     return candidate_ms <= (1 - MARGIN) * reference_ms
 
 

@@ -84,7 +84,7 @@ def test_version(capsys):
         ("pases", "did you mean the command 'passes'?"),
         ("in.onnx", "-p SPEC"),
         ("in.onnx -p simplify", "-o OUT.onnx"),
-        ("in.onnx -p simplify --recipe r.toml -o out.onnx", "one of them"),
+        ("in.onnx -p simplify --recipe r.toml -o out.onnx", "either -p SPEC or --recipe FILE"),
         ("in.onnx -p simplfy -o out.onnx", "did you mean 'simplify'?"),
         ("in.onnx -p simplify:no=1 -o out.onnx", "simplify has no option 'no'"),
         ("in.onnx -p simplify -o in.onnx", "in.onnx is the input"),
