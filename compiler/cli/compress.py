@@ -59,14 +59,14 @@ def compress(
     'onnx-compress passes' lists the passes. Exit status 3: OUT is written, but a pass was rolled back because it
     exceeded the budget, or a target was missed.
     """
-    from onnx_compress.compiler.cli import plan
-    from onnx_compress.compiler.ir.model import Model
-
     _check_input(model)
     pipeline = _pipeline(spec, recipe)
     said = settings_options.given(given)
     settings = Settings.of(pipeline.settings, said)
     _check_outputs(model, out, reports, is_needed=not dry_run, force=force)
+
+    from onnx_compress.compiler.cli import plan
+    from onnx_compress.compiler.ir.model import Model
 
     loaded = Model.load(model)
     plan.check(loaded, pipeline, settings)
