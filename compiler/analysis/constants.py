@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels.groups import ChannelGroups
-from onnx_compress.compiler.analysis.channels.rules.elementwise import BROADCAST, UNARY
-from onnx_compress.compiler.analysis.contractions import RECURRENT, Axes, Contraction, pads
+from onnx_compress.compiler.analysis.contractions import Axes, Contraction, pads
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of, input_constant, input_value
@@ -33,7 +33,7 @@ class Constants:
         self.axes = Axes(groups.walk)
         self._known: dict[Tensor, dict[int, np.ndarray]] = {}
         for node in model.nodes():
-            rule = _RULES.get(node.op) if node.is_standard else None
+            rule = _RULES.get(ops.key(node))
             if rule is not None and any(self._is_float(out) for out in node.outputs):
                 rule(self, node)
 
@@ -231,9 +231,10 @@ def _linear(known: Constants, node: Node) -> None:
 def _bias(known: Constants, layer: Contraction) -> np.ndarray:
     """The bias of each row, NaN where it is computed or differs within the row."""
     node, (size, _) = layer.node, layer.size
-    if node.op == "MatMul" or len(node.inputs) < 3 or not node.inputs[2].name:
+    slots = [slot for slot in ops.of(node).biases if slot < len(node.inputs) and node.inputs[slot].name]
+    if not slots:
         return np.zeros(size)
-    bias = input_constant(node, 2)
+    bias = input_constant(node, slots[0])
     if bias is None:
         return np.full(size, np.nan)
     rank = len(bias.stored.shape)
@@ -314,14 +315,16 @@ def _recurrent(known: Constants, node: Node) -> None:
                 known.write(out, axis, np.where(is_zero, 0.0, np.nan))
 
 
-_MOVING = "Transpose Squeeze Unsqueeze Flatten Split Slice Gather Tile Expand SpaceToDepth"
-_SAME = "MaxPool GlobalAveragePool GlobalMaxPool ReduceMean ReduceMax ReduceMin"
-_ZERO_KEEPING = "LpPool GlobalLpPool ReduceSum ReduceSumSquare ReduceL1 ReduceL2 ReduceProd"
+def _moves(op: ops.Operator) -> bool:
+    """Whether the result holds elements of the input, or mean values of them."""
+    return op.keeps_values or op.keeps_constants
+
 
 _RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys((*UNARY.split(), *BROADCAST.split(), "Clip", "Cast", "CastLike"), _pointwise),
-    **dict.fromkeys((*_MOVING.split(), *_SAME.split()), _move),
-    **dict.fromkeys(_ZERO_KEEPING.split(), _only_zeros),
+    **dict.fromkeys(ops.names(lambda op: op.keeps_zeros), _only_zeros),
+    **dict.fromkeys(ops.names(_moves), _move),
+    **dict.fromkeys(ops.names(lambda op: op.is_elementwise), _pointwise),
+    **dict.fromkeys(ops.names(lambda op: op.family is ops.Family.RECURRENT and not op.is_quantized), _recurrent),
     **dict.fromkeys(("Reshape", "DepthToSpace"), _take_apart),
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), _linear),
     **dict.fromkeys(("Resize", "Upsample"), _resize),
@@ -329,7 +332,6 @@ _RULES: Mapping[str, _Rule] = {
     "AveragePool": _average_pool,
     "Pad": _pad,
     "Dropout": _dropout,
-    **dict.fromkeys(RECURRENT, _recurrent),
     "BatchNormalization": _normalized,
     "InstanceNormalization": _normalized_by_itself,
 }

@@ -9,12 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from onnx_compress.compiler.analysis.channels.walk import Walk
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of, input_constant, input_value
-
-CONTRACTING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
-RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +73,9 @@ class Contraction:
         """
         if self.node.op == "Conv":
             return not pads(self.node)
-        return self.node.op in ("Gemm", "MatMul") and len(input_value(self.node, self.slot).shape) == 2  # type: ignore[union-attr]
+        weight = input_constant(self.node, self.slot)
+        is_product = ops.of(self.node).family is ops.Family.PRODUCT
+        return is_product and weight is not None and len(weight.stored.shape) == 2
 
     def of_constants(self, values: np.ndarray) -> np.ndarray:
         """The contribution of constant input channels with these values: float64 [rows], for uniform layers."""
@@ -119,20 +119,22 @@ class Axes:
 def contractions(model: Model, walk: Walk) -> list[Contraction]:
     """Every layer of the model, including bodies, that sums over channels with a constant weight."""
     axes = Axes(walk)
-    return [found for node in model.nodes() if node.is_op(*CONTRACTING) for found in _of(node, axes)]
+    return [found for node in model.nodes() if ops.of(node).contracts for found in _of(node, axes)]
 
 
 def _of(node: Node, axes: Axes) -> Iterator[Contraction]:
-    if node.op in RECURRENT:
+    facts = ops.of(node)
+    if facts.family is ops.Family.RECURRENT and not facts.is_quantized:
         yield from _recurrent(node, axes)
         return
+    layout = _LAYOUTS.get(ops.key(node))
     slot = 1 if input_constant(node, 1) is not None else 0
     weight = input_constant(node, slot)
-    if weight is None or node.op == "Einsum" or (slot == 0 and node.op not in ("Gemm", "MatMul")):
+    if layout is None or weight is None or slot not in facts.weights:
         return
     source, result = node.inputs[1 - slot], node.outputs[0]
     ranks = len(weight.stored.shape), axes.rank(source), axes.rank(result)
-    out_axis, in_axis, axis, result_axis = _LAYOUTS[node.op](node, slot, *ranks)
+    out_axis, in_axis, axis, result_axis = layout(node, slot, *ranks)
     yield Contraction(
         node=node,
         slot=slot,
@@ -142,7 +144,7 @@ def _of(node: Node, axes: Axes) -> Iterator[Contraction]:
         result_axis=result_axis,
         out_axis=out_axis,
         in_axis=in_axis,
-        groups=node.attrs.get("group", 1) if node.op in ("Conv", "ConvTranspose") else 1,
+        groups=node.attrs.get("group", 1) if facts.family is ops.Family.CONVOLUTION else 1,
         rows=None if out_axis is None else axes.of(result).get(result_axis),
         columns=axes.read(node, 1 - slot).get(axis),
     )

@@ -15,14 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from onnx_compress.compiler.analysis.geometry import Geometry, geometry
-from onnx_compress.compiler.analysis.macs import FORMULAS, key, macs
-from onnx_compress.compiler.analysis.weight_expressions import (
-    SLOTS,
-    StoredWeight,
-    is_float,
-    packed_weight,
-    stored_weight,
-)
+from onnx_compress.compiler.analysis.macs import FORMULAS, macs
+from onnx_compress.compiler.analysis.weight_expressions import StoredWeight, is_float, packed_weight, stored_weight
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime.shapes.sizes import SizeTable, UnknownSize
@@ -68,7 +63,7 @@ class Cost:
     def of(cls, model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -> Self:
         """The cost of `model` at batch 1; `inputs` are the shapes of inputs with free dimensions."""
         sizes = SizeTable(model, inputs or {})
-        products = [node for node in model.nodes() if key(node) in FORMULAS]
+        products = [node for node in model.nodes() if ops.key(node) in FORMULAS]
         sizes.look(tensor for node in products for tensor in (*node.inputs, *node.outputs) if tensor.name)
         walk = _Walk(sizes)
         layers, total = walk.graph(model.graph, ())
@@ -86,7 +81,7 @@ class Cost:
 def node_macs(model: Model, inputs: Mapping[str, Sequence[int]] | None = None) -> dict[Node, int]:
     """Multiply-accumulates of each node of the main graph with its bodies, as in `Cost`; 0 if unknown."""
     sizes = SizeTable(model, inputs or {})
-    products = [node for node in model.nodes() if key(node) in FORMULAS]
+    products = [node for node in model.nodes() if ops.key(node) in FORMULAS]
     sizes.look(tensor for node in products for tensor in (*node.inputs, *node.outputs) if tensor.name)
     walk = _Walk(sizes)
     return {n: 0 if is_part_of_weight(n) else (walk.macs(n)[0] or 0) + walk.bodies(n, ())[1] for n in model.graph.nodes}
@@ -120,7 +115,7 @@ class _Walk:
     def layer(self, node: Node, path: tuple[str, ...]) -> LayerCost | None:
         """The row of a node; None without parameters and multiply-accumulates."""
         weights = list(read_weights(node))
-        if not weights and key(node) not in FORMULAS:
+        if not weights and ops.key(node) not in FORMULAS:
             return None
         for weight in weights:
             if weight.key not in self.weights:
@@ -174,22 +169,22 @@ def is_part_of_weight(node: Node) -> bool:
 
 
 def read_weights(node: Node) -> Iterator[StoredWeight]:
-    """The weights that a node reads, each once; of a quantized operator only the inputs listed in `SLOTS`."""
-    slots = SLOTS.get(node.op)
+    """The weights that a node reads, each once; integers count as weights only at a quantized operator's inputs."""
+    facts = ops.of(node)
     seen: set[Constant] = set()
     for slot, tensor in enumerate(node.inputs):
-        if not tensor.name or (slots is not None and slot not in slots):
+        if not tensor.name or slot in facts.scales or slot in facts.indices:
             continue
         packed = slot == 1 and node.op == "MatMulNBits"
         weight = packed_weight(node) if packed else stored_weight(tensor)
-        if weight is None or weight.key in seen or not _is_weight(weight, tensor, is_listed=slots is not None):
+        if weight is None or weight.key in seen or not _is_weight(weight, tensor, is_quantized=facts.is_quantized):
             continue
         seen.add(weight.key)
         yield weight
 
 
-def _is_weight(weight: StoredWeight, tensor: Tensor, *, is_listed: bool) -> bool:
+def _is_weight(weight: StoredWeight, tensor: Tensor, *, is_quantized: bool) -> bool:
     """Whether it is a weight: floats, and integers with a scale or codebook or read by a quantized operator."""
     if is_float(weight.key) or len(weight.parts) > 1:
         return True
-    return is_listed
+    return is_quantized

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnx_compress.compiler.analysis.macs import Sizes
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.runtime.shapes.sizes import UnknownSize
-
-_WEIGHT_SLOT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
-_CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv")
-_PRODUCTS = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm")
-_RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True)
@@ -37,24 +33,29 @@ def geometry(node: Node, sizes: Sizes) -> Geometry:
     if node.op == "MatMulNBits":
         return Geometry(int(node.attrs["K"]), int(node.attrs["N"]))
     try:
-        shape = sizes(node.inputs[_WEIGHT_SLOT.get(node.op, 1)])
-        return _of(node, shape)
+        return _of(node, sizes(node.inputs[_weight_slot(node)]))
     except (UnknownSize, IndexError):
         return Geometry()
 
 
+def _weight_slot(node: Node) -> int:
+    """The input with the weight; of the two matrices of a product, the right one."""
+    facts = ops.of(node)
+    return facts.weights[-1 if facts.family is ops.Family.PRODUCT else 0]
+
+
 def _of(node: Node, shape: tuple[int, ...]) -> Geometry:
-    if node.op in _CONVOLUTIONS:
+    facts = ops.of(node)
+    if facts.family is ops.Family.CONVOLUTION:
         group = int(node.attrs.get("group", 1))
-        return Geometry(shape[1] * group, shape[0], shape[2:], _stride(node, shape), group)
-    if node.op == "ConvTranspose":
-        group = int(node.attrs.get("group", 1))
-        return Geometry(shape[0], shape[1] * group, shape[2:], _stride(node, shape), group)
-    if node.op in _PRODUCTS and len(shape) >= 2:
+        channels = (shape[0], shape[1] * group) if node.op == "ConvTranspose" else (shape[1] * group, shape[0])
+        return Geometry(*channels, shape[2:], _stride(node, shape), group)
+    if facts.family is ops.Family.PRODUCT and facts.weights and len(shape) >= 2:
         rows, columns = shape[-2:]
         return Geometry(columns, rows) if node.attrs.get("transB") else Geometry(rows, columns)
-    if node.op in _RECURRENT:
-        return Geometry(shape[2], int(node.attrs.get("hidden_size", 0)) or None)
+    if facts.family is ops.Family.RECURRENT:
+        inputs = shape[1] if facts.is_quantized else shape[2]  # DynamicQuantizeLSTM has its weight transposed
+        return Geometry(inputs, int(node.attrs.get("hidden_size", 0)) or None)
     return Geometry()
 
 

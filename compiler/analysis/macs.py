@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.runtime.shapes.sizes import UnknownSize
 
@@ -19,14 +20,9 @@ Sizes: TypeAlias = Callable[[Tensor], tuple[int, ...]]
 """The shape of a tensor in integers; raises UnknownSize if a dimension is unknown."""
 
 
-def key(node: Node) -> str:
-    """The operator's name, prefixed by its domain if that is not ONNX's own."""
-    return node.op if node.is_standard else f"{node.domain}.{node.op}"
-
-
 def macs(node: Node, sizes: Sizes) -> int:
     """Multiply-accumulates of one execution of `node`, without its bodies. Raises UnknownSize."""
-    formula = FORMULAS.get(key(node))
+    formula = FORMULAS.get(ops.key(node))
     if formula is None:
         return 0
     try:

@@ -12,7 +12,8 @@ from functools import cached_property
 from heapq import heappop, heappush
 from typing import Self
 
-from onnx_compress.compiler.analysis.macs import FORMULAS, key
+from onnx_compress.compiler.analysis.macs import FORMULAS
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.extract import reads
 from onnx_compress.compiler.ir.graph import Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
@@ -101,7 +102,7 @@ class _Walk:
         self.steps = MOST_STEPS * len(self.nodes)
 
     def _is_addition(self, node: Node) -> bool:
-        is_one = node.is_op("Add", "Sum") and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]
+        is_one = ops.of(node).adds and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]
         return is_one and all(term in self.place and term not in self.fixed for term in node.inputs)
 
     def _terms(self, add: int) -> tuple[Tensor, Tensor]:
@@ -163,14 +164,14 @@ class _Walk:
 
 
 def _multiplies(node: Node) -> bool:
-    return key(node) in FORMULAS or any(_multiplies(inner) for body in node.bodies() for inner in body.nodes)
+    return ops.key(node) in FORMULAS or any(_multiplies(inner) for body in node.bodies() for inner in body.nodes)
 
 
 def _fixed(graph: Graph) -> set[Tensor]:
     """The values of `graph` that depend only on constants and on sizes of other values."""
     fixed: set[Tensor] = set(graph.initializers)
     for node in graph.nodes:
-        is_free = node.op.startswith("Random") or any(True for _ in node.bodies())
+        is_free = ops.of(node).is_random or any(True for _ in node.bodies())
         is_size = node.is_op("Shape", "Size")
         if is_size or (not is_free and all(tensor in fixed or not tensor.name for tensor in node.inputs)):
             fixed.update(node.outputs)

@@ -13,28 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor
 from onnx_compress.compiler.ir.weights import constant_of
-
-PASSING = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear")
-"""Operators that keep a weight's elements; the weight is their first input."""
-
-SLOTS: dict[str, tuple[int, ...]] = {
-    "QuantizeLinear": (0,),
-    "DequantizeLinear": (0,),
-    "QLinearConv": (0, 3, 8),
-    "QLinearMatMul": (0, 3),
-    "ConvInteger": (0, 1),
-    "MatMulInteger": (0, 1),
-    "QGemm": (0, 3, 6),
-    "DynamicQuantizeMatMul": (0, 1, 4),
-    "MatMulIntegerToFloat": (0, 1, 6),
-    "DynamicQuantizeLSTM": (0, 1, 2, 3, 7),
-    "MatMulNBits": (0, 1, 5),
-    "GatherBlockQuantized": (0,),
-}
-"""Inputs of quantized operators that are weights or activations; the others are scales and zero points."""
-
 
 MAX_STEPS = 16
 """Maximum number of operators between a weight and its reader; no exporter writes more."""
@@ -145,10 +126,14 @@ def stored_weight(tensor: Tensor, steps: int = MAX_STEPS) -> StoredWeight | None
 
 def _source(tensor: Tensor, steps: int) -> tuple[Tensor, int]:
     """`tensor` before the operators that only pass a weight on, and the remaining steps."""
-    while steps > 0 and tensor.inputs and tensor.inputs[0].is_op(*PASSING):
+    while steps > 0 and tensor.inputs and _passes_on(tensor.inputs[0]):
         tensor = tensor.inputs[0].inputs[0]
         steps -= 1
     return tensor, steps
+
+
+def _passes_on(node: Node) -> bool:
+    return ops.of(node).keeps_elements or node.op == "QuantizeLinear"
 
 
 def _plain(tensor: Tensor) -> Constant | None:

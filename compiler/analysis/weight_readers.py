@@ -7,21 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant, source_of
 
-SLOTS: dict[str, tuple[int, ...]] = {
-    "Conv": (1,),
-    "ConvTranspose": (1,),
-    "Gemm": (1,),
-    "MatMul": (0, 1),
-    "LSTM": (1, 2),
-    "GRU": (1, 2),
-    "RNN": (1, 2),
-    "Gather": (0,),
-}
-"""Inputs that are weights; biases, parameters of normalizations, and shapes are not."""
 MAX_STEPS = 16
 """Maximum number of operators between a weight and a node that computes with it; no exporter writes more."""
 
@@ -108,7 +98,7 @@ def read_weights(
     barred = set()
     overridable = {id(tensor) for tensor in model.graph.inputs}
     for node in model.nodes():
-        for slot in SLOTS.get(node.op, ()) if node.is_standard else ():
+        for slot in ops.of(node).weights if node.is_standard else ():
             constant = input_constant(node, slot)
             if constant is None or not is_wanted(constant.stored.dtype) or len(constant.shape) < 2:
                 continue
@@ -127,7 +117,8 @@ def _kept(node: Node, slot: int, constant: Constant) -> tuple[int, ...]:
         summed = rank - 2 if slot == 1 else rank - 1
         return tuple(axis for axis in range(rank) if axis != summed)
     if node.op == "Gemm":
-        return (0,) if node.attrs.get("transB", 0) else (1,)
+        is_turned = bool(node.attrs.get("transB" if slot == 1 else "transA", 0))
+        return (int(is_turned == (slot == 0)),)
     if node.op == "Gather":
         return (node.attrs.get("axis", 0) % rank,)
-    return {"Conv": (0,), "ConvTranspose": (1,)}.get(node.op, (0, 1))
+    return (0, 1) if ops.of(node).family is ops.Family.RECURRENT else (int(node.op == "ConvTranspose"),)

@@ -21,6 +21,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.lazy import numpy_dtype
 from onnx_compress.compiler.ir.model import Model
 
@@ -31,8 +32,6 @@ _UNPRINTABLE = re.compile(r"\b(u?int[24]|float4e2m1)(\[[\d,]*\])?\.\.\.")
 """Tensors of narrow types in attributes, as printed by onnx's printer; onnx's parser does not read them."""
 _RANGES = {"int8": (-128, 128), "uint8": (0, 256), "int4": (-8, 8), "uint4": (0, 16)}
 """Integers of quantized types fill their range; all other integers are 0 or 1, which are valid indices."""
-_POSITIVE = {"BatchNormalization": 4, "DequantizeLinear": 1, "QuantizeLinear": 1}
-"""The input of each operator that must be positive: variances and scales."""
 
 
 def to_text(model: Model) -> str:
@@ -137,8 +136,9 @@ def from_text(text: str) -> Model:
 
 
 def _positive_inputs(node: onnx.NodeProto) -> list[str]:
-    slot = _POSITIVE.get(node.op_type)
-    return [node.input[slot]] if slot is not None and slot < len(node.input) else []
+    """Scales and variances, without which the operator means nothing."""
+    facts = ops.named(node.op_type, node.domain)
+    return [name for slot, name in enumerate(node.input) if slot in facts.scales or slot in facts.positive]
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -16,16 +16,11 @@ from math import prod
 
 import numpy as np
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
 
-PASSING = (
-    *("Relu", "Clip", "LeakyRelu", "Elu", "Selu", "Celu", "Softplus", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh"),
-    *("Gelu", "Mish", "Dropout", "Identity", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
-    *("Flatten", "Reshape", "Squeeze", "Add", "Sum", "Sub"),
-)
-"""Operators that keep channels apart; if they flatten positions into channels, a channel's positions stay together."""
 LEAST = 1e-3
 """Least importance of an output, as a share of the mean."""
 ALIKE = np.ones(1)
@@ -42,10 +37,17 @@ def importances(model: Model, layers: Iterable[LinearLayer]) -> dict[Node, np.nd
             found[node] = _resolved(_joined(behind, [layer.result]), layer.weights())
             behind.setdefault(layer.source, []).append(_through(layer, found[node]))
             continue
-        passed = _joined(behind, node.outputs) if node.op in PASSING else ALIKE
+        passed = _joined(behind, node.outputs) if _keeps_channels(node) else ALIKE
         for tensor in node.inputs:
             behind.setdefault(tensor, []).append(passed)
     return found
+
+
+def _keeps_channels(node: Node) -> bool:
+    """Whether channels stay apart; where positions are flattened into channels, a channel's stay together."""
+    facts = ops.of(node)
+    is_layout = facts.movement in (ops.Movement.STAYS, ops.Movement.RESHAPES)
+    return is_layout or facts.is_activation or facts.family is ops.Family.POOL or facts.adds or node.is_op("Sub")
 
 
 def _joined(behind: dict[Tensor, list[np.ndarray]], tensors: Iterable[Tensor]) -> np.ndarray:

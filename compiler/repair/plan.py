@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.behind_activation import Bounds, bounds_behind
@@ -154,6 +155,6 @@ def _behind(node: Node) -> Iterator[Tensor]:
     """The outputs of a node and of the additions behind it: a bias, and a residual sum."""
     yield node.outputs[0]
     for reader in node.outputs[0].outputs:
-        if reader.is_op("Add", "Sum"):
+        if ops.of(reader).adds:
             yield reader.outputs[0]
-            yield from (last.outputs[0] for last in reader.outputs[0].outputs if last.is_op("Add", "Sum"))
+            yield from (last.outputs[0] for last in reader.outputs[0].outputs if ops.of(last).adds)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnx_compress.compiler.analysis.weight_readers import readers_of
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import edit, ops
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product, Shift
 from onnx_compress.compiler.repair.windows import Windows
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOST_UNKNOWNS = 5120
 """Most inputs per output for which the normal equations are solved: 200 MB each."""
 
@@ -48,17 +47,14 @@ class View:
 
 def has_weight(node: Node, static: set[Tensor]) -> bool:
     """Whether `node` is one of `LAYERS` and at least one of its factors is stored, not computed."""
-    slots = slice(1, 2) if node.op in ("Conv", "ConvTranspose") else slice(0, 2)
-    return node.is_op(*LAYERS) and any(tensor in static for tensor in node.inputs[slots])
+    return node.is_op(*LAYERS) and any(node.inputs[slot] in static for slot in ops.of(node).weights)
 
 
 def recognize(node: Node, view: View) -> LinearLayer | str:
     """The layer of `node`, one of `LAYERS`, or why it can't be refitted."""
     if not has_weight(node, view.static):
         return "it has no stored weight"
-    if node.op in ("Conv", "ConvTranspose"):
-        return _convolution(node, view)
-    return _gemm(node, view) if node.op == "Gemm" else _matmul(node, view)
+    return LAYERS[node.op](node, view)
 
 
 def _convolution(node: Node, view: View) -> LinearLayer | str:
@@ -174,3 +170,12 @@ def _sized(layer: Convolution | Product, view: View) -> LinearLayer | str:
         return layer
     scale = layer.shift_scale if isinstance(layer, Product) else 1.0
     return _shift(layer.node, layer.result, layer.axis, layer.bias, view, scale)
+
+
+LAYERS: dict[str, Callable[[Node, View], LinearLayer | str]] = {
+    "Conv": _convolution,
+    "ConvTranspose": _convolution,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+}
+"""How the layers of each operator are recognized."""

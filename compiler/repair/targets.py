@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.extract import ancestors
 from onnx_compress.compiler.ir.graph import Node, Origin, Variable
 from onnx_compress.compiler.repair.behind_activation import Bounds, bounds_behind
@@ -73,7 +74,7 @@ def value_aim(
 def _sum(layer: LinearLayer, view: View, order: Mapping[Node, int]) -> tuple[Variable, tuple[Variable, ...]] | None:
     """The sum that reads the layer's output, and its other terms, if none of them will still change."""
     reader = view.sole_reader(layer.result)
-    if reader is None or not reader.is_op("Add", "Sum"):
+    if reader is None or not ops.of(reader).adds:
         return None
     total = reader.outputs[0]
     addends = tuple(t for t in reader.inputs if t is not layer.result and isinstance(t, Variable))

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.cost import node_macs
 from onnx_compress.compiler.analysis.residuals import Residual, Residuals
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
@@ -25,8 +26,6 @@ REFITTED = 2048
 """Calibration samples for the refit; more if samples are small."""
 MOST = 0.95
 """The largest share of MACs that can be requested."""
-BY_CHANNEL = ("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization")
-"""Operators with the channels of their output along axis 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,10 +191,9 @@ def _channel_axis(value: Tensor, rank: int) -> int | None:
             order = node.attrs.get("perm", tuple(range(rank))[::-1])
             inner = _channel_axis(node.inputs[0], rank)
             return None if inner is None else order.index(inner)
-        if node.is_op(*BY_CHANNEL):
-            return 1 if rank > 1 else None
-        if node.is_op("MatMul", "Gemm", "LayerNormalization"):
-            return rank - 1
+        axis = ops.of(node).channel_axis
+        if axis is not None:
+            return axis % rank if axis < rank else None
         value = next((term for term in node.inputs if isinstance(term, Variable) and term.name), node.inputs[0])
     return None
 

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from onnx_compress.compiler.analysis.weight_readers import read_weights
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import edit, ops
 from onnx_compress.compiler.ir.graph import Constant, Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant
@@ -46,20 +46,19 @@ class WeightMatrix:
         node, slot = self.readers[0]
         shape = self.shape
         every = np.arange(prod(shape)).reshape(shape)
-        if node.op in ("Conv", "ConvTranspose"):
+        if ops.of(node).family is ops.Family.CONVOLUTION:
             groups, taps = int(node.attrs.get("group", 1)), prod(shape[2:])
             split = every.reshape(groups, -1, shape[1], taps)
             order = (0, 3, 1, 2) if node.op == "ConvTranspose" else (0, 3, 2, 1)
             turned = split.transpose(order)
             return turned.reshape(groups, -1, turned.shape[-1])
-        is_turned = node.attrs.get("transB", 0) if node.op == "Gemm" else slot == 0 or node.op != "MatMul"
         matrices = every.reshape(-1, *shape[-2:])
-        return matrices.transpose(0, 2, 1) if is_turned else matrices
+        return matrices.transpose(0, 2, 1) if _is_turned(node, slot) else matrices
 
     @property
     def channels(self) -> int:
         """Inputs per tap of a kernel; for a matrix, all inputs."""
-        is_kernel = self.node.op in ("Conv", "ConvTranspose")
+        is_kernel = ops.of(self.node).family is ops.Family.CONVOLUTION
         return int(self.places.shape[1]) // (prod(self.shape[2:]) if is_kernel else 1)
 
     def matrices(self) -> np.ndarray:
@@ -76,6 +75,13 @@ class WeightMatrix:
         structure = Structure.tied(values) if is_tied else Structure.supported(values)
         constant, _ = lifted(model, *self.readers[0])
         edit.replace_values(model, constant, values, structure)
+
+
+def _is_turned(node: Node, slot: int) -> bool:
+    """Whether a matrix is stored as outputs by inputs."""
+    if node.op == "Gemm":
+        return bool(node.attrs.get("transB", 0)) if slot == 1 else not node.attrs.get("transA", 0)
+    return slot == 0 or node.op != "MatMul"
 
 
 def find_weights(

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_compress.compiler.analysis.channels.atoms import Atoms
 from onnx_compress.compiler.analysis.channels.integers import Integers
 from onnx_compress.compiler.analysis.channels.mends import Mend, Pin
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Constant, Dim, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.weights import constant_of
@@ -18,20 +19,6 @@ from onnx_compress.compiler.runtime.shapes.inference import Shapes
 
 TIED_RANK = 2
 """A shared constant with fewer axes of more than one element than this is not tied, but copied where readers differ."""
-
-
-READS_SHAPES = {
-    "Reshape": (1,),
-    "Expand": (1,),
-    "ConstantOfShape": (0,),
-    "Slice": (1, 2),
-    "Pad": (1,),
-    "Tile": (1,),
-    "Resize": (3,),
-    "Split": (1,),
-    "Range": (0, 1, 2),
-}
-"""Inputs that are sizes or bounds, which are often computed from the shape of another tensor."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +120,7 @@ class Walk:
 
     def _node(self, node: Node) -> None:
         self.integers.follow(node)
-        rule = self._rules.get(node.op) if node.is_standard else None
+        rule = self._rules.get(ops.key(node))
         if node.is_op("Constant") or (node.is_op("Identity") and constant_of(node.inputs[0]) is not None):
             return  # readers see the constant itself
         if rule is None:
@@ -161,7 +148,7 @@ class Walk:
         if node.op == "Gather":
             table, indices = (constant_of(self._source(tensor)) for tensor in node.inputs[:2])
             return table is not None and indices is not None and np.dtype(indices.stored.dtype).itemsize == 1
-        return node.op in ("Reshape", "Slice", "Cast") and node.inputs[0] in self._looked_up
+        return ops.of(node).movement is not None and node.inputs[0] in self._looked_up
 
     def _source(self, tensor: Tensor) -> Tensor:
         """The input of the Cast that computes the tensor, or the tensor itself."""
@@ -169,7 +156,7 @@ class Walk:
         return tensor.inputs[0].inputs[0] if is_cast else tensor
 
     def _pin(self, node: Node) -> None:
-        for slot in READS_SHAPES.get(node.op, ()):
+        for slot in ops.of(node).sizes:
             if not self.has(node, slot) or node.inputs[slot] not in self.integers.sources:
                 continue
             values = self.integers.of(node.inputs[slot])
@@ -188,6 +175,7 @@ class Walk:
         for slot, tensor in enumerate(node.inputs):
             if (node, slot) in self._constants or (tensor.name and constant_of(tensor) is None):
                 self.fix_tensor(self.read(node, slot), f"{why} ({node.label()})")
+            self.fix_sources(node, slot)
         for body in node.bodies():
             self.freeze(body, f"it is read in a body ({node.label()})")
             self._closed(body, "body")

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.weights import constant_of
 from onnx_compress.compiler.runtime.specs import ModelLike, as_model
 
-_SAME_VALUES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Slice")
-"""Operators whose output holds only values of their first input."""
 _LARGEST_COMPARED = 16
 
 
@@ -29,7 +28,8 @@ def hints_of(model: ModelLike) -> Hints:
     graph = as_model(model)
     hints = Hints()
     for node in graph.nodes():
-        if node.is_op("Gather", "GatherElements", "GatherND", "Embedding"):
+        facts = ops.of(node)
+        if facts.movement is ops.Movement.REPEATS and facts.indices:
             _bound(node, hints)
         elif node.is_op("Equal"):
             _comparison(node, hints)
@@ -60,7 +60,7 @@ def _input_behind(tensor: Tensor) -> str | None:
     """The name of the graph input whose values `tensor` holds; None if it holds others."""
     while tensor.inputs:
         node = tensor.inputs[0]
-        if not node.is_op(*_SAME_VALUES):
+        if not ops.of(node).keeps_values:
             return None
         tensor = node.inputs[0]
     return tensor.name if isinstance(tensor, Variable) else None

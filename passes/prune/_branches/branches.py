@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_compress.compiler.analysis.residuals import Residual
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import edit, ops
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_value
-
-IDEMPOTENT = ("Relu", "Clip")
-"""Applying one of these twice equals applying it once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,11 +125,7 @@ def _drop_repeated(model: Model, value: Tensor) -> None:
 
 def _is_same(first: Node, second: Node) -> bool:
     """Whether the second node repeats the first, which changes nothing."""
-    if not first.is_op(*IDEMPOTENT) or (second.op, second.domain, second.attrs) != (
-        first.op,
-        first.domain,
-        first.attrs,
-    ):
+    if not ops.of(first).is_idempotent or (ops.key(second), second.attrs) != (ops.key(first), first.attrs):
         return False
     if len(first.inputs) != len(second.inputs):
         return False

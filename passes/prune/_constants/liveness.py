@@ -9,7 +9,8 @@ import numpy as np
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.analysis.channels.atoms import UNMARKED
 from onnx_compress.compiler.analysis.constants import Constants
-from onnx_compress.compiler.analysis.contractions import CONTRACTING, Contraction
+from onnx_compress.compiler.analysis.contractions import Contraction
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 
@@ -24,7 +25,7 @@ def anchored(model: Model, known: Constants, layers: Sequence[Contraction]) -> n
     matters: np.ndarray = (groups.sets.fixed != UNMARKED) | (groups.sets.coupled != UNMARKED)
     weighted = {layer.node for layer in layers}
     for node in model.nodes():
-        if node.is_op(*CONTRACTING) and node not in weighted:
+        if ops.of(node).contracts and node not in weighted:
             for atoms in _summed(node, known):
                 matters[groups.sets.roots[atoms]] = True
     return matters

@@ -14,16 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of, input_constant, input_value
 
 ARITHMETIC = frozenset({"Add", "Mul", "AveragePool", "GlobalAveragePool", "Concat", "LeakyRelu", "Sigmoid"})
 """Operators with an integer kernel in onnxruntime and a range of their own."""
-PASSING = frozenset(
-    {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Slice", "Pad", "Resize", "DepthToSpace"}
-)
-"""Operators whose results are among the values of their first input, so that scale and zero point stay."""
 
 
 class NodeRole(enum.Enum):
@@ -84,7 +81,7 @@ def _unit(node: Node, refuse: Callable[[Node, str], None]) -> Unit | None:
     if node.is_op(*ARITHMETIC):
         slots = tuple(i for i, tensor in enumerate(node.inputs) if constant_of(tensor) is None)
         return Unit(node, NodeRole.ARITHMETIC, slots, node.outputs[0]) if slots else None
-    if node.is_op(*PASSING) and _keeps_values(node) and constant_of(node.inputs[0]) is None:
+    if _keeps_values(node) and constant_of(node.inputs[0]) is None:
         return Unit(node, NodeRole.PASSING, (0,), node.outputs[0])
     return None
 
@@ -98,7 +95,8 @@ def _obstacle(node: Node) -> str | None:
         return f"its weight is {weight.stored.dtype}, not float32"
     if len(weight.stored.shape) != 2 and node.op != "Conv":
         return "its weight is not a matrix"
-    if len(node.inputs) > 2 and node.inputs[2].name and input_constant(node, 2) is None:
+    given = [slot for slot in ops.of(node).biases if slot < len(node.inputs) and node.inputs[slot].name]
+    if any(input_constant(node, slot) is None for slot in given):
         return "its bias is computed at run time"
     if node.op == "Gemm" and not _is_plain_gemm(node):
         return "the Gemm has alpha, beta, transA, or a bias that is not one number per channel"
@@ -124,7 +122,9 @@ def _channel_axis(node: Node) -> int:
 
 
 def _keeps_values(node: Node) -> bool:
-    if len([out for out in node.outputs if out.name and out.outputs]) > 1:
+    """Whether the result's elements are among those of the first input, so that scale and zero point stay."""
+    facts = ops.of(node)
+    if facts.movement is None or facts.converts or len([out for out in node.outputs if out.name and out.outputs]) > 1:
         return False
     if node.op == "Pad":
         fill = input_value(node, 2) if len(node.inputs) > 2 and node.inputs[2].name else np.zeros(1)

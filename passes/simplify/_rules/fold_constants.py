@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from onnx_compress.compiler.errors import CompressError
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import edit, ops
 from onnx_compress.compiler.ir.extract import constant_part
 from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.hoist import common_graph, lift
@@ -24,13 +24,10 @@ from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.session import create
 from onnx_compress.passes.simplify._analysis.constant_groups import GROWTH, ConstantGroup, groups_that_pay
 from onnx_compress.passes.simplify._analysis.facts import READABLE, Facts
-from onnx_compress.passes.simplify._rules.rule import UNTOUCHED
+from onnx_compress.passes.simplify._rules.rule import is_untouched
 
-_HANDLED_ELSEWHERE = frozenset({"Constant", "Identity"})
 _EXCHANGEABLE = frozenset(range(1, 14)) - {onnx.TensorProto.STRING}
 """Element types that onnxruntime exchanges with NumPy."""
-_BOUNDED = frozenset({"NonZero", "Unique", "Compress", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"})
-"""Operators with an output that is never much larger than their inputs, even if its shape is not inferred."""
 
 
 def fold_constants(model: Model, ctx: Context, facts: Facts) -> int:
@@ -87,7 +84,8 @@ def _constant_nodes(model: Model, facts: Facts) -> Iterator[Node]:
 
 
 def _may_fold(node: Node, facts: Facts) -> bool:
-    if not node.is_standard or node.op in UNTOUCHED | _HANDLED_ELSEWHERE or any(True for _ in node.bodies()):
+    is_handled_elsewhere = node.is_op("Constant", "Identity")
+    if not node.is_standard or is_untouched(node) or is_handled_elsewhere or any(True for _ in node.bodies()):
         return False
     return bool(node.outputs) and not any(out in facts.results for out in node.outputs)
 
@@ -105,9 +103,14 @@ def _is_affordable(node: Node, inputs: list[Tensor], facts: Facts) -> bool:
         return False
     constants = [facts.constant(tensor) for tensor in inputs]
     if None in made:
-        return node.op in _BOUNDED and all(c is not None and c.nbytes <= READABLE for c in constants)
+        return _is_bounded(node) and all(c is not None and c.nbytes <= READABLE for c in constants)
     total = sum(nbytes for nbytes in made if nbytes is not None)
     return all(c is None or c.nbytes <= facts.foldable or total < c.nbytes for c in constants)
+
+
+def _is_bounded(node: Node) -> bool:
+    """Whether a node makes little of little, even where the shape of its output is not inferred."""
+    return ops.of(node).is_bounded or node.is_op("NonZero")
 
 
 def _evaluate(model: Model, nodes: Sequence[Node], wanted: Sequence[Variable]) -> list[np.ndarray]:

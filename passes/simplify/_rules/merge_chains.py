@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto as T
 
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import edit, ops
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
@@ -22,7 +22,6 @@ from onnx_compress.passes.simplify._analysis.facts import Facts
 from onnx_compress.passes.simplify._rules.fold_shapes import reshape_target
 from onnx_compress.passes.simplify._rules.rule import forward
 
-_SHAPERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _INTEGERS: dict[int, int] = {T.INT8: 8, T.INT16: 16, T.INT32: 32, T.INT64: 64}
 _NATURALS: dict[int, int] = {T.UINT8: 8, T.UINT16: 16, T.UINT32: 32, T.UINT64: 64}
 _EXACT_INTEGERS: dict[int, int] = {T.FLOAT16: 11, T.BFLOAT16: 8, T.FLOAT: 24, T.DOUBLE: 53}
@@ -39,21 +38,25 @@ def merge_chains(model: Model, ctx: Context, facts: Facts) -> int:
         before = node.inputs[0].inputs[0] if node.inputs and node.inputs[0].inputs else None
         if before is None or before.graph is not node.graph:
             continue
-        if node.is_op(*_SHAPERS) and before.is_op(*_SHAPERS):
+        if _reshapes(node) and _reshapes(before):
             changed += _merge_shapers(model, facts, node, before)
         elif node.is_op("Transpose") and before.is_op("Transpose"):
             changed += _merge_transposes(model, facts, node, before)
-        elif node.is_op(*_SHAPERS) and before.is_op("Transpose"):
+        elif _reshapes(node) and before.is_op("Transpose"):
             changed += _moves_nothing(before, facts) and _reshape_once(model, facts, node, before)
         elif node.is_op("Cast") and before.is_op("Cast"):
             changed += _merge_casts(model, facts, node, before)
     return changed
 
 
+def _reshapes(node: Node) -> bool:
+    return ops.of(node).movement is ops.Movement.RESHAPES
+
+
 def _merge_shapers(model: Model, facts: Facts, node: Node, before: Node) -> int:
     source: Tensor = before.inputs[0]
     while not facts.same_shape(source, node.outputs[0]):
-        if not source.inputs or not source.inputs[0].is_op(*_SHAPERS):
+        if not source.inputs or not _reshapes(source.inputs[0]):
             return _reshape_once(model, facts, node, before)
         source = source.inputs[0].inputs[0]
     return forward(model, facts, node, source)

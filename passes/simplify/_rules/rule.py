@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import edit, ops
 from onnx_compress.compiler.ir.graph import Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
@@ -15,13 +15,15 @@ Rule: TypeAlias = Callable[[Model, Context, Facts], int]
 """Rewrites wherever it applies, and returns the number of rewrites. Nodes left without a reader are swept afterwards,
 and facts are collected again before the next round."""
 
-_RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"}
-)
-# In quantized models these nodes define how to compute; onnxruntime fuses them with their neighbours.
-_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-UNTOUCHED = _RANDOM | _QUANTIZED
-"""Operators that are neither folded nor shared."""
+
+def is_untouched(node: Node) -> bool:
+    """Whether a node is neither folded nor shared.
+
+    Random ones differ from run to run. In quantized models QuantizeLinear and its kind define how to compute;
+    onnxruntime fuses them with their neighbours.
+    """
+    facts = ops.of(node)
+    return facts.is_random or facts.family is ops.Family.QUANTIZATION
 
 
 def forward(model: Model, facts: Facts, node: Node, source: Tensor) -> bool:

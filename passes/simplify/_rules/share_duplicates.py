@@ -16,7 +16,7 @@ from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.simplify._analysis.facts import Facts
-from onnx_compress.passes.simplify._rules.rule import UNTOUCHED, forward
+from onnx_compress.passes.simplify._rules.rule import forward, is_untouched
 
 SMALL = 1024
 """Maximum size in bytes of constants that are compared by value."""
@@ -35,7 +35,7 @@ def _share(model: Model, facts: Facts, graph: Graph, seen: Seen) -> int:
         bodies = list(node.bodies())
         for body in bodies:
             changed += _share(model, facts, body, seen.new_child())
-        if bodies or not node.is_standard or node.op in UNTOUCHED or not node.outputs:
+        if bodies or not node.is_standard or is_untouched(node) or not node.outputs:
             continue
         first = seen.setdefault(_key(node, facts), node)
         if first is not node:

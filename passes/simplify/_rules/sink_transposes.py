@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import edit, ops
 from onnx_compress.compiler.ir.graph import Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
@@ -23,11 +23,6 @@ from onnx_compress.passes.simplify._rules.merge_chains import permutation
 from onnx_compress.passes.simplify._rules.rule import forward
 
 Perm = tuple[int, ...]
-_ELEMENTWISE = frozenset({"Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRelu", "Sub", "Sum"}) | frozenset(
-    {"Abs", "Cast", "Ceil", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish"}
-    | {"LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin"}
-    | {"Softplus", "Softsign", "Sqrt", "Tanh"}
-)
 
 
 @dataclass
@@ -54,7 +49,7 @@ def sink_transposes(model: Model, ctx: Context, facts: Facts) -> int:
 def _regions(graph: Graph, facts: Facts, perm: Perm) -> list[_Region]:
     regions: dict[Node, _Region] = {}
     for node in graph.nodes:
-        if node.op in _ELEMENTWISE and node.is_standard and "axis" not in node.attrs and len(node.outputs) == 1:
+        if ops.of(node).is_elementwise and "axis" not in node.attrs and len(node.outputs) == 1:
             before = _before(node, facts, perm, regions)
             if before:
                 _join(node, before, regions)

@@ -203,3 +203,55 @@ def test_a_node_of_unknown_shape_counts_as_zero():
 def test_bytes_are_those_of_all_constants():
     model = small_model("residual")
     assert Cost.of(model).bytes == sum(np.asarray(c.values).nbytes for c in model.constants())
+
+
+QUANTIZED = {
+    "QLinearAdd (x, s, z, b, s, z, s, z)": 6,
+    "QLinearMul (x, s, z, b, s, z, s, z)": 6,
+    "QLinearSigmoid (x, s, z, s, z)": 0,
+    "QLinearWhere (which, x, s, z, b, s, z, s, z)": 6,
+    "QLinearConcat <axis = 0> (s, z, x, s, z, b, s, z)": 6,
+}
+
+
+@pytest.mark.parametrize(("node", "parameters"), QUANTIZED.items(), ids=lambda value: str(value).split(" ", 1)[0])
+def test_scales_and_zero_points_are_no_parameters(node, parameters):
+    text = (
+        f"g (uint8[1,6] x, bool[6] which) => (uint8 y) <uint8[1,6] b, float s, uint8 z> {{ y = com.microsoft.{node} }}"
+    )
+    assert cost(text).parameters == parameters
+
+
+RECURRENT = {"LSTM": "w, r, b, , h, h", "com.microsoft.DynamicQuantizeLSTM": "w, r, b, , h, h, , s, z, s, z"}
+
+
+@pytest.mark.parametrize(("op", "inputs"), RECURRENT.items())
+def test_an_lstm_has_as_many_parameters_in_integers(op, inputs):
+    """The initial states are constants as well; W and R of the integer form are transposed."""
+    is_float = op == "LSTM"
+    w, r = ("float[1,128,8]", "float[1,128,32]") if is_float else ("uint8[1,8,128]", "uint8[1,32,128]")
+    found = cost(
+        f"g (float[5,1,8] x) => (float y) <{w} w, {r} r, float[1,256] b, float[1,1,32] h, float[1] s, uint8[1] z>"
+        f"{{ y = {op} <hidden_size = 32> (x, {inputs}) }}"
+    )
+    assert found.parameters == 128 * 40 + 256 + 32
+    assert found.macs == 5 * 128 * 40
+    assert found.layers[0].geometry.channels == "8→32"
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "MatMul (x, w)",
+        "com.microsoft.FusedMatMul (x, w)",
+        "com.microsoft.DynamicQuantizeMatMul (x, i, s)",
+        "com.microsoft.MatMulIntegerToFloat (q, i, s, s)",
+        "MatMulInteger (q, i)",
+        "QLinearMatMul (q, s, z, i, s, z, s, z)",
+        "com.microsoft.QGemm (q, s, z, i, s, z, , s, z)",
+    ],
+)
+def test_products_have_their_channels(node):
+    text = f"g (float[N,6] x, uint8[N,6] q) => (y) <float[6,9] w, uint8[6,9] i, float s, uint8 z> {{ y = {node} }}"
+    (layer,) = cost(text.replace("(y)", "(float y)")).layers
+    assert layer.geometry.channels == "6→9"

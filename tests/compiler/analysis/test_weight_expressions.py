@@ -32,6 +32,8 @@ def model_of(body: str, **values: np.ndarray) -> Model:
         ("c = Cast <to=1> (q)  w = Mul (s, c)", "int8[2,4] q, float s"),
         ("c = Cast <to=1> (q)  h = Cast <to=1> (s)  w = Mul (c, h)", "int8[2,4] q, float16 s"),
         ("c = Cast <to=1> (q)  d = Sub (c, f)  w = Mul (d, s)", "int8[2,4] q, float[2,1] s, float f"),
+        ("c = CastLike (q, s)  w = Mul (c, s)", "int8[2,4] q, float s"),
+        ("t = Dropout (q)  c = Cast <to=1> (t)  w = Mul (c, s)", "int8[2,4] q, float s"),
         ("r = Reshape (q, shape)  c = Cast <to=1> (r)  w = Mul (c, s)", "int8[8] q, float s, int64[2] shape = {2,4}"),
     ],
 )

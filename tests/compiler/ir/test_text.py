@@ -105,6 +105,15 @@ def test_variances_and_scales_are_positive():
     assert (values["mean"] < 0).any()
 
 
+def test_scales_of_every_quantized_operator_are_positive():
+    text = """<ir_version: 10, opset_import: ["" : 21, "com.microsoft" : 1]> g (uint8[2,8] x) => (uint8[2,8] y)
+    <float[8] s1, float[8] s2, float[8] s3, uint8 z, uint8[2,8] k, float[8] plain>
+    { a = com.microsoft.QLinearAdd (x, s1, z, k, s2, z, s3, z) f = Mul (plain, plain) y = Identity (a) }"""
+    values = {constant.name: constant.values for constant in from_text(text).constants()}
+    assert all((values[name] > 0).all() for name in ("s1", "s2", "s3"))
+    assert (values["plain"] < 0).any()
+
+
 def test_sparse_weights_are_named_in_a_comment():
     proto = helper.make_model(
         helper.make_graph(

@@ -26,8 +26,8 @@ g (float[N,2,6,6] x) => (float[N,3] y) <float[4,2,3,3] w, float[16,5] v, float[5
 """
 
 
-def found(text):
-    model = from_text(HEAD + text)
+def found(text, head=HEAD):
+    model = from_text(head + text)
     rng = np.random.default_rng(0)
     for constant in list(model.constants()):
         if constant.values.dtype.kind == "f":
@@ -101,3 +101,24 @@ def test_an_output_without_readers_keeps_the_least_importance():
     layers, _ = recognized(model, nodes, load({"x": np.ones((2, 2, 6, 6), np.float32)}, specs(model).inputs))
     importance = importances(model, layers.values())[nodes[1]]
     assert importance.tolist() == [[1.25, 1.25, LEAST, 1.25, 1.25]]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "Softsign (a)",
+        "Swish (a)",
+        "ThresholdedRelu (a)",
+        "Cast <to = 1> (a)",
+        "PRelu (a, s)",
+        "com.microsoft.QuickGelu (a)",
+    ],
+)
+def test_activations_pass_the_importance_on(between):
+    head = HEAD.replace("21]", '24, "com.microsoft" : 1]')
+    body = f"[first] a = MatMul (x, w) r = {between} y = MatMul (r, u)"
+    declared = "g (float[N,4] x) => (float[N,3] y) <float[4,5] w, float[5,3] u, float[5] s>"
+    model, _, importance = found(f"{declared} {{ {body} }}", head)
+    last = next(constant for constant in model.constants() if constant.shape == (5, 3))
+    expected = np.square(last.values.astype(np.float64)).sum(axis=1)
+    assert importance["first"][0] == pytest.approx(expected / expected.mean(), rel=1e-6)

@@ -280,3 +280,18 @@ def test_rules_that_need_many_rounds_get_them(monkeypatch):
     model = from_text(HEAD + f"g (float[N,4] a0) => (float[N,4] y) {{ {chain} y = Relu (a{count}) }}")
     result, changed, ctx = simplified(model)
     assert (ops(result), changed, ctx.skips) == (["Relu"], count, [])
+
+
+@pytest.mark.parametrize(
+    "node", ["Transpose <perm = [1, 0]> (n)", "Compress <axis = 0> (n, few)", "Slice (n, one, two)"]
+)
+def test_small_constants_of_unknown_shape_are_computed(node):
+    """How many elements NonZero finds is not inferred, and so of what moves or drops them."""
+    text = f"""{HEAD} g (float[9] x) => (float y)
+    <float[2,3] w, bool[2] few = {{0,1}}, int64[1] one = {{1}}, int64[1] two = {{2}}>
+    {{ n = NonZero (w) t = {node} y = Gather (x, t) }}"""
+    model = from_text(text)
+    result, _, ctx = simplified(model)
+    assert (ops(result), ctx.skips) == (["Gather"], [])
+    feeds = feeds_for(model)
+    np.testing.assert_array_equal(run(result, feeds)[0], run(model, feeds)[0])

@@ -8,17 +8,8 @@ import onnx
 from onnx_compress.compiler.analysis.channels.integers import UNKNOWN
 from onnx_compress.compiler.analysis.channels.mends import Freeze
 from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Rule, Walk
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Dim, Node
-
-UNARY = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity "
-    "IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign "
-    "Sqrt Swish Tan Tanh ThresholdedRelu BitwiseNot"
-)
-BROADCAST = (
-    "Add Sub Mul Div Pow Max Min Mean Sum Where PRelu Mod Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor "
-    "BitShift BitwiseAnd BitwiseOr BitwiseXor"
-)
 
 
 def pass_on(walk: Walk, node: Node) -> None:
@@ -73,11 +64,6 @@ def _meet(walk: Walk, node: Node, column: list[tuple[Axis, Dim]]) -> Axis:
     return walk.join(wide, node) if wide else SINGLE
 
 
-def clip(walk: Walk, node: Node) -> None:
-    """The bounds are scalars."""
-    pass_on(walk, node)
-
-
 def frozen(why: str) -> Rule:
     """A rule that fixes everything, for the given reason."""
 
@@ -94,20 +80,12 @@ def unknown(walk: Walk, node: Node) -> None:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(UNARY.split(), pass_on),
-    **dict.fromkeys(BROADCAST.split(), broadcast),
+    **dict.fromkeys(ops.names(lambda op: op.family is ops.Family.UNARY), pass_on),
+    **dict.fromkeys(ops.names(lambda op: op.family is ops.Family.BROADCAST), broadcast),
+    **dict.fromkeys(ops.names(lambda op: op.is_quantized), frozen("it is already quantized")),
     "Cast": cast,
-    "CastLike": pass_on,
-    "Clip": clip,
     "Dropout": dropout,
     "Shape": unknown,
     "Size": unknown,
     "Range": unknown,
-    "QuantizeLinear": frozen("it is already quantized"),
-    "DequantizeLinear": frozen("it is already quantized"),
-    "DynamicQuantizeLinear": frozen("it is already quantized"),
-    "QLinearConv": frozen("it is already quantized"),
-    "QLinearMatMul": frozen("it is already quantized"),
-    "ConvInteger": frozen("it is already quantized"),
-    "MatMulInteger": frozen("it is already quantized"),
 }

@@ -6,6 +6,7 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.channels.mends import Count
 from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Fixed, Rule, Walk
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node
 
 
@@ -154,8 +155,6 @@ def trilu(walk: Walk, node: Node) -> None:
     walk.write(node.outputs[0], x)
 
 
-_REDUCTIONS = "Mean Sum SumSquare L1 L2 Max Min Prod LogSum LogSumExp"
-
 RULES: dict[str, Rule] = {
     "BatchNormalization": per_channel,
     "InstanceNormalization": per_channel,
@@ -175,7 +174,7 @@ RULES: dict[str, Rule] = {
     "GlobalAveragePool": global_pool,
     "GlobalMaxPool": global_pool,
     "GlobalLpPool": global_pool,
-    **{f"Reduce{name}": reduce for name in _REDUCTIONS.split()},
+    **dict.fromkeys(ops.names(lambda op: op.family is ops.Family.REDUCTION), reduce),
     "ArgMax": arg_reduce,
     "ArgMin": arg_reduce,
     "Trilu": trilu,

@@ -7,9 +7,9 @@ import numpy as np
 from onnx_compress.compiler.analysis.channels.mends import Count
 from onnx_compress.compiler.analysis.channels.rules.products import located
 from onnx_compress.compiler.analysis.channels.walk import SINGLE, Axis, Fixed, Rule, Walk
+from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Node
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 PEEPHOLES = 3
 
 
@@ -19,7 +19,7 @@ def recurrent(walk: Walk, node: Node) -> None:
     Unit h is row h of every gate in W, R and B, column h of R, and element h of each state, in both
     directions: a unit whose rows are zero stays at 0 when it starts there.
     """
-    gates = GATES[node.op]
+    gates = ops.of(node).gates
     x = walk.read(node, 0)
     w = walk.read(node, 1, (None, "out", "in"))
     r = walk.read(node, 2, (None, "out", "in"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.passes.simplify.simplify import Simplify
 from tests.behaviour import distance, feeds_for, run
 from tests.contexts import context
@@ -61,3 +63,16 @@ def test_regions_are_rewritten_only_where_it_pays(data):
     assert len(list(result.nodes())) <= len(list(model.nodes()))
     again = result.clone()
     assert Simplify().run(again, ctx) == 0
+
+
+@pytest.mark.parametrize("node", ["Celu (a)", "Where (q, a, k)", "Softplus (a)", "Swish (a)", "Mod <fmod = 1> (a, k)"])
+def test_every_element_wise_operator_lets_transposes_through(node):
+    text = f"""<ir_version: 10, opset_import: ["" : 24]>
+    g (float[2,3,4,5] x) => (float[2,3,4,5] y) <float[1,1,1,3] k, float zero = {{0}}>
+    {{ a = Transpose <perm = [0,2,3,1]> (x) q = Greater (a, zero) b = {node} y = Transpose <perm = [0,3,1,2]> (b) }}"""
+    model = from_text(text)
+    result = model.clone()
+    Simplify().run(result, context(Simplify(), result, model))
+    assert not [found for found in result.nodes() if found.op == "Transpose"]
+    feeds = feeds_for(model)
+    assert distance(run(model, feeds), run(result, feeds)) <= 1e-6
