@@ -61,12 +61,12 @@ def tables(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 def long_conditions(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """What functions compare an operator with, where that is a long list."""
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        for node in ast.walk(function):
-            is_list = isinstance(node, (ast.Tuple, ast.Set, ast.List))
-            is_question = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "is_op"
-            if (is_list or is_question) and len(named(node)) > FEW:
-                yield ast.unparse(node)[:60], node.lineno
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for node in (node for function in functions for node in ast.walk(function)):
+        is_question = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "is_op"
+        parts = node.args if is_question else getattr(node, "elts", ())
+        if len(parts) > FEW and sum(getattr(part, "value", None) in NAMES for part in parts) > FEW:
+            yield ast.unparse(node)[:60], node.lineno
 
 
 def code() -> dict[str, ast.Module]:
