@@ -103,12 +103,12 @@ def _slower_layers(report: Report) -> str:
 
 
 def remembered(report: Report) -> str:
-    """How many choices were made by times from before the run, and from when; empty if none was."""
+    """The number of choices based on latencies from before the run, and their date; empty without any."""
     times = report.remembered_times
     if times is None:
         return ""
     choices = "1 choice" if times.choices == 1 else f"{times.choices} choices"
-    return f"{choices} by times remembered from {times.since or 'an unknown date'}, latency table {times.table}"
+    return f"{choices} based on latencies remembered since {times.since or 'an unknown date'}, in {times.table}"
 
 
 def error_bar(metric: MetricChange) -> str:

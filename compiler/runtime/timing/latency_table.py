@@ -1,13 +1,13 @@
-"""Measured latencies that are kept, so that a choice made once by the clock is made the same way again.
+"""Stored latencies, so that choices that depend on timing are repeatable.
 
-Choices between lowerings, types and widths depend on timings, and timings on a noisy machine change from run to run.
-The table remembers them under the graph's structure (operators, attributes, shapes; not the values of weights), the
-machine, onnxruntime's release and the number of threads. Each entry has its age and its machine. In the user's own
-table entries expire and are measured again. A table that the user names never expires and may come from another
-device: then choices are made by that one's times, and none can be added here.
+Choices between lowerings, types and widths depend on timings, which vary from run to run on a noisy machine. The table
+stores them under the graph's structure (operators, attributes, shapes; not the values of weights), the machine,
+onnxruntime's release and the number of threads. Each entry has an age and a machine. In the user's own table entries
+expire and are measured again. A table that the user names never expires and may come from another device: choices then
+use that device's times, and no times can be added here.
 
-The file is JSON: `version`, `machines`, and `times`, for each key `[milliseconds, seconds since 1970, place in
-machines]`.
+The file is JSON: `version`, `machines`, and `times`, which maps each key to `[milliseconds, seconds since 1970, index
+in machines]`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from onnx_compress.compiler.ir.model import Model
 
 VERSION = 2
 SMALL = 64
-"""Bytes up to which the values of a constant count as structure: axes, shapes, pads."""
+"""Largest constant, in bytes, whose values count as structure: axes, shapes, pads."""
 LONGEST = 64 << 20
-"""Bytes of the largest file that is taken for a table."""
+"""Largest file, in bytes, that is read as a table."""
 LIFE = 30 * 24 * 3600
 """Seconds after which an entry of the user's own table is measured again."""
 
 
 def machine() -> str:
-    """The processor, as far as the system names it."""
+    """The CPU's name, as far as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -52,7 +52,7 @@ def machine() -> str:
 
 
 class Entry(NamedTuple):
-    """Milliseconds of one run, when they were measured (seconds since 1970, 0 if unknown), and on which machine."""
+    """Milliseconds of one run, the time of the measurement (seconds since 1970, 0 if unknown), and the machine."""
 
     ms: float
     measured: int
@@ -61,9 +61,10 @@ class Entry(NamedTuple):
 
 @dataclass
 class LatencyTable:
-    """Latencies by key; `path` is the file that keeps them, None keeps them in memory only.
+    """Latencies by key; `path` is the file that stores them, None stores them only in memory.
 
-    `machine` is the one by whose times choices are made; `life` is how many seconds an entry counts, None for ever.
+    `machine` is the one whose times are used; `life` is the number of seconds for which an entry is valid, None for
+    ever.
     """
 
     path: Path | None = None
@@ -71,9 +72,9 @@ class LatencyTable:
     machine: str = field(default_factory=machine)
     life: int | None = None
     remembered: dict[str, int] = field(default_factory=dict)
-    """What was answered by entries from before this run: the first key, and when the oldest was measured."""
+    """Lookups answered by entries from before this run: the first key, and the time of the oldest entry."""
     _own: set[str] = field(default_factory=set)
-    """Keys that were measured in this run."""
+    """Keys measured in this run."""
 
     @classmethod
     def load(cls, path: Path) -> LatencyTable:
@@ -85,12 +86,12 @@ class LatencyTable:
 
     @classmethod
     def of_user(cls) -> LatencyTable:
-        """The user's own table, in the cache folder; a damaged one starts anew."""
+        """The user's own table, in the cache folder; a damaged one is replaced by an empty one."""
         path = default_path()
         return cls(path, _read_anyway(path), machine(), LIFE)
 
     def get(self, keys: Sequence[str]) -> list[float] | None:
-        """The times under all `keys`, or None unless every one is there."""
+        """The times of all `keys`; None unless every key is in the table."""
         found = [self.entries[key] for key in keys if self._is_alive(key)]
         if len(found) < len(keys):
             return None
@@ -98,20 +99,20 @@ class LatencyTable:
         return [entry.ms for entry in found]
 
     def under(self, prefix: str) -> dict[str, float]:
-        """All times whose keys begin with `prefix`, by the rest of the key."""
+        """All times whose keys start with `prefix`, by the rest of the key."""
         keys = [key for key in self.entries if key.startswith(prefix) and self._is_alive(key)]
         self._note(keys)
         return {key.removeprefix(prefix): self.entries[key].ms for key in keys}
 
     def put(self, times: Mapping[str, float]) -> None:
-        """Add times and write the table, with what other processes added since; a time that they have too stays.
+        """Add times and write the table, merged with entries that other processes added; theirs take precedence.
 
         If the user's own table can't be written, the times are kept in memory. Raises UsageError for the table of
         another machine.
         """
         if self.machine != machine():
             raise UsageError(
-                f"{self.path}: holds the times of another machine ({self.machine}) and lacks some that are needed; "
+                f"{self.path}: holds the times of another machine ({self.machine}), but not all that are needed; "
                 "run the same command there first, or leave out --latency-table"
             )
         now = int(time.time())
@@ -120,13 +121,13 @@ class LatencyTable:
             written = added if self.path is None else self._write(self.path, added)
         except (OSError, OutputError):
             if self.life is None:
-                raise OutputError(f"{self.path}: the table of latencies can't be written there") from None
+                raise OutputError(f"{self.path}: can't write the latency table") from None
             written = added
         self.entries.update(written)
         self._own.update(key for key in added if written[key] is added[key])
 
     def _write(self, path: Path, added: Mapping[str, Entry]) -> dict[str, Entry]:
-        """Merge `added` into the file; returns its entries."""
+        """Merge `added` into the file and return its entries."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
             present = _read(path) if self.life is None else _read_anyway(path)
@@ -149,15 +150,15 @@ class LatencyTable:
 
 
 def _read(path: Path) -> dict[str, Entry]:
-    """The entries of a file; none if it is missing. Raises UsageError for what is no table."""
+    """The entries of a file; none if it is missing. Raises UsageError if it is not a table."""
     if not path.exists():
         return {}
     try:
         if path.stat().st_size > LONGEST:
-            raise UsageError(f"{path}: too large for a table of latencies")
+            raise UsageError(f"{path}: too large for a latency table")
         return _entries(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        raise UsageError(f"{path}: is not a table of latencies; delete it or name another file") from None
+        raise UsageError(f"{path}: not a latency table; delete it or name another file") from None
 
 
 def _read_anyway(path: Path) -> dict[str, Entry]:
@@ -168,7 +169,7 @@ def _read_anyway(path: Path) -> dict[str, Entry]:
 
 
 def _entries(content: Any) -> dict[str, Entry]:
-    """Entries from JSON. Of version 1 nothing says when they were measured. Raises what wrong content makes fail."""
+    """Entries from JSON; those of version 1 have no time of measurement. Wrong content raises any of several errors."""
     version = content["version"]
     if version not in (1, VERSION):
         raise ValueError(f"version {version} is unknown")
@@ -185,7 +186,7 @@ def _entries(content: Any) -> dict[str, Entry]:
 
 
 def _text(entries: Mapping[str, Entry]) -> str:
-    """The file's content, a line for each entry."""
+    """The file's content, one line per entry."""
     machines = sorted({entry.machine for entry in entries.values()})
     rows = (
         f" {json.dumps(key)}: {json.dumps([entry.ms, entry.measured, machines.index(entry.machine)])}"
@@ -205,8 +206,8 @@ def keys_of(
 ) -> dict[str, str]:
     """A key for each of some models that are timed together.
 
-    It holds the structure of all of them, since times of different runs do not compare, the shapes fed, the
-    machine (`where`; None: this one), onnxruntime's release, and the number of threads.
+    It covers the structures of all of them (times of different runs are not comparable), the input shapes, the machine
+    (`where`; None: this one), onnxruntime's release, and the number of threads.
     """
     structures = {name: structure_of(model) for name, model in models.items()}
     setting = repr((sorted(structures.values()), *setting_of(feeds, threads, where)))
@@ -221,5 +222,5 @@ def setting_of(feeds: Mapping[str, np.ndarray], threads: int, where: str | None 
 
 
 def structure_of(model: Model) -> str:
-    """A digest of operators, attributes and shapes; of weights only the type and shape count."""
+    """A digest of operators, attributes and shapes, without the values of weights."""
     return hashlib.sha256(model.skeleton(SMALL, is_dense=True).SerializeToString(deterministic=True)).hexdigest()

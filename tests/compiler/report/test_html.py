@@ -53,7 +53,7 @@ def test_it_says_what_the_terminal_says():
 
 
 def test_remembered_times_stand_in_the_footer():
-    line = "3 choices by times remembered from 2025-11-30, latency table t.json."
+    line = "3 choices based on latencies remembered since 2025-11-30, in t.json."
     assert line in to_html(replace(REPORT, remembered_times=REMEMBERED))
     assert "remembered" not in to_html(REPORT)
 

@@ -71,11 +71,11 @@ def test_no_figure_is_cut_however_long_the_remark_behind_it():
 
 
 def test_remembered_times_have_a_line():
-    line = "3 choices by times remembered from 2025-11-30, latency table t.json"
+    line = "3 choices based on latencies remembered since 2025-11-30, in t.json"
     assert line in shown(replace(REPORT, remembered_times=REMEMBERED)).splitlines()
     assert "remembered" not in shown(REPORT)
     undated = replace(REPORT, remembered_times=replace(REMEMBERED, choices=1, since=None))
-    assert "1 choice by times remembered from an unknown date, latency table t.json" in shown(undated)
+    assert "1 choice based on latencies remembered since an unknown date, in t.json" in shown(undated)
 
 
 def test_a_terminal_gets_colours():

@@ -1,4 +1,4 @@
-"""Locks between processes; that they exclude each other is tested by the table of latencies."""
+"""Locks between processes; mutual exclusion is tested with the latency table."""
 
 from __future__ import annotations
 

@@ -38,24 +38,24 @@ def test_a_table_is_kept_in_its_file(tmp_path):
         '{"version": 2, "machines": ["m"], "times": {"a": 1.0}}',
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "table.json"
     path.write_text(content)
-    with pytest.raises(UsageError, match="is not a table of latencies"):
+    with pytest.raises(UsageError, match="not a latency table"):
         LatencyTable.load(path)
 
 
-def test_the_users_own_damaged_table_starts_anew(tmp_path, monkeypatch):
+def test_a_damaged_table_of_the_user_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     default_path().parent.mkdir()
     default_path().write_text("damaged")
     assert LatencyTable.of_user().entries == {}
 
 
-def test_a_table_that_was_asked_for_must_be_writable(tmp_path, monkeypatch):
+def test_a_named_table_must_be_writable(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="can't be written there"):
+    with pytest.raises(OutputError, match="can't write the latency table"):
         LatencyTable(tmp_path / "file" / "table.json").put({"a": 1.0})
 
 
@@ -74,7 +74,7 @@ def test_keys_follow_structure_and_setting_but_not_the_values_of_weights():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is set by hand."""
+    """A clock that is set manually."""
     now = [1_700_000_000]
     monkeypatch.setattr(latency_table, "time", SimpleNamespace(time=lambda: now[0]))
     return now
@@ -105,7 +105,7 @@ def test_processes_that_add_at_the_same_time_lose_nothing(tmp_path, how):
     assert set(LatencyTable.load(path).entries) == {f"{name}{i}" for name in "abc" for i in range(30)}
 
 
-def test_a_time_that_another_process_added_first_stays_and_is_taken_over(tmp_path):
+def test_a_time_that_another_process_added_first_is_used(tmp_path):
     path = tmp_path / "table.json"
     one, other = LatencyTable.load(path), LatencyTable.load(path)
     one.put({"k-1": 1.0, "k-2": 2.0})
@@ -134,14 +134,14 @@ def test_an_entry_expires_during_a_long_run(tmp_path, monkeypatch, clock):
     assert table.get(["k-1"]) is None
 
 
-def test_a_table_that_was_asked_for_never_expires(tmp_path, clock):
+def test_a_named_table_never_expires(tmp_path, clock):
     path = tmp_path / "table.json"
     LatencyTable.load(path).put({"k-1": 1.0})
     clock[0] += 4000 * DAY
     assert LatencyTable.load(path).get(["k-1"]) == [1.0]
 
 
-def test_a_table_of_the_first_version_is_too_old_for_the_user_and_good_where_it_was_asked_for(tmp_path, monkeypatch):
+def test_a_table_of_the_first_version_is_valid_only_if_named(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     default_path().parent.mkdir()
     default_path().write_text('{"version": 1, "machine": "another", "times": {"k-1": 1.5}}')
@@ -165,7 +165,7 @@ def test_the_users_own_table_may_be_shared_between_machines(tmp_path, monkeypatc
     assert found.machine == "another", "of several machines this one counts"
 
 
-def test_the_table_of_another_machine_refuses_what_it_lacks(tmp_path, monkeypatch):
+def test_the_table_of_another_machine_takes_no_new_times(tmp_path, monkeypatch):
     path = tmp_path / "table.json"
     LatencyTable.load(path).put({"k-1": 1.0})
     before = path.read_bytes()
@@ -177,7 +177,7 @@ def test_the_table_of_another_machine_refuses_what_it_lacks(tmp_path, monkeypatc
     assert path.read_bytes() == before
 
 
-def test_what_was_answered_from_memory_is_known_with_its_age(tmp_path, clock):
+def test_remembered_answers_are_noted_with_their_age(tmp_path, clock):
     path = tmp_path / "table.json"
     LatencyTable.load(path).put({"a-1": 1.0, "a-2": 2.0})
     clock[0] += DAY
