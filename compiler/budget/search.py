@@ -14,9 +14,25 @@ from math import inf
 from typing import Any, Protocol, TypeAlias
 
 from onnx_compress.compiler.repair.effort import COARSE, FULL, Effort
+from onnx_compress.compiler.runtime.timing.latency import MARGIN
 
-NEAR = 1.25
-"""Cheap trials may lose this share of the budget: they repair less than the full run at the end."""
+
+@dataclass(frozen=True)
+class Trust:
+    """How far cheap trials are trusted: they repair less than the full run at the end.
+
+    They may lose `near` times the budget. A result of a full run is raised further while it loses at most `slack` of
+    the budget; two results are alive at once then.
+    """
+
+    near: float
+    slack: float
+
+
+HIGH = Trust(near=1.25, slack=0.5)
+"""For results with fewer weights, of which two may be alive."""
+LOW = Trust(near=2.0, slack=0.0)
+"""For results with as many weights as the model: one more full run that does not fit is cheaper than their memory."""
 LEAST_LOSS = 0.02
 """Smaller losses, in points, count as this: they are noise, and the division by them must stay finite."""
 LEAST_SAVING = 0.01
@@ -69,16 +85,28 @@ class Found:
     """The steps taken, from none on."""
 
 
-def search(runner: Runner, base: Trial, budget: float) -> Found:
+def search(runner: Runner, base: Trial, budget: float, trust: Trust = HIGH) -> Found:
     """The setting that saves most within `budget` points; `base` is the trial with no strength set."""
-    climb = _Climb(runner, NEAR * budget, base)
+    climb = _Climb(runner, trust.near * budget, base)
     climb.run()
-    for levels in climb.finalists():
-        trial = runner.trial(levels, FULL)
+    best = _first_fitting(climb, climb.finalists(), budget)
+    while best is not None and best.drop <= trust.slack * budget:
+        stronger = _first_fitting(climb, climb.above(best.levels), budget)
+        if stronger is None or best.cost - stronger.cost < LEAST_SAVING:
+            break
+        best = stronger
+    return Found(best, tuple(climb.tried), tuple(climb.path))
+
+
+def _first_fitting(climb: _Climb, candidates: Iterator[Levels], budget: float) -> Trial | None:
+    """The first of the candidates that stays within the budget when it is run in full."""
+    for levels in candidates:
+        trial = climb.runner.trial(levels, FULL)
         climb.tried.append(trial.without_result())
         if trial.drop <= budget:
-            return Found(trial, tuple(climb.tried), tuple(climb.path))
-    return Found(None, tuple(climb.tried), tuple(climb.path))
+            return trial
+        del trial  # its models must not stay alive while the next one's are made
+    return None
 
 
 class _Climb:
@@ -119,7 +147,8 @@ class _Climb:
         trial = self.runner.trial((*self.at.levels[:i], value, *self.at.levels[i + 1 :]), COARSE)
         self.tried.append(trial.without_result())
         if trial.drop > self.most:
-            self.high[i] = value
+            # Where even a value that costs too much saves too little, weaker ones save no more.
+            self.high[i] = value if self.at.cost - trial.cost >= MARGIN else self.low[i] + 1
             return
         self.low[i] = value
         if self.at.cost - trial.cost >= LEAST_SAVING:
@@ -147,6 +176,12 @@ class _Climb:
             i = _raised(before, after)
             for value in range(after[i], before[i], -1):
                 yield (*after[:i], value, *after[i + 1 :])
+
+    def above(self, levels: Levels) -> Iterator[Levels]:
+        """One value more of the strength that was raised last."""
+        i = _raised(self.path[-2].levels, self.path[-1].levels)
+        if levels[i] < self.runner.heights[i]:
+            yield (*levels[:i], levels[i] + 1, *levels[i + 1 :])
 
 
 def _raised(before: Levels, after: Levels) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, isfinite
 from typing import Any
 
-from onnx_compress.compiler.budget.search import Found, Trial, gains, search
+from onnx_compress.compiler.budget.search import HIGH, LOW, Found, Trial, gains, search
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Saving
 from onnx_compress.compiler.pipeline.execute import Applied, Executor
@@ -16,9 +16,7 @@ from onnx_compress.compiler.pipeline.recipe import Step
 from onnx_compress.compiler.pipeline.rehearsal import Rehearsal
 from onnx_compress.compiler.pipeline.spec import render_one
 from onnx_compress.compiler.pipeline.stages import with_companions
-
-MARGIN = 0.95
-"""A result counts as faster from this ratio of times on."""
+from onnx_compress.compiler.runtime.timing.latency import is_faster
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,9 @@ def run(executor: Executor, judge: HeldOut, model: Model, steps: Sequence[Step],
     if base.drop > judge.max_drop:
         reason = f"the other passes alone cost {base.drop:.2f} points of {judge.max_drop:g}: nothing is left"
         return told.nothing(Found(None, (), (base,)), reason)
-    found = search(rehearsal, base, judge.max_drop)
+    if Saving.TIME not in rehearsal.savings:
+        rehearsal.drop_base()
+    found = search(rehearsal, rehearsal.base, judge.max_drop, HIGH if Saving.TIME in rehearsal.savings else LOW)
     if found.best is None:
         return told.nothing(found, told.too_costly(found, judge.max_drop))
     slower = told.too_slow(found.best)
@@ -80,7 +80,7 @@ class _Told:
 
     def too_slow(self, best: Trial) -> str:
         """Why the result does not pay although it fits, or an empty string."""
-        if self.rehearsal.savings != {Saving.TIME} or exp(best.cost) <= MARGIN:
+        if self.rehearsal.savings != {Saving.TIME} or is_faster(exp(best.cost), 1.0):
             return ""
         return f"with it the result takes {exp(best.cost):.2f}× the time, which is not faster"
 
@@ -122,7 +122,8 @@ class _Told:
         return next((name for name in step.item.companions if name in kept), "")
 
     def _untouched(self, place: int, found: Found) -> Applied:
-        return Applied(self.rehearsal.model, 0, self._seconds(place, found), (), self._notes(place, found))
+        skips = self.rehearsal.skips.get(place, ())
+        return Applied(self.rehearsal.model, 0, self._seconds(place, found), skips, self._notes(place, found))
 
     def _seconds(self, place: int, found: Found) -> float:
         """The time of the trials in which this is the last strength that is set."""
@@ -137,7 +138,7 @@ class _Told:
 
     def _trial(self, trial: Trial) -> dict[str, Any]:
         said: dict[str, Any] = {"strengths": self._strengths(trial), "drop": round(trial.drop, 3)}
-        if Saving.TIME in self.rehearsal.savings or len(trial.levels) > 1:
+        if isfinite(trial.cost) and (Saving.TIME in self.rehearsal.savings or len(trial.levels) > 1):
             said["cost"] = round(exp(trial.cost), 3)
         return {**said, "seconds": round(trial.seconds, 1)}
 

@@ -13,12 +13,14 @@ from typing import Any
 from onnx_compress.compiler.budget.search import Levels, Trial
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Saving
-from onnx_compress.compiler.pipeline.context import Finish, Judge
+from onnx_compress.compiler.pipeline.context import Finish, Judge, Skip
 from onnx_compress.compiler.pipeline.execute import Applied, Executor, Terms
 from onnx_compress.compiler.pipeline.held_out import HeldOut
 from onnx_compress.compiler.pipeline.recipe import Step, steps_of
 from onnx_compress.compiler.repair.effort import COARSE, FULL, Effort
 
+SPENT = 1.5
+"""A share of the budget that no pass behind makes up for, however the figures scatter on few samples."""
 TIMING_SAMPLES = 2
 """Calibration samples of a model that is only timed: its values mean nothing."""
 
@@ -46,6 +48,8 @@ class Rehearsal:
     model: Model
     steps: Sequence[Step]
     last: Step | None = None
+    skips: dict[int, tuple[Skip, ...]] = field(default_factory=dict)
+    """What each open step left alone before any trial, and why."""
     _settled: dict[int, Step] = field(default_factory=dict)
     """The fixed steps with the choices that they made without any open step."""
 
@@ -62,8 +66,10 @@ class Rehearsal:
     @cached_property
     def ladders(self) -> Mapping[int, Sequence[float]]:
         """The values of each open strength, from the weakest to the strongest."""
-        contexts = ((i, self.executor.context(self.model, self.steps[i], Terms(self._lenient))) for i in self.places)
-        return {i: self.steps[i].item.ladder(self.model, context) for i, context in contexts}
+        contexts = {i: self.executor.context(self.model, self.steps[i], self._terms(i, COARSE)) for i in self.places}
+        found = {i: self.steps[i].item.ladder(self.model, context) for i, context in contexts.items()}
+        self.skips.update({i: tuple(context.skips) for i, context in contexts.items()})
+        return found
 
     @cached_property
     def savings(self) -> frozenset[Saving]:
@@ -81,6 +87,12 @@ class Rehearsal:
             self._settled[i] = replace(self.steps[i], item=item, exclude=names)
         drop = self.judge.drop(self._end(applied))
         return Trial((0,) * len(self.places), drop, 0.0, time.perf_counter() - started, FULL, applied)
+
+    def drop_base(self) -> None:
+        """Let go of the models of the base, where nothing is compared with them any more."""
+        if len(self.places) > 1:
+            _ = self._bytes_without
+        self.base = self.base.without_result()
 
     def trial(self, levels: Levels, effort: Effort) -> Trial:
         """The pipeline with these strengths; its result holds the outcome of each step by its index."""
@@ -124,7 +136,7 @@ class Rehearsal:
         is_last = bool(self.places) and place == self.places[-1]
         if not is_last or any(step.item.repairs for step in self.steps[place + 1 :]):
             return False
-        return self.judge.drop(model) > self.judge.max_drop
+        return self.judge.drop(model) > SPENT * self.judge.max_drop
 
     def _cheap(self, i: int, step: Step) -> tuple[Step, ...]:
         """The replacement of a step while candidates are compared."""
@@ -164,9 +176,9 @@ class Rehearsal:
         """The sum of the logarithms of the objectives, each relative to the pipeline without the open strengths."""
         if len(levels) == 1 and self.savings == {Saving.BYTES}:
             return -float(levels[0])  # the stronger the smaller, so that no bytes need counting
-        without = self._end(base.result)
         cost = 0.0
         if Saving.TIME in self.savings:
+            without = self._end(base.result)
             times = self.judge.speed({"without": without, "with": model})
             cost += log(times["with"] / times["without"])
         if Saving.BYTES in self.savings:

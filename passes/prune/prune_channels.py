@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
+from onnx_compress.compiler.pipeline.base import RATIOS, Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit, sample_count
 from onnx_compress.compiler.surgery.channel_removal import Removal, apply
@@ -15,6 +16,10 @@ from onnx_compress.passes.prune._criteria.weight_scores import CRITERIA
 from onnx_compress.passes.prune._gather.entries import insert, with_gathers
 from onnx_compress.passes.prune._widths.plan import ORDERINGS, Planner, explain
 
+SLOW = 0.95
+"""Half the channels must save this much of the time for widths to be searched for at all."""
+SHARES = (0.03, 0.06, *RATIOS[1:])
+"""Shares of the time that a search tries to save."""
 REFITTED = 2048
 """Calibration samples for the refit; more if samples are small."""
 
@@ -85,6 +90,17 @@ class PruneChannels(Pass):
         if saving is Saving.TIME:
             return self.with_options(latency=round(1 - value, 2))
         return self.with_options(ratio=value)
+
+    def ladder(self, model: Model, ctx: Context) -> Sequence[float]:
+        """In a search for time the shares that widths can reach; none where layers of half the width are no faster."""
+        groups = ctx.get(ChannelGroups)
+        if ctx.finish is None or not groups.prunable:
+            return self.strengths if groups.prunable else ()
+        half, least = Planner.of(self.with_options(latency=1.0), model, ctx).shares()
+        if half > SLOW:
+            ctx.skip("the model", f"with half of all channels it takes {half:.0%} of the time: narrower is not faster")
+            return ()
+        return [value for value in SHARES if 1 - value >= least]
 
     def run(self, model: Model, ctx: Context) -> int:
         """Remove channels; returns the number of narrowed groups plus the number of layers that gather their inputs."""

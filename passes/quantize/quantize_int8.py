@@ -106,8 +106,8 @@ class QuantizeInt8(Pass):
         seen = observe(model, names, ctx, spread=self.method != "minmax")
         ranges = {name: self._range(histogram) for name, histogram in seen.items()}
         build = partial(self._built, model, ranges, excluded)
-        kind, full = self._fastest(build, ctx)
-        left = self._left_float(model, full, layers, partial(build, kind), ctx)
+        kind, drop = self._fastest(build, ctx)
+        left = self._left_float(model, drop, layers, partial(build, kind), ctx)
         left += self._too_small(model, partial(build, kind), left, layers, ctx)
         if len(left) >= len(layers):
             ctx.skip("model", "no layer can be quantized within the budget without making the file larger")
@@ -148,23 +148,23 @@ class QuantizeInt8(Pass):
             return value_range.minmax(seen)
         return value_range.entropy(seen) if self.method == "entropy" else value_range.percentile(seen, self.percentile)
 
-    def _fastest(self, build: partial[Model], ctx: Context) -> tuple[str, Model]:
-        """The types and the model with all layers in them; measured only with types=auto."""
-        if self.types != "auto":
-            return self.types, build(self.types, ())
-        models = {kind: build(kind, ()) for kind in ("u8s8", "s8s8")}
-        times = ctx.judge.speed(models)
-        kind = "s8s8" if is_faster(times["s8s8"], times["u8s8"]) else "u8s8"
-        ctx.notes["types"] = kind
-        return kind, models[kind]
+    def _fastest(self, build: partial[Model], ctx: Context) -> tuple[str, float]:
+        """The types, and the points that all layers in them lose; timed only where the user left the types open."""
+        kinds = ("u8s8", "s8s8") if self.types == "auto" else (self.types,)
+        models = {kind: build(kind, ()) for kind in kinds}
+        kind = kinds[0]
+        if self.types == "auto":
+            times = ctx.judge.speed(models)
+            kind = "s8s8" if is_faster(times["s8s8"], times["u8s8"]) else "u8s8"
+            ctx.notes["types"] = kind
+        return kind, 0.0 if np.isinf(ctx.judge.max_drop) else ctx.judge.drop(models[kind])
 
     def _left_float(
-        self, model: Model, full: Model, layers: list[str], build: partial[Model], ctx: Context
+        self, model: Model, drop: float, layers: list[str], build: partial[Model], ctx: Context
     ) -> list[str]:
-        """The names of the layers that must stay float to keep within the budget."""
+        """The layers that must stay float to keep within the budget; with all layers in int8 it loses `drop` points."""
         if np.isinf(ctx.judge.max_drop):
             return []
-        drop = ctx.judge.drop(full)
         is_over = drop > ctx.judge.max_drop
         if not is_over and len(layers) > floats.RANKED_UNASKED:
             return []

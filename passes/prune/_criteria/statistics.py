@@ -50,6 +50,10 @@ def measure(model: Model, axes: Mapping[str, int], ctx: Context) -> dict[str, Ch
     """The statistics of these values of the main graph along these axes."""
     if not axes:
         return {}
+    return ctx.remember(("statistics", tuple(axes.items())), lambda: _measured(model, axes, ctx))
+
+
+def _measured(model: Model, axes: Mapping[str, int], ctx: Context) -> dict[str, Channels]:
     sample = sum(array.nbytes for array in next(ctx.data.batches(1)).values())
     data = ctx.data.take(max(4, min(SAMPLES, TOTAL_BYTES // max(1, sample))), ctx.seed)
     sums = {name: np.zeros((2, 1)) for name in axes}

@@ -61,8 +61,17 @@ class Table:
 
 
 def tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
-    """A table for each prunable group."""
-    return ctx.remember(("tables", wish.key), lambda: _tables(model, groups, wish, ctx))
+    """A table for each prunable group.
+
+    A search tries its strengths on models that differ in other parts: there the tables of the first one serve for all.
+    """
+    if ctx.finish is None:
+        return ctx.remember(("tables", wish.key), lambda: _tables(model, groups, wish, ctx))
+    known: dict[Hashable, Table] = ctx.memory.result(ctx.original, ("tables", ctx.data.key, wish.by), dict)
+    keys = [(group.label, tuple(kept.tolist())) for group, kept in zip(groups.prunable, wish.kept, strict=True)]
+    if not all(key in known for key in keys):
+        known.update(zip(keys, _tables(model, groups, wish, ctx), strict=True))
+    return [known[key] for key in keys]
 
 
 def _tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:

@@ -19,7 +19,7 @@ from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choo
 
 MOST_MACS = 1 << 41
 """Limit for the multiply-accumulates of all measurements: about a minute."""
-SEARCHED_SAMPLES = 96
+SEARCHED_SAMPLES = 64
 """Fewer samples in a search, whose trials measure the chosen widths anyway."""
 ENOUGH_SAMPLES, LEAST_SAMPLES, LEAST_WIDTHS = 64, 32, 4
 """Large models are measured at fewer widths of each group, and then on fewer samples."""

@@ -29,6 +29,9 @@ from onnx_compress.passes.prune._widths.widths import Choice, Macs, Widths, choo
 ORDERINGS: dict[str, Ordering] = {"obs": obs, "lasso": lasso}
 """Criteria that need calibration data; without data energy decides."""
 
+SEARCHED_WIDTHS = 3
+"""Widths of each group that a search chooses from: as many as it times, since times between them are only guesses."""
+
 
 class PlanOptions(Protocol):
     """The options of prune-channels that a plan depends on."""
@@ -111,6 +114,7 @@ class Planner:
             multiplicity=np.array([group.multiplicity for group in cost.groups], np.int64),
             fixed=np.array([_kept_anyway(group, self.ctx) for group in cost.groups], np.int64),
             losses=[_ordered(loss, np.argsort(score, kind="stable")) for loss, score in zip(losses, self.scores)],
+            most=None if self.ctx.finish is None else SEARCHED_WIDTHS,
         )
 
     def chosen(self, costs: Macs, target: float) -> Choice:
@@ -155,6 +159,13 @@ class Planner:
         if found.share > share * (1 + TOLERANCE) and found.share > share + MISSED:
             self.ctx.miss(f"the fastest widths found take {found.share:.0%} of the time, {share:.0%} requested")
         return self._timed(cost, found.choice)
+
+    def shares(self) -> tuple[float, float]:
+        """The shares of its time that the model takes at half of all widths, and at the narrowest ones."""
+        cost = Clock(self.model, self.groups, self.ctx).cost(self.widths, self.step, self.macs)
+        full, least = self.widths.full(), self.widths.narrowest(self.step)
+        half = np.where(self.widths.fixed >= 0, full, np.maximum(full // 2, least))
+        return cost.ms(half) / cost.ms(full), cost.ms(least) / cost.ms(full)
 
     def _timed(self, cost: LatencyCost, choice: Choice) -> tuple[Cut, ...]:
         times = [by_group(cost, self.groups, kept) for kept in (self.widths.sizes, choice.kept)]

@@ -45,6 +45,8 @@ class Widths:
     multiplicity: np.ndarray
     fixed: np.ndarray
     losses: Sequence[np.ndarray]
+    most: int | None = None
+    """How many widths of each group to choose from at most; None: all."""
 
     def units(self, step: int) -> np.ndarray:
         """The number of sets by which each group's width changes, for widths in multiples of `step` channels.
@@ -65,8 +67,13 @@ class Widths:
     def candidates(self, step: int) -> list[np.ndarray]:
         """For each group the numbers of sets that it may keep, in falling order."""
         narrower = [np.arange((s - 1) // u * u, 0, -u) for s, u in zip(self.sizes, self.units(step))]
-        every = [np.append(s, widths) for s, widths in zip(self.sizes, narrower)]
+        every = [self._thinned(np.append(s, widths)) for s, widths in zip(self.sizes, narrower)]
         return [every[i] if f < 0 else np.array([f]) for i, f in enumerate(self.fixed)]
+
+    def _thinned(self, kept: np.ndarray) -> np.ndarray:
+        if self.most is None or len(kept) <= self.most:
+            return kept
+        return np.asarray(kept[np.round(np.linspace(0, len(kept) - 1, self.most)).astype(np.int64)])
 
 
 def _unit(size: int, multiplicity: int, step: int) -> int:

@@ -5,7 +5,7 @@ from math import log
 
 import pytest
 
-from onnx_compress.compiler.budget.search import NEAR, Trial, gains, search
+from onnx_compress.compiler.budget.search import HIGH, LOW, Trial, gains, search
 from onnx_compress.compiler.repair.effort import COARSE, FULL
 
 
@@ -31,9 +31,9 @@ class Formula:
         cost = sum(log(1 - saved[level]) for saved, level in zip(self.savings, levels))
         return Trial(levels, drop * (self.excess if effort is COARSE else 1), cost, 1.0, effort, result=object())
 
-    def search(self, budget):
+    def search(self, budget, trust=HIGH):
         base = Trial((0,) * len(self.losses), 0.0, 0.0, 1.0, FULL)
-        return search(self, base, budget)
+        return search(self, base, budget, trust)
 
 
 def rising(height, step=0.2):
@@ -55,13 +55,26 @@ def test_nothing_is_tried_twice_and_one_strength_takes_few_trials(budget):
     formula.search(budget)
     assert len(set(formula.asked)) == len(formula.asked)
     assert sum(effort is COARSE for _, effort in formula.asked) <= 5
-    assert sum(effort is FULL for _, effort in formula.asked) <= 2 + 18 * (NEAR - 1)
+    assert sum(effort is FULL for _, effort in formula.asked) <= 2 + 18 * (HIGH.near - 1)
 
 
 def test_what_only_seems_too_costly_in_a_cheap_trial_is_run_in_full():
     formula = Formula([[0.0, 0.9]], [[0.0, 0.5]], excess=1.2)
     assert formula.search(1.0).best.levels == (1,)
     assert Formula([[0.0, 0.9]], [[0.0, 0.5]], excess=2.0).search(1.0).best is None
+
+
+def test_a_result_with_most_of_the_budget_left_is_raised_in_full():
+    formula = Formula([rising(8, 0.1)], [rising(8, 0.05)], excess=4.0)
+    assert formula.search(1.0).best.levels == (6,), "to where half the budget is spent"
+    assert len(set(formula.asked)) == len(formula.asked)
+
+
+def test_with_little_trust_stronger_ones_are_run_in_full_and_none_is_held():
+    formula = Formula([rising(8, 0.1)], [rising(8, 0.05)], excess=4.0)
+    assert formula.search(1.0, LOW).best.levels == (5,), "whose cheap trial loses twice the budget"
+    full = [levels for levels, effort in formula.asked if effort is FULL]
+    assert full == [(5,)]
 
 
 def test_what_a_cheap_trial_makes_look_better_gives_way_value_by_value():

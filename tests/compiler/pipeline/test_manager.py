@@ -71,9 +71,9 @@ def test_an_open_strength_is_the_strongest_that_fits():
     record = outcome.report.passes[0]
     assert record.kept
     assert 0.3 <= record.options["ratio"] < 0.5, "at one half the next class wins"
-    last = record.notes["tried"][-1]
-    assert last["strengths"] == f"blur:ratio={record.options['ratio']:g}"
-    assert last["drop"] <= 1.0
+    drops = {trial["strengths"]: trial["drop"] for trial in record.notes["tried"]}
+    assert drops[f"blur:ratio={record.options['ratio']:g}"] <= 1.0
+    assert drops[f"blur:ratio={record.options['ratio'] + 0.05:g}"] > 1.0
 
 
 def test_an_open_strength_leaves_the_fixed_passes_their_share():
