@@ -83,10 +83,11 @@ def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
     return found
 
 
-def signature_change(before: Model, after: Model) -> str | None:
-    """How the inputs or outputs of two models differ, in one line, or None."""
+def signature_change(before: Model, after: Model, *, outputs_only: bool = False) -> str | None:
+    """How the inputs, unless `outputs_only`, or the outputs of two models differ, in one line, or None."""
     old, new = specs(before), specs(after)
-    for kind, was, now in (("input", old.inputs, new.inputs), ("output", old.outputs, new.outputs)):
+    inputs = () if outputs_only else (("input", old.inputs, new.inputs),)
+    for kind, was, now in (*inputs, ("output", old.outputs, new.outputs)):
         if was != now:
             pairs = zip([*was, None], [*now, None], strict=False)
             first = next((a, b) for a, b in pairs if a != b)

@@ -21,6 +21,7 @@ from onnx_compress.compiler.pipeline.spec import render_one
 from onnx_compress.compiler.repair.effort import FULL, Effort
 from onnx_compress.compiler.runtime import session
 from onnx_compress.compiler.runtime.data.dataset import Dataset
+from onnx_compress.compiler.runtime.specs import specs
 
 Bars = Callable[[str, int], AbstractContextManager[Progress]]
 
@@ -101,11 +102,11 @@ class Executor:
 
     def context(self, model: Model, step: Step, terms: Terms) -> Context:
         """The context of a step that runs on `model`."""
-        data = self._data_for(model, terms.data or self.data)
+        data = terms.data or self.data
         context = Context(
             model=model,
             original=self.reference,
-            data=data,
+            data=data and data.for_inputs(specs(model).inputs),
             judge=terms.judge,
             seed=self.settings.seed,
             pass_name=step.item.name,
@@ -119,10 +120,6 @@ class Executor:
         )
         context.run_steps = lambda steps: self._run_inner(steps, context, terms)
         return context
-
-    def _data_for(self, model: Model, data: Dataset) -> Dataset:
-        """The samples as inputs of this model, whose inputs a pass may have changed."""
-        return data
 
     def _run_inner(self, steps: object, outer: Context, terms: Terms) -> int:
         """Implements `ctx.run`: other passes on the same model, whose skips and notes join the outer pass's."""
@@ -151,8 +148,8 @@ class Executor:
 def check_result(before: Model, after: Model, item: Pass, passes_before: tuple[str, ...] = ()) -> None:
     """Raise PassError unless `after` is valid, loads in onnxruntime and has the signature of `before`."""
     fault = checks.fault_of(after)
-    if fault is None and not item.changes_inputs:
-        fault = checks.signature_change(before, after)
+    if fault is None:
+        fault = checks.signature_change(before, after, outputs_only=item.changes_inputs)
     if fault is None:
         try:
             session.create(after, optimize=False)

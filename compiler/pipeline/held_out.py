@@ -116,13 +116,13 @@ class HeldOut:
         They run on `feeds`, by default one held-out sample. Ratios to the first are taken round by round in one
         interleaved measurement.
         """
-        feeds = self._sample() if feeds is None else feeds
+        given, feeds = feeds, self._sample() if feeds is None else feeds
         keys = keys_of(models, feeds, self.threads, self.table.machine)
         known = self.table.get(list(keys.values()))
         if known is None:
             # Models of the same structure take the same time; measured differences are noise.
             distinct = {key: models[name] for name, key in keys.items()}
-            timings = self.timings(distinct, feeds)
+            timings = self.timings(distinct, given)
             reference = timings[next(iter(timings))]
             self.table.put({k: reference.median_ms * _ratio(timing, reference) for k, timing in timings.items()})
             known = self.table.get(list(keys.values()))  # as it will be read the next time
@@ -139,10 +139,13 @@ class HeldOut:
 
     def timings(self, models: Mapping[str, Model], feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, Latency]:
         """Latency of each model, by default at batch 1: interleaved, or one after another if memory requires it."""
-        feeds = self._sample() if feeds is None else feeds
+        given = self._sample_for if feeds is None else feeds
         if sum(model.weight_bytes() for model in models.values()) > TOGETHER:
-            return {n: latency.interleaved({n: self._session(m)}, feeds)[n] for n, m in models.items()}
-        return latency.interleaved({name: self._session(model) for name, model in models.items()}, feeds)
+            return {n: latency.interleaved({n: self._session(m)}, given)[n] for n, m in models.items()}
+        return latency.interleaved({name: self._session(model) for name, model in models.items()}, given)
+
+    def _sample_for(self, session: Session) -> Mapping[str, np.ndarray]:
+        return next(iter(self.data.for_inputs(session.inputs).batches(1)))
 
     def _sample(self) -> Mapping[str, np.ndarray]:
         return next(iter(self.data.batches(1)))

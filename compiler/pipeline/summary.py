@@ -23,6 +23,7 @@ from onnx_compress.compiler.pipeline.run_report import (
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime.metrics.numerics import worst
 from onnx_compress.compiler.runtime.ort_releases import oldest_onnxruntime
+from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.runtime.timing import latency
 from onnx_compress.compiler.runtime.timing.latency import MARGIN, Latency
 from onnx_compress.compiler.runtime.timing.latency_table import LatencyTable
@@ -80,7 +81,7 @@ def summarize(
 
 def figures_of(model: Model, timing: Latency | None, judge: HeldOut) -> Figures:
     """Size and speed of one model; its MACs for the shapes of one held-out sample."""
-    feeds = next(iter(judge.data.batches(1)))
+    feeds = next(iter(judge.data.for_inputs(specs(model).inputs).batches(1)))
     cost = Cost.of(model, {name: array.shape for name, array in feeds.items()})
     return Figures(
         bytes=model.file_bytes(),

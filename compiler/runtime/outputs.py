@@ -28,8 +28,10 @@ def outputs(
 ) -> Iterator[tuple[Batch, Arrays]]:
     """Each batch of `dataset` with the model's outputs (`names`; None: all).
 
-    Rows that only pad a batch of fixed size are cut off.
+    The samples are made into the inputs of this model, which a pass may have changed. Rows that only pad a batch of
+    fixed size are cut off.
     """
+    dataset = dataset.for_inputs(session.inputs)
     for batch in dataset.runs(size):
         yield batch, dataset.layout.cut(session.run(batch.feeds, names), batch.count)
 

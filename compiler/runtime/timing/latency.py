@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -53,23 +54,27 @@ class Ratio:
     spread: float
 
 
+Feeds: TypeAlias = Mapping[str, np.ndarray]
+
+
 def interleaved(
     sessions: Mapping[str, Session],
-    feeds: Mapping[str, np.ndarray],
+    feeds: Feeds | Callable[[Session], Feeds],
     *,
     rounds: int = 30,
     warmup: int = 3,
     budget_seconds: float = 10.0,
 ) -> dict[str, Latency]:
-    """Time every session on the same inputs, in rounds in which each has one turn.
+    """Time every session in rounds in which each has one turn, on the same inputs or on those that `feeds` gives it.
 
     The order rotates from round to round. In a turn a session runs repeatedly to fill `SAMPLE_SECONDS`. There are
     `rounds` rounds, more on a busy machine (see `PRECISION`), fewer once `budget_seconds` have passed, at least
     `LEAST_ROUNDS`. Each session first runs `warmup` times, uncounted. Raises the errors of the sessions.
     """
-    runs = {name: session.runner(feeds) for name, session in sessions.items()}
+    given = {name: feeds(session) if callable(feeds) else feeds for name, session in sessions.items()}
+    runs = {name: session.runner(given[name]) for name, session in sessions.items()}
     with _without_garbage_collection():
-        repeats = {name: _repeats(sessions[name], feeds, run, warmup) for name, run in runs.items()}
+        repeats = {name: _repeats(sessions[name], given[name], run, warmup) for name, run in runs.items()}
         times: dict[str, list[float]] = {name: [] for name in runs}
         started = time.perf_counter()
         done = 0
