@@ -106,7 +106,7 @@ class _Told:
                 one = applied[place]
                 notes = {**one.notes, **self._notes(place, found)}
                 done = replace(one, notes=notes, seconds=self._seconds(place, found), missed=())
-                entries.append(Entry(self.rehearsal.at(place, levels[place]), done))
+                entries.append(Entry(self.rehearsal.at(place, levels[place]), done, self._said(place, found)))
             elif place not in self.implied:
                 rival = self._companion(step, levels)
                 reason = f"{rival or 'another pass'} saves more for what it loses"
@@ -131,10 +131,26 @@ class _Told:
         return sum(trial.seconds for trial in found.tried if _asked_by(trial) == index)
 
     def _notes(self, place: int, found: Found) -> dict[str, Any]:
-        """Every trial with its strengths, its loss and what it saved, and what this strength brought."""
-        saved, lost = gains(found.path)[self.rehearsal.places.index(place)]
+        """All trials with their strengths, loss and saving, and what this strength brought."""
         notes: dict[str, Any] = {"tried": [self._trial(trial) for trial in found.tried]}
-        return {**notes, "gain": {"saved": round(1 - exp(-saved), 3), "points": round(lost, 3)}} if saved else notes
+        gain = self._gain(place, found)
+        return notes if gain is None else {**notes, "gain": {"saved": round(gain[0], 3), "points": round(gain[1], 3)}}
+
+    def _gain(self, place: int, found: Found) -> tuple[float, float] | None:
+        """The share that a strength saved and the points it lost in cheap trials; None where nothing was measured."""
+        if len(self.rehearsal.places) == 1 and Saving.TIME not in self.rehearsal.savings:
+            return None
+        saved, lost = gains(found.path)[self.rehearsal.places.index(place)]
+        return (1 - exp(-saved), lost) if saved else None
+
+    def _said(self, place: int, found: Found) -> str:
+        """What a strength brought, for the report."""
+        gain = self._gain(place, found)
+        if gain is None:
+            return ""
+        both = "the time and bytes together" if len(self.rehearsal.savings) > 1 else ""
+        what = both or ("the time" if Saving.TIME in self.rehearsal.savings else "the bytes")
+        return f"saves {gain[0]:.0%} of {what} for {gain[1]:.2f} points, by its trials"
 
     def _trial(self, trial: Trial) -> dict[str, Any]:
         said: dict[str, Any] = {"strengths": self._strengths(trial), "drop": round(trial.drop, 3)}
