@@ -257,7 +257,8 @@ def test_an_output_that_can_not_be(refused, out, says):
 
 def test_force_overwrites_the_input(folder):
     before = (folder / "in.onnx").read_bytes()
-    assert main(job("--force", "-q", "--data", "data.npz", passes="prune:ratio=0.5", out="in.onnx")) == 0
+    missed = 3  # tied layers can't lose half of their MACs: that is said, and the result is written all the same
+    assert main(job("--force", "-q", "--data", "data.npz", passes="prune:ratio=0.5", out="in.onnx")) == missed
     assert (folder / "in.onnx").read_bytes() != before
     onnx.checker.check_model(folder / "in.onnx")
 
