@@ -41,3 +41,30 @@ def test_a_value_that_is_computed_is_not(nodes):
 def test_every_operator_that_takes_positions_counts():
     assert below("", "GatherElements (table, ids)") == {"ids": 50}
     assert below("", "Gather <axis = 1> (table, ids)") == {"ids": 4}
+
+
+def hints(text):
+    return hints_of(from_text('<ir_version: 10, opset_import: ["" : 21]>' + text))
+
+
+def test_the_smallest_of_several_tables_counts():
+    found = hints(
+        """g (int64[N] i) => (float[N,4] y) <float[30,4] table, float[7,4] small> {
+        a = Gather (table, i) b = Gather (small, i) y = Add (a, b) }"""
+    )
+    assert found.below == {"i": 7}
+
+
+@pytest.mark.parametrize("order", ["x, three", "three, x"])
+def test_what_an_input_is_compared_with(order):
+    found = hints(f"g (int64[N] x) => (bool[N] y) <int64 three = {{3}}> {{ y = Equal ({order}) }}")
+    assert found.equal == {"x": 3}
+
+
+def test_bodies_count_too():
+    found = hints(
+        """g (bool c, int64[N] i) => (float[N,4] y) <float[30,4] table> {
+        y = If (c) < then_branch = t () => (float[N,4] a) { a = Gather (table, i) },
+                     else_branch = e () => (float[N,4] b) { d = Gather (table, i) b = Neg (d) } > }"""
+    )
+    assert found.below == {"i": 30}

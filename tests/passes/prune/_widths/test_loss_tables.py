@@ -8,7 +8,6 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.compiler.ir.weights import input_value
 from onnx_compress.compiler.repair import moments
-from onnx_compress.compiler.runtime.metrics.divergence import Divergence
 from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
 from onnx_compress.passes.prune._criteria.lasso import lasso
 from onnx_compress.passes.prune._criteria.obs import obs
@@ -113,34 +112,6 @@ def test_parts_bound_the_memory_of_the_sums(monkeypatch):
     monkeypatch.setattr(moments, "GRAM_BYTES", 1)
     for one, two in zip(whole, tables(*prepared(CONV))):
         np.testing.assert_array_equal(one.order, two.order)
-
-
-def test_the_effect_on_class_scores_is_the_divergence_of_probabilities():
-    model, ctx = prepared(CONV)
-    node = next(n for n in model.nodes() if n.op == "Gemm")
-    edit.set_weight(model, node, 1, 50 * input_value(node, 1))
-    effect = Divergence(model, ctx.data, 10)
-    assert effect.of(model) == 0
-    other = model.clone()
-    changed = next(n for n in other.nodes() if n.op == "Gemm")
-    edit.set_weight(other, changed, 2, input_value(changed, 2) + np.float32(3))
-    assert effect.of(other) < 1e-6  # the same number is added to all logits
-    edit.set_weight(other, changed, 2, input_value(changed, 2) + np.arange(5, dtype=np.float32))
-    logits = [run(m, {"x": next(ctx.data.batches(32))["x"]})[0].astype(np.float64) for m in (model, other)]
-    p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in logits)
-    assert effect.of(other) == pytest.approx(np.mean(np.sum(p * np.log(p / q), 1)), rel=1e-3)
-
-
-def test_the_effect_on_other_outputs_is_their_relative_error():
-    model, ctx = prepared(BRANCH)
-    effect = Divergence(model, ctx.data, 32)
-    other = model.clone()
-    last = next(n for n in other.nodes() if n.outputs[0].name == "y")
-    edit.set_weight(other, last, 1, 0 * input_value(last, 1))
-    y = run(model, {"x": next(ctx.data.batches(32))["x"]})[0]
-    assert effect.of(other) == pytest.approx(np.mean(y**2) / y.var(), rel=1e-4)
-    edit.set_weight(other, last, 1, np.full_like(input_value(last, 1), np.nan))
-    assert effect.of(other) == np.inf
 
 
 @pytest.mark.parametrize(("count", "widths"), [(3, 9), (9, 9), (97, 9), (97, 4)])
