@@ -52,7 +52,8 @@ class Histogram:
             self.counts, self.limit = merged, 2 * self.limit
 
     def _fill(self, flat: np.ndarray) -> None:
-        places = (flat * np.float32(self.bins / 2 / self.limit) + np.float32(self.bins / 2)).astype(np.int32)
+        # Scaling by a power of two is exact; adding half the bins as a float would round small numbers over the edge.
+        places = np.floor(flat * np.float32(self.bins / 2 / self.limit)).astype(np.int32) + self.bins // 2
         np.clip(places, 0, self.bins - 1, out=places)
         self.counts += np.bincount(places, minlength=self.bins)
 

@@ -37,6 +37,12 @@ def test_values_between_fused_nodes_are_those_computed_by_hand(batch: str) -> No
     np.testing.assert_array_equal(joined["y"], np.maximum(joined["b"], 0))
 
 
+def test_inputs_alone_are_captured_without_a_run() -> None:
+    (arrays,) = Capture(model(), ["x"]).batches(load({"x": ROWS}, specs(model()).inputs), 10)
+    assert list(arrays) == ["x"]
+    np.testing.assert_array_equal(arrays["x"], ROWS)
+
+
 def test_the_order_is_that_of_the_names_and_each_comes_once() -> None:
     capture = Capture(model(), ["y", "a", "y"])
     assert capture.names == ("y", "a")
