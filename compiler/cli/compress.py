@@ -75,8 +75,8 @@ def compress(
         return 0
     assert out is not None
     result, held_out = _compressed(loaded, pipeline, said, (data, eval_data), quiet=quiet)
-    result.save(out, force=force)
-    report = _named(result.report, model, out)
+    written = result.model.save(out, force=force)
+    report = _named(result.report, model, out, written)
     _write_reports(report, loaded, result.model, held_out, reports)
     if not quiet:
         _show(report, verbose=verbose)
@@ -140,12 +140,14 @@ def _compressed(
     return result, held_out
 
 
-def _named(report: Report, model: Path, out: Path) -> Report:
-    """The report with the files' names, and with the size of the packed file if that was written."""
+def _named(report: Report, model: Path, out: Path, written: int) -> Report:
+    """The report with the files' names, and with the size in bytes of what was written."""
     from onnx_compress.compiler.ir.files.ocz_file import is_packed
 
-    output = report.output if not is_packed(out) else replace(report.output, packed_bytes=out.stat().st_size)
-    return replace(report, source=str(model), target=str(out), output=output)
+    packed = written if is_packed(out) else report.output.packed_bytes
+    return replace(
+        report, source=str(model), target=str(out), output=replace(report.output, bytes=written, packed_bytes=packed)
+    )
 
 
 def _write_reports(report: Report, before: Model, after: Model, held_out: Dataset, paths: Sequence[Path]) -> None:

@@ -54,6 +54,7 @@ class Model:
         self.version = 0
         self.taken: set[str] | None = None
         """Names in use or used before, maintained by `names.fresh_name`; None until the first new name."""
+        self._disk_bytes: int | None = None
         self._graphs: tuple[Graph, list[Graph]] | None = None
         self._state: tuple[int, State] = (0, State())
 
@@ -64,8 +65,13 @@ class Model:
         try:
             if ocz_file.is_packed(path):
                 with ocz_file.opened(path) as (proto, folder):
-                    return cls.from_proto(proto, folder, path)
-            return cls.from_proto(_read(path), path.parent, path)
+                    model = cls.from_proto(proto, folder, path)
+                model._disk_bytes = path.stat().st_size
+                return model
+            data = DataFolder(path.parent)
+            model = cls._of(_read(path), data, path)
+            model._disk_bytes = path.stat().st_size + data.size
+            return model
         except ModelError as error:
             # A name in the file may hold line breaks.
             raise ModelError(f"{path}: {' '.join(str(error).split())}") from None
@@ -73,6 +79,10 @@ class Model:
     @classmethod
     def from_proto(cls, proto: onnx.ModelProto, folder: Path | None = None, path: Path | None = None) -> Model:
         """The model of a ModelProto, which must not be changed afterwards; `folder` contains its external data."""
+        return cls._of(proto, DataFolder(folder), path)
+
+    @classmethod
+    def _of(cls, proto: onnx.ModelProto, data: DataFolder, path: Path | None) -> Model:
         if not proto.graph.node and not proto.graph.output:
             raise ModelError("the model is empty: it has neither nodes nor outputs")
         if not proto.opset_import:
@@ -80,7 +90,7 @@ class Model:
         proto = inlined(proto)
         check_text(*(opset.domain for opset in proto.opset_import))
         try:
-            return cls(import_graph(proto.graph, DataFolder(folder)), _header(proto), path)
+            return cls(import_graph(proto.graph, data), _header(proto), path)
         except UnicodeDecodeError:
             raise ModelError("a name in it is not UTF-8: the file is damaged") from None
 
@@ -134,6 +144,11 @@ class Model:
         attributes = (v for node in self.nodes() for v in node.attrs.values() if isinstance(v, Constant))
         return int(sum(constant.nbytes for constant in attributes))
 
+    @property
+    def disk_bytes(self) -> int | None:
+        """Bytes of the files that the model was loaded from, packed or not; None once edited, or without a file."""
+        return self._disk_bytes if self.version == 0 else None
+
     def file_bytes(self) -> int:
         """Bytes that `save` would write, all files together, without writing them."""
         weights = self.stored_bytes()
@@ -156,16 +171,15 @@ class Model:
         """
         return self._export(lambda constant: placeholder(constant, limit), is_dense=is_dense)
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the model to `path`, atomically; above 2 GiB the weights are written to `path` + `.data`.
+    def save(self, path: str | Path, *, force: bool = False) -> int:
+        """Write the model to `path`, atomically, and return the bytes written, all files together.
 
-        A name ending in `.ocz` gives a packed file, in which the weights are plain tensors. Raises OutputError if the
-        file exists (unless `force`) or can't be written.
+        Above 2 GiB the weights are written to `path` + `.data`. A name ending in `.ocz` gives a packed file, in which
+        the weights are plain tensors. Raises OutputError if the file exists (unless `force`) or can't be written.
         """
         if Path(path).suffix.lower() == ocz_file.SUFFIX:
-            ocz_file.save(self.plain().save, Path(path), force=force)
-            return
-        save.write(self.graph, self._export, Path(path), force=force, apart=self.stored_bytes() > PROTO_LIMIT)
+            return ocz_file.save(self.plain().save, Path(path), force=force).total
+        return save.write(self.graph, self._export, Path(path), force=force, apart=self.stored_bytes() > PROTO_LIMIT)
 
     @property
     def state(self) -> State:

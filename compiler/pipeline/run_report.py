@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnx_compress.compiler.ir.files.ocz_file import SUFFIX
-
 if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.context import Skip
     from onnx_compress.compiler.runtime.metrics.numerics import Numerics
@@ -27,7 +25,7 @@ FEW_SAMPLES = 256
 class Figures:
     """The size and speed of one model.
 
-    `bytes` is the file with its external data, `packed_bytes` its packed size with plain weights, None if not
+    `bytes` is the file with its data files, `packed_bytes` its packed size with plain weights, None if not
     tried; `parameters` and `nonzero` count elements of weights; `macs` are multiply-accumulates of one run at batch
     1, None if no shape is known; `latency_ms` is the median of one run, None if it was not timed.
     """
@@ -151,11 +149,6 @@ class Report:
     oldest_onnxruntime: str | None = None
 
     @property
-    def file_sizes(self) -> tuple[int, int]:
-        """Bytes of the two files, packed or not according to their names."""
-        return _file_size(self.source, self.input), _file_size(self.target, self.output)
-
-    @property
     def worst(self) -> Numerics | None:
         """The output with the largest error; None if nothing was compared."""
         from onnx_compress.compiler.runtime.metrics.numerics import worst
@@ -166,8 +159,3 @@ class Report:
     def exit_status(self) -> int:
         """0 if everything requested was done, 3 if a pass was rolled back or a target missed."""
         return EXIT_MISSED if self.missed or not all(p.kept for p in self.passes) else EXIT_DONE
-
-
-def _file_size(name: str, figures: Figures) -> int:
-    packed = figures.packed_bytes
-    return figures.bytes if packed is None or not name.lower().endswith(SUFFIX) else packed

@@ -58,11 +58,12 @@ def summarize(
         for record, state in zip(records, states, strict=True)
     ]
     packed = [_packed(figures[i], distinct[i]) for i in (0, place[id(final)])]
+    read = judge.original.disk_bytes or packed[0].bytes
     first, last = times["0"], times[str(place[id(final)])]
     timing = _timing(first, last, settings.threads)
     is_slower = timing.ratio > 1 + max(MARGIN, 2 * timing.ratio_spread)
     return Report(
-        input=packed[0],
+        input=replace(packed[0], bytes=read),
         output=packed[1],
         passes=tuple(passes),
         seed=settings.seed,

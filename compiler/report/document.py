@@ -2,13 +2,15 @@
 
 Its keys, all of which are always present:
 
-- `input`, `output`: `bytes` of the file with its external data, `parameters`, `nonzero`, `macs` at batch 1,
-  `latency_ms` (median), `packed_bytes` (null for weights of more than 64 MB, unless the packed file was written).
+- `input`, `output`: `bytes` of the file that was read or written, packed or not, with its data files; `parameters`,
+  `nonzero`, `macs` at batch 1, `latency_ms` (median), `packed_bytes` (null for weights of more than 64 MB, unless the
+  packed file was written).
 - `metric`: `name`, `before`, `after`, `samples`, `real_data`, and in points `drop`, `max_drop`, `stderr`; or null.
 - `numerics`: `max_abs`, `cosine` and `sqnr_db` of the output that changed most, and `outputs` with the same for
   each, with `scale`, `nonfinite`, `mismatched` and `problem` (see `runtime/metrics/numerics.py`); or null.
 - `passes`: a list of `name`, `options`, `effect`, `changed` (places), `kept`, `reason`, `skips` (a list of `where`
-  and `why`), `notes`, `seconds`, the five figures after the pass, `metric` and `numerics` after it.
+  and `why`), `notes`, `seconds`, the five figures after the pass (`bytes` as a plain ONNX file), `metric` and
+  `numerics` after it.
 - `seed`, `versions`: what is needed to repeat a run.
 - `timing`: `threads`, `batch`, `input_spread_ms`, `output_spread_ms`, `ratio` of the output's time to the input's and
   `ratio_spread`; or null.

@@ -33,7 +33,7 @@ def summary(report: Report) -> str:
 def _comparisons(report: Report) -> tuple[list[str], list[str]]:
     """The changes ('3.5 times smaller') and what stayed the same ('as fast')."""
     differs, same = [], []
-    before, after = report.file_sizes
+    before, after = report.input.bytes, report.output.bytes
     if not before or not after or abs(after - before) <= SAME * before:
         same.append("as large")
     else:

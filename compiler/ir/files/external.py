@@ -114,6 +114,11 @@ class DataFolder:
             )
         return ExternalData(file, offset, length)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the open files together."""
+        return sum(file.size for file in self._open.values())
+
     def file(self, name: str, location: str) -> DataFile:
         """The opened data file at `location`, for the tensor `name`. Raises ModelError."""
         if self.path is None:

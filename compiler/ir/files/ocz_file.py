@@ -22,7 +22,7 @@ from onnx_compress.compiler.storage.container.wire import Piece
 
 SUFFIX = ".ocz"
 """Suffix of packed files."""
-Write: TypeAlias = Callable[[Path], None]
+Write: TypeAlias = Callable[[Path], object]
 """Writes a model file with its data files."""
 
 

@@ -21,10 +21,10 @@ from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
 
 
-def write(graph: Graph, export: Export, path: Path, *, force: bool, apart: bool) -> None:
+def write(graph: Graph, export: Export, path: Path, *, force: bool, apart: bool) -> int:
     """Write the model that `export` returns to `path`; with `apart` its large weights to `path` + `.data`.
 
-    Both are written to temporary files and renamed only when complete. Raises OutputError.
+    Both are written to temporary files and renamed only when complete. Returns the bytes of both. Raises OutputError.
     """
     data_path = path.with_name(path.name + ".data")
     for target in (path, data_path) if apart else (path,):
@@ -32,10 +32,11 @@ def write(graph: Graph, export: Export, path: Path, *, force: bool, apart: bool)
     if not apart:
         with replacing(path) as out:
             out.writelines(serialized(graph, export, embedded))
-        return
+            return out.tell()
     with replacing(path) as out, replacing(data_path) as data:
         places = _write_data(graph, data, _location(data_path))
         out.writelines(serialized(graph, export, lambda constant: places.get(constant) or embedded(constant)))
+        return out.tell() + data.tell()
 
 
 def _location(data_path: Path) -> str:

@@ -91,6 +91,26 @@ def test_inspect_shows_the_packed_size(folder, capsys):
     assert f"packed      {size / 1000:.1f} kB with 'pack'" in capsys.readouterr().out
 
 
+def test_sizes_in_a_report_are_those_of_the_files(folder):
+    """Of files whose content is not what we would write, packed or with data files, overwritten or not."""
+    proto = small_model("residual").proto()
+    for tensor in proto.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, tensor.data_type, values.shape, values.ravel()))
+    proto.doc_string = "written in another way"
+    onnx.save(proto, "typed.onnx", save_as_external_data=False)
+    onnx.save(small_model("residual").proto(), "apart.onnx", save_as_external_data=True, location="d", size_threshold=0)
+    assert main(["pack", "typed.onnx", "-o", "typed.ocz"]) == 0
+    inputs = {"typed.onnx": ["typed.onnx"], "apart.onnx": ["apart.onnx", "d"], "typed.ocz": ["typed.ocz"]}
+    for name, files in inputs.items():
+        before = sum((folder / file).stat().st_size for file in files)
+        out = name if name == "typed.onnx" else "out.onnx"
+        job = [name, "-p", "encode", "--raw", "-o", out, "--force", "-q", "--report", "r.json"]
+        assert main(job) == 0
+        found = json.loads((folder / "r.json").read_text())
+        assert (found["input"]["bytes"], found["output"]["bytes"]) == (before, (folder / out).stat().st_size)
+
+
 def test_the_main_command_writes_a_packed_model_of_plain_weights(folder, capsys):
     """As small as `pack --plain` of the encoded model, up to the order of weights; `pack` prints more."""
     model = small_model("residual")
@@ -101,8 +121,11 @@ def test_the_main_command_writes_a_packed_model_of_plain_weights(folder, capsys)
     assert main(["few.onnx", "-p", "encode", "-o", "few.ocz", "--report", "r.json"]) == 0
     said = capsys.readouterr().out
     size = (folder / "few.ocz").stat().st_size
-    assert json.loads((folder / "r.json").read_text())["output"]["packed_bytes"] == size
+    found = json.loads((folder / "r.json").read_text())
+    assert found["output"]["packed_bytes"] == found["output"]["bytes"] == size
+    assert found["input"]["bytes"] == (folder / "few.onnx").stat().st_size
     assert re.search(rf"packed +[\d.]+ kB +{size / 1000:.2f} kB", said)
+    assert re.search(rf"file size +[\d.]+ kB +{size / 1000:.2f} kB", said)
     assert f"few.ocz is {(folder / 'few.onnx').stat().st_size / size:.1f} times smaller than few.onnx" in said
     assert main(["few.onnx", "-p", "encode", "-o", "encoded.onnx", "-q"]) == 0
     assert any(node.op_type == "Gather" for node in onnx.load("encoded.onnx").graph.node)

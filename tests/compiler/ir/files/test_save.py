@@ -9,6 +9,8 @@ import onnx
 import pytest
 
 from onnx_compress.compiler.errors import OutputError
+from onnx_compress.compiler.ir import edit
+from onnx_compress.compiler.ir import model as models
 from onnx_compress.compiler.ir.files import save
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.text import from_text
@@ -96,3 +98,22 @@ def test_replacing_leaves_the_old_file_until_the_end(tmp_path):
         out.write(b"new")
         assert (tmp_path / "a").read_bytes() == b"old"
     assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("limit", [1 << 31, 100])
+def test_what_is_written_and_read_is_counted(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(models, "PROTO_LIMIT", limit)
+    weighty = from_text(
+        '<ir_version: 10, opset_import: ["": 21]> g (float[64] x) => (float[64] y) <float[64,64] w> '
+        "{ y = MatMul (x, w) }"
+    )
+    written = weighty.save(tmp_path / "a.onnx")
+    assert written == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == (2 if limit == 100 else 1)
+    loaded = Model.load(tmp_path / "a.onnx")
+    assert loaded.disk_bytes == written
+    assert (weighty.disk_bytes, loaded.clone().disk_bytes) == (None, None)
+    edit.touch(loaded)
+    assert loaded.disk_bytes is None
+    packed = weighty.save(tmp_path / "a.ocz")
+    assert packed == (tmp_path / "a.ocz").stat().st_size == Model.load(tmp_path / "a.ocz").disk_bytes
