@@ -1,35 +1,31 @@
 """Repair in closed form: least squares against the original's activations corrects what a lossy pass broke.
 
-`refit` takes the layers that differ from the original's, front to back. One layer goes through it like this::
+`refit` takes the layers that differ from the original's, front to back. One layer goes
+through it as follows, with the files on the right::
 
-    model, original                                what differs, and which layers least squares can solve for
-        |                                          (changes, refittable_layers)
+    model, original                what differs, and what least squares can solve         changes, refittable_layers
         v
-    FitStep: LinearLayer, Aim                      the layer and the original's value to reach, or a Refusal
-        |                                          (plan, layers, targets)
-        |   X: inputs in the model so far          Prefix                            (present_activations)
-        |   Y: the original's values               Reference                        (original_activations)
+    FitStep: LinearLayer, Aim      a layer and the value it must reach, or a Refusal      plan, layers, targets
+        |   X from Prefix          its inputs in the model, repaired so far               present_activations
+        |   Y from Reference       the original's values at sampled positions             original_activations
         v
-    Equations: Σ xᵀx, Σ xᵀy, Σ y²                  rows to fit on and rows to check on   (solve/equations)
-        |                                          Rectified keeps the rows where a Relu or Clip follows
-        |                                                                              (behind_activation)
+    Equations  Σ xᵀx, Σ xᵀy, Σ y²  once for rows to fit on, once for rows to check on     solve/equations
+        |   Rectified              and the rows themselves if a Relu or Clip follows      behind_activation
         v
-    Task: weights, shift, what may change                                                            (fit)
+    Task                           the present weights, and which of them may change      fit
+        |                          without a codebook 'solve', with one 'share'           fit, codebook_layer
+        v
+    Solver                         Equations with a ridge, for any right-hand side        solve/equations
+        |   OnSupport              for weights with zeros, which stay zero                solve/support
         |
-        |   a Solver per ridge: Equations without their right-hand side                  (solve/equations)
-        |
-        +-- no codebook: solve                     zeros stay zero          (fit, solve/support)
-        |
-        +-- codebook: share                                                               (codebook_layer)
-        |       Quadratic                          the error as a function of the weights (solve/quadratic)
-        |       Shared or Vectors                  places in codebooks; the values and the places are
-        |                                          improved in turns       (solve/codebook, solve/vectors)
+        |   with a codebook:
+        |   Quadratic              the error as a function of the weights                 solve/quadratic
+        |   Shared or Vectors      the values, and which weight takes which, in turns     solve/codebook, solve/vectors
         v
-    Solution: weights, shift, errors               or the reason why the layer stays unchanged       (fit)
-        |
-        |   LinearLayer.store                      the next layer's inputs come from the repaired model
+    Solution                       new weights if they are better, or why they are not    fit
+        |   LinearLayer.store      so that the next layer reads the repaired model        layers
         v
-    Fitted, in the RefitReport                                                                 (refitting)
+    Fitted, in a RefitReport                                                              refitting
 
 Besides: a layer and the one before it are fitted together where only a Relu or Clip stands between them (`Pair` in
 layer_pair), BatchNormalization gets new statistics (statistics), and criteria for pruning and sparsifying use the sums

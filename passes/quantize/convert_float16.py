@@ -77,7 +77,7 @@ class ConvertFloat16(Pass):
         if not _is_worth_storing(constant) or not constant.outputs or edit.is_output(model, constant):
             return 0
         if any(constant is tensor for tensor in model.graph.inputs):
-            ctx.skip(constant.name, "an input too, which a caller may override")
+            ctx.skip(constant.name, "also an input, which a caller may override")
             return 0
         if is_read_by(constant, ctx.is_excluded):
             return 0
