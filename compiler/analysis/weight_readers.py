@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnx_compress.compiler.analysis.weight_expressions import MAX_STEPS
 from onnx_compress.compiler.ir import ops
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import input_constant, source_of
-
-MAX_STEPS = 16
-"""Maximum number of operators between a weight and a node that computes with it; no exporter writes more."""
 
 Reader = tuple[Node, int]
 """A node and the input at which it reads."""

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from onnx_compress.compiler.ir.model import Model, Twin
+from onnx_compress.compiler.repair.original_activations import RUN_BYTES
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.metrics.divergence import Divergence
 from onnx_compress.compiler.runtime.outputs import batch_size
@@ -20,8 +21,8 @@ from onnx_compress.compiler.runtime.session import create
 
 FITTED, CHECKED = 768, 256
 """Maximum numbers of samples on which layers are solved, and of others on which losses are measured."""
-RUN_BYTES = 1 << 27
-"""Limit for the bytes of activations of one run."""
+LEAST_CHECKED = 32
+"""Minimum number of samples on which losses are measured, however large the model."""
 
 Edit: TypeAlias = Callable[[Twin], None]
 """Makes the tried change on a copy of the model."""
@@ -84,6 +85,6 @@ def proportional(errors: np.ndarray, tried: int, loss: float) -> np.ndarray:
         return np.asarray(loss / errors[tried] * errors)
 
 
-def parted(data: Dataset) -> tuple[Dataset, Dataset]:
+def parted(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     """The samples for solving layers, and the others for measuring losses: all of them, see `Dataset.take`."""
-    return data.split(CHECKED / (FITTED + CHECKED))
+    return data.split(CHECKED / (FITTED + CHECKED), seed)

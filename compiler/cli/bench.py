@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnx_compress.compiler.cli.file_argument import A_FILE
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from onnx_compress.compiler.runtime.timing.latency import Latency, Ratio
 
-A_FILE = click.Path(path_type=Path)
 ROUNDS_PER_SECOND = 200
 """More rounds than any machine completes: the time limit decides."""
 

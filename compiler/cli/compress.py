@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnx_compress.compiler.cli import settings_options
+from onnx_compress.compiler.cli.file_argument import A_FILE
 from onnx_compress.compiler.errors import ModelError, OutputError, UsageError
 from onnx_compress.compiler.pipeline.settings import Settings
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from onnx_compress.compiler.pipeline.run_report import Report
     from onnx_compress.compiler.runtime.data.dataset import Dataset
 
-A_FILE = click.Path(path_type=Path)
 REPORTS = (".json", ".html")
 
 

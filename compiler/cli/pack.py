@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
+from onnx_compress.compiler.cli.file_argument import A_FILE
 from onnx_compress.compiler.errors import OutputError, UsageError
-
-A_FILE = click.Path(path_type=Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

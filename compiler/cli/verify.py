@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnx_compress.compiler.cli.file_argument import A_FILE
 from onnx_compress.compiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from onnx_compress.compiler.runtime.metrics.numerics import Numerics
 
-A_FILE = click.Path(path_type=Path)
 OUTSIDE = 3
 MOST_SAMPLES = 256
 

@@ -12,10 +12,9 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir.files.external import ExternalData
+from onnx_compress.compiler.storage.interpret import MAX_BYTES
 
 MAX_ELEMENTS = 1 << 40
-MAX_DENSE_BYTES = 1 << 32
-"""Maximum size in bytes of a sparse weight as a dense array: a few bytes of file could declare any size."""
 
 
 class LazyTensor(LazyValues):
@@ -115,7 +114,7 @@ def _check_sparse(sparse: onnx.SparseTensorProto, nbytes: int) -> None:
     name, shape = sparse.values.name, list(sparse.dims)
     if onnx.TensorProto.EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
         raise ModelError(f"sparse initializer '{name}' has external data, which onnxruntime can't read either")
-    if nbytes > MAX_DENSE_BYTES:
+    if nbytes > MAX_BYTES:
         raise ModelError(f"sparse initializer '{name}' of shape {shape} is too large as a dense array")
     if sparse.indices.data_type != onnx.TensorProto.INT64:
         raise ModelError(f"sparse initializer '{name}': its indices must be int64")

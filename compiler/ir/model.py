@@ -21,9 +21,9 @@ from onnx_compress.compiler.ir.files.external import DataFolder
 from onnx_compress.compiler.ir.files.importer import check_text, import_graph
 from onnx_compress.compiler.ir.files.inline import inlined
 from onnx_compress.compiler.ir.files.lower import lowered
-from onnx_compress.compiler.ir.files.stream import MESSAGE_LIMIT
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.plain import plain_graph
+from onnx_compress.compiler.storage.container.wire import MESSAGE_LIMIT
 
 PROTO_LIMIT = MESSAGE_LIMIT - (1 << 26)
 """Maximum bytes of weights for a model in one message; the remainder is room for the graph."""

@@ -27,9 +27,7 @@ from onnx_compress.compiler.pipeline.spec import render
 from onnx_compress.compiler.pipeline.stages import Stages, segments
 from onnx_compress.compiler.pipeline.summary import summarize
 from onnx_compress.compiler.runtime.data.dataset import Dataset
-
-EXACT_TOLERANCE = 1e-5
-"""How much an EXACT pass may change the outputs, as a share of their scale."""
+from onnx_compress.compiler.runtime.metrics.numerics import EXACT_TOLERANCE
 
 
 @dataclass(frozen=True)

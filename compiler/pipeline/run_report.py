@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 EXIT_DONE = 0
 EXIT_MISSED = 3
 
-FEW_SAMPLES = 256
-"""Below this many held-out samples a metric is reported with its standard error."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from onnx_compress.compiler.repair.behind_activation import Rectified
+from onnx_compress.compiler.repair.behind_activation import ENOUGH, Rectified
 from onnx_compress.compiler.repair.fit import Found, Solution, Task, as_stored, best_ridge, weighed
 from onnx_compress.compiler.repair.layers import LinearLayer
 from onnx_compress.compiler.repair.solve.codebook import Shared
@@ -18,8 +18,6 @@ from onnx_compress.compiler.repair.solve.vectors import VectorCut, Vectors
 
 LEAST_RIDGE = 1e-4
 """Least ridge, as a share of the mean diagonal: below it, rounding errors move to inputs that are rarely active."""
-ENOUGH = 3e-3
-"""Share of the error that a round behind bounds must remove for another one to follow."""
 ROUNDED = 1e-2
 """Share of the error by which rounding the shift may raise it."""
 

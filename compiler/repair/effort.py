@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROWS_TO_CHOOSE = 16
+"""Rows per unknown of sums that only rank weights or channels; a fit takes `Effort.rows`."""
+SOLVER_PRODUCTS = 1 << 40
+"""Limit for the multiplications of the iterative solvers of all layers together: about half a minute."""
+RIDGE_TO_CHOOSE = 1e-3
+"""Ridge of sums that only rank, as a share of the mean diagonal; the refit behind searches for its own.
+
+Directions that a few thousand rows don't determine are not used.
+"""
+REFIT_SAMPLES = 2048
+"""Number of samples for refitting a pass's result, more if they are small: see `sample_count`."""
+
 
 @dataclass(frozen=True)
 class Effort:

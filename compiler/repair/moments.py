@@ -9,6 +9,7 @@ import numpy as np
 
 from onnx_compress.compiler.ir.graph import Node, Variable
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.repair.effort import ROWS_TO_CHOOSE
 from onnx_compress.compiler.repair.layers import LinearLayer, others
 from onnx_compress.compiler.repair.present_activations import static_values
 from onnx_compress.compiler.repair.refittable_layers import Seen, View, recognize
@@ -16,7 +17,7 @@ from onnx_compress.compiler.repair.solve.equations import Equations
 from onnx_compress.compiler.runtime.capture import Capture
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 
-ROWS_PER_UNKNOWN, LEAST_ROWS = 16, 1 << 13
+LEAST_ROWS = 1 << 13
 MOST_PRODUCTS = 1 << 34
 """Multiplications allowed for the sums of one layer; above this, fewer rows are sampled."""
 GRAM_BYTES = 1 << 29
@@ -64,7 +65,7 @@ def input_sums(
 def _places(layer: LinearLayer, outs: tuple[int, ...], share: float, rng: np.random.Generator) -> np.ndarray:
     """Positions to sample in one batch, so that all batches together give the wanted number."""
     unknowns = layer.weights().shape[1] + 1
-    rows = min(max(LEAST_ROWS, ROWS_PER_UNKNOWN * unknowns), MOST_PRODUCTS // unknowns**2)
+    rows = min(max(LEAST_ROWS, ROWS_TO_CHOOSE * unknowns), MOST_PRODUCTS // unknowns**2)
     total, count = prod(outs), max(1, int(rows * share))
     return np.arange(total) if count >= total else np.sort(rng.choice(total, count, replace=False, shuffle=False))
 

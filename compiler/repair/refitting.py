@@ -15,7 +15,7 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.behind_activation import Bounds, Rectified
 from onnx_compress.compiler.repair.codebook_layer import Start, share
-from onnx_compress.compiler.repair.effort import FULL, Effort
+from onnx_compress.compiler.repair.effort import FULL, SOLVER_PRODUCTS, Effort
 from onnx_compress.compiler.repair.fit import EXACT, Solution, Task, solve
 from onnx_compress.compiler.repair.layer_pair import Pair
 from onnx_compress.compiler.repair.layers import LinearLayer, sampled
@@ -33,8 +33,6 @@ from onnx_compress.compiler.runtime.outputs import Arrays
 
 CHUNK_BYTES = 1 << 27
 """Bytes of rows in memory at once."""
-MOST_PRODUCTS = 1 << 40
-"""Multiplications allowed for the rounds of all layers together: half a minute."""
 
 Bars: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
@@ -195,7 +193,7 @@ class _Fitter:
             if not wanted[step.aim.name].covers(step.wanted):
                 wanted[step.aim.name] = step.wanted
         self.reference.record(wanted)
-        self.products = MOST_PRODUCTS // len(steps)
+        self.products = SOLVER_PRODUCTS // len(steps)
         self.importances = importances(
             self.model, [step.layer for step in steps if isinstance(step.layer, LinearLayer)]
         )

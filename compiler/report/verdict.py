@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from onnx_compress.compiler.pipeline.run_report import FEW_SAMPLES, MetricChange, Report
+from onnx_compress.compiler.pipeline.run_report import MetricChange, Report
 from onnx_compress.compiler.report import quantities
+from onnx_compress.compiler.runtime.metrics.score import FEW_SAMPLES
 from onnx_compress.compiler.runtime.timing.latency import MARGIN
 
 FEW_LAYERS = 5

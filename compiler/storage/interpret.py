@@ -14,7 +14,7 @@ import onnx
 from onnx_compress.compiler.storage.program import Program, ProgramNode
 
 MAX_BYTES = 1 << 32
-"""Maximum size of a decoded tensor in bytes: a few bytes of file could declare any size."""
+"""Maximum size in bytes of a decoded or dense tensor: a few bytes of file could declare any size."""
 
 
 class Undecodable(Exception):

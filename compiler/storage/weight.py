@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from onnx_compress.compiler.storage.cells import coded
-from onnx_compress.compiler.storage.structure import Structure, bits_of, positive_zero
+from onnx_compress.compiler.storage.structure import MOST_DISTINCT, Structure, bits_of, positive_zero
 
-MOST_DISTINCT = 256
 SAMPLE = 1 << 14
 """Elements sampled first, to reject quickly a weight with too many distinct values for a codebook."""
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onnx_compress.compiler.analysis.storage_report import DENSE, SPARSE
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, Model
 from onnx_compress.compiler.ir.replace import adopt
@@ -23,7 +24,7 @@ from onnx_compress.passes.encode._raise import raised_twin
 
 LEAST_OPSET, RAISED_OPSET = 11, 13
 """The first opset with CumSum and ScatterElements, and the target for older models, which also has Split with sizes."""
-AUTO, DENSE, SPARSE = "auto", "dense", "sparse"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

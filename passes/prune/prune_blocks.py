@@ -16,14 +16,13 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import MISSED, Context
 from onnx_compress.compiler.repair import refit, sample_count
+from onnx_compress.compiler.repair.effort import REFIT_SAMPLES
 from onnx_compress.compiler.runtime.capture import Capture
 from onnx_compress.compiler.runtime.shapes.inference import infer
 from onnx_compress.passes.prune._branches.branches import BranchMean, obstacle
 from onnx_compress.passes.prune._branches.depth import Trials, choose
 from onnx_compress.passes.prune._criteria.statistics import measure
 
-REFITTED = 2048
-"""Calibration samples for the refit; more if samples are small."""
 MOST = 0.95
 """The largest share of MACs that can be requested."""
 
@@ -121,7 +120,7 @@ def _refitted(model: Model, ctx: Context) -> int:
     def choice(node: Node) -> bool:
         return not ctx.is_excluded(node)
 
-    data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)))
+    data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFIT_SAMPLES)), ctx.seed)
     return refit(model, ctx.original, data, ctx.rng, layers=choice, effort=ctx.effort, progress=ctx.progress).changed
 
 

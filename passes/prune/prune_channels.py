@@ -10,18 +10,16 @@ from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import RATIOS, Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.repair import refit, sample_count
+from onnx_compress.compiler.repair.effort import REFIT_SAMPLES
+from onnx_compress.compiler.runtime.timing.latency import is_faster
 from onnx_compress.compiler.surgery.channel_removal import Removal, apply
 from onnx_compress.passes.prune._constants.means import add_to_biases, readers, shifts
 from onnx_compress.passes.prune._criteria.weight_scores import CRITERIA
 from onnx_compress.passes.prune._gather.entries import insert, with_gathers
 from onnx_compress.passes.prune._widths.plan import ORDERINGS, Planner, explain
 
-SLOW = 0.95
-"""Half the channels must save this much of the time for widths to be searched for at all."""
 SHARES = (0.03, 0.06, *RATIOS[1:])
 """Shares of the time that a search tries to save."""
-REFITTED = 2048
-"""Calibration samples for the refit; more if samples are small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +95,7 @@ class PruneChannels(Pass):
         if ctx.finish is None or not groups.prunable:
             return self.strengths if groups.prunable else ()
         half, least = Planner.of(self.with_options(latency=1.0), model, ctx).shares()
-        if half > SLOW:
+        if not is_faster(half, 1.0):
             ctx.skip("the model", f"with half of all channels it takes {half:.0%} of the time: narrower is not faster")
             return ()
         return [value for value in SHARES if 1 - value >= least]
@@ -126,7 +124,7 @@ class PruneChannels(Pass):
 
     def _refit(self, model: Model, ctx: Context) -> None:
         """Refit all changed layers."""
-        data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)))
+        data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFIT_SAMPLES)), ctx.seed)
         report = refit(
             model,
             ctx.original,

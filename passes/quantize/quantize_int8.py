@@ -17,6 +17,7 @@ from onnx_compress.compiler.ir.weights import input_constant
 from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.timing.latency import is_faster
+from onnx_compress.passes.quantize._dequantize_opsets import SCALES_OPSET
 from onnx_compress.passes.quantize._int8 import floats, value_range
 from onnx_compress.passes.quantize._int8.calibrate import observe
 from onnx_compress.passes.quantize._int8.histogram import Histogram
@@ -26,8 +27,6 @@ from onnx_compress.passes.quantize._int8.value_range import Range
 from onnx_compress.passes.quantize._plain_bytes import plain_bytes
 from onnx_compress.passes.quantize._quantized_already import quantized_by
 
-OPSET = 13
-"""The first opset with one scale per channel in DequantizeLinear."""
 SMALL = 4096
 """Bytes of a float weight below which quantizing it may enlarge the file."""
 TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
@@ -84,9 +83,9 @@ class QuantizeInt8(Pass):
             ctx.skip("model", "no Conv, Gemm or MatMul with a float32 weight that may be quantized")
             return 0
         trial = model.clone()
-        obstacle = raise_opset(trial, OPSET)
+        obstacle = raise_opset(trial, SCALES_OPSET)
         if obstacle is not None:
-            ctx.skip("model", f"int8 needs opset {OPSET}: {obstacle}")
+            ctx.skip("model", f"int8 needs opset {SCALES_OPSET}: {obstacle}")
             return 0
         changed = self._quantize(trial, ctx)
         if changed:

@@ -13,12 +13,11 @@ from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.compiler.runtime.timing.latency import is_faster
 from onnx_compress.compiler.storage.forms.choice import LEAST_SAVING, NODE_BYTES
+from onnx_compress.compiler.storage.forms.symbols import NIBBLES_OPSET
 from onnx_compress.compiler.surgery.lifted_weights import lifted
+from onnx_compress.passes.quantize._dequantize_opsets import BLOCKS_OPSET, SCALES_OPSET
 from onnx_compress.passes.quantize._weights import decode
 from onnx_compress.passes.quantize._weights.grouping import Stored, blocked, per_channel
-
-SCALES_OPSET, BLOCKS_OPSET = 13, 21
-"""The first opsets whose DequantizeLinear takes a scale per channel; scales per block and 4-bit integers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,7 @@ class QuantizeWeights(Pass):
 
     def _store_one(self, model: Model, weight: ModelWeight, form: str) -> None:
         # Without 4-bit tensors two integers share a byte, so an odd number of them is stored in 8 bits.
-        is_odd = weight.constant.values.size % 2 == 1 and model.opset < BLOCKS_OPSET
+        is_odd = weight.constant.values.size % 2 == 1 and model.opset < NIBBLES_OPSET
         bits = 8 if is_odd else self.bits
         stored = self._rounded(weight, bits)
         constant, holder = lifted(model, *weight.readers[0])

@@ -85,9 +85,9 @@ def measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> 
 
 
 def _measured(model: Model, found: Sequence[Part], sample: int, ctx: Context) -> list[Curve]:
-    rest, held_out = parted(ctx.data)
-    data = rest.take(sample_count(model, rest, FITTED))
-    probe = Probe.of(model, held_out.take(CHECKED), sample)
+    rest, held_out = parted(ctx.data, ctx.seed)
+    data = rest.take(sample_count(model, rest, FITTED), ctx.seed)
+    probe = Probe.of(model, held_out.take(CHECKED, ctx.seed), sample)
     memory = parts([0 if part.layer is None else gram_bytes([part.layer]) for part in found])
     runs = -(-len(data) // data.layout.run_size(probe.batch))
     solutions = sum(len(part.counts()) for part in found if part.layer is not None)

@@ -8,19 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnx_compress.compiler.repair.behind_activation import Bounds
+from onnx_compress.compiler.repair.effort import RIDGE_TO_CHOOSE, SOLVER_PRODUCTS
 from onnx_compress.compiler.repair.layers import LinearLayer
+from onnx_compress.compiler.repair.samples import LEAST_ITERATIONS
 from onnx_compress.compiler.repair.solve.equations import Equations, Free, Solver
 from onnx_compress.compiler.repair.solve.support import ITERATIONS
 from onnx_compress.passes.sparsify._criteria import BY_DATA, activity, scores
 from onnx_compress.passes.sparsify._patterns import Pattern
-
-RIDGE = 1e-3
-"""Ridge of the rounds as a share of the mean diagonal; the final refit chooses its own."""
-MOST_PRODUCTS, LEAST_ITERATIONS = 1 << 40, 8
-"""Limit for the multiplications of conjugate gradients in all layers and rounds, half a minute; least steps per round.
-
-Each round starts from the solution of the one before, so a few steps bring nearly all.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +49,10 @@ def schedule(alive: int, count: int, rounds: int) -> list[int]:
 def held(layer: LinearLayer, solutions: int) -> Free:
     """How a layer's weights are held during its rounds, for `solutions` solutions of all layers together."""
     groups, unknowns, width = layer.weights().shape
-    affordable = MOST_PRODUCTS // max(1, solutions * groups * unknowns**2 * width)
+    # Each round starts from the solution of the one before, so a few steps bring nearly all.
+    affordable = SOLVER_PRODUCTS // max(1, solutions * groups * unknowns**2 * width)
     iterations = max(LEAST_ITERATIONS, min(ITERATIONS, affordable))
-    return Free(RIDGE, layer.bias is not None, iterations=iterations)
+    return Free(RIDGE_TO_CHOOSE, layer.bias is not None, iterations=iterations)
 
 
 def descend(

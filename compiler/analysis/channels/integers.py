@@ -13,7 +13,8 @@ from onnx_compress.compiler.ir.weights import constant_of
 
 UNKNOWN = -(1 << 62)
 """Marks an element that depends on the input."""
-_INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
+INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
+"""Element types that shapes, indices and their conditions have."""
 LIMIT = 4096
 """Integer tensors with more elements are data, not shapes."""
 
@@ -77,7 +78,7 @@ class Integers:
 
         This stops where integers become other numbers, which the rule of Cast handles.
         """
-        if node.op == "Cast" and node.attrs.get("to") not in _INTEGERS:
+        if node.op == "Cast" and node.attrs.get("to") not in INTEGERS:
             return
         found: frozenset[Tensor] = frozenset()
         for tensor in node.inputs:
@@ -135,7 +136,7 @@ def _where(node: Node, inputs: list[Any]) -> np.ndarray:
 
 
 def _cast(node: Node, inputs: list[Any]) -> np.ndarray | None:
-    return np.asarray(inputs[0]) if node.attrs.get("to") in _INTEGERS else None
+    return np.asarray(inputs[0]) if node.attrs.get("to") in INTEGERS else None
 
 
 def _gather(node: Node, inputs: list[Any]) -> np.ndarray:

@@ -17,9 +17,8 @@ from onnx_compress.compiler.ir.files.exporter import Store
 from onnx_compress.compiler.ir.files.lower import lowered
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
+from onnx_compress.compiler.storage.container.wire import MESSAGE_LIMIT
 
-MESSAGE_LIMIT = (1 << 31) - 1
-"""Maximum size of a protobuf message in bytes."""
 _GRAPH = onnx.ModelProto.GRAPH_FIELD_NUMBER
 _INITIALIZER = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
 _HAS_LENGTH = 2

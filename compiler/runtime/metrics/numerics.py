@@ -12,7 +12,7 @@ from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays, Recording, batch_size, outputs
 from onnx_compress.compiler.runtime.session import Session
 
-EXACT = 1e-5
+EXACT_TOLERANCE = 1e-5
 """Share of an output's scale by which an exact pass may move it: float32 summed in another order."""
 
 
@@ -37,7 +37,7 @@ class Numerics:
     resolution: float = 0.0
     problem: str | None = None
 
-    def within(self, tolerance: float = EXACT) -> bool:
+    def within(self, tolerance: float = EXACT_TOLERANCE) -> bool:
         """Whether the difference is at most `tolerance` of the scale, or two steps of a half-precision type."""
         if self.problem is not None or self.nonfinite or self.mismatched:
             return False
@@ -157,5 +157,5 @@ def _problem(expected: np.ndarray | None, found: np.ndarray | None) -> str | Non
 
 
 def _resolution(dtype: np.dtype) -> float:
-    """Spacing of half-precision numbers at 1; 0 for float32 and finer, whose spacing EXACT already allows."""
+    """Spacing of half-precision numbers at 1; 0 for float32 and finer, whose spacing EXACT_TOLERANCE already allows."""
     return float(np.finfo(dtype).eps) if dtype.itemsize < 4 else 0.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEW = 256
+FEW_SAMPLES = 256
 """Number of samples below which a value is shown with its standard error."""
 
 
@@ -26,7 +26,7 @@ class Score:
     each: np.ndarray | None = None
 
     def __str__(self) -> str:
-        spread = f" ± {self.error:.2f}" if self.error is not None and self.samples < FEW else ""
+        spread = f" ± {self.error:.2f}" if self.error is not None and self.samples < FEW_SAMPLES else ""
         return f"{self.value:.2f}{spread}"
 
 

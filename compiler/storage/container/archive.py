@@ -24,7 +24,7 @@ from onnx_compress.compiler.storage.container.coders.streams import unzstandard
 from onnx_compress.compiler.storage.container.sections import SectionReader, SectionWriter
 from onnx_compress.compiler.storage.container.tensors import TensorLayout
 from onnx_compress.compiler.storage.container.vocabulary import VOCABULARY
-from onnx_compress.compiler.storage.container.wire import Piece, Skeleton
+from onnx_compress.compiler.storage.container.wire import MESSAGE_LIMIT, Piece, Skeleton
 
 ALWAYS_BYTES = 1 << 28
 MOST_EXPANSION = 1 << 10
@@ -32,7 +32,6 @@ MOST_EXPANSION = 1 << 10
 ALWAYS_BITS, BITS_PER_BYTE = 1 << 20, 1 << 7
 """The same limit for the bits of the notes: a byte can hold any number of them if they are predictable enough."""
 MOST_FILES = 4096
-MODEL_LIMIT = (1 << 31) - 1
 _HELD = 1 << 26
 _SMALL, _PATIENCE, _LESS_PATIENCE, _TRIALS = 1 << 21, 64, 16, 1 << 11
 """A model up to `_SMALL` bytes may spend 64 slowly coded bits per bit saved, a larger one 16. `_TRIALS`: trial bits
@@ -201,7 +200,7 @@ class Archive:
             data.append(self._tensor(hole.data_type, hole.tensor.dims, None))
         raw = self._skeleton.raw
         pieces = wire.fill(raw, data) if self._skeleton.is_cut else list[Piece]([raw])
-        if sum(map(len, pieces)) > MODEL_LIMIT:
+        if sum(map(len, pieces)) > MESSAGE_LIMIT:
             raise ModelError("the model in it exceeds 2 GiB: the file is damaged")
         yield from self._checked(pieces, is_last=not self.files)
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+MESSAGE_LIMIT = (1 << 31) - 1
+"""Maximum size of a protobuf message in bytes."""
 MAX_DEPTH = 200
 """Levels of nested messages that are followed; deeper ones stay in the skeleton."""
 

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from math import inf, isfinite, prod
 
 from onnx_compress.compiler.analysis.residuals import Residual
-from onnx_compress.compiler.budget.losses import CHECKED, Probe
+from onnx_compress.compiler.budget.losses import CHECKED, LEAST_CHECKED, Probe
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model, Twin
 from onnx_compress.compiler.ir.weights import input_constant
@@ -20,7 +20,7 @@ from onnx_compress.passes.prune._branches.branches import BranchMean, remove
 
 FITTED = 256
 """Maximum number of samples on which a candidate's layers are solved."""
-MOST_MACS, LEAST_SAMPLES = 1 << 43, 32
+MOST_MACS = 1 << 43
 """Limit for the multiply-accumulates of all measurements; large models are measured on fewer samples."""
 MOST_PRODUCTS = 1 << 35
 """Limit for the multiplications of one candidate's normal equations, some seconds; later layers stay unrepaired."""
@@ -50,16 +50,17 @@ class Trials:
         """The outputs of the unchanged model, over samples on which no layer is solved."""
         count = len(self.blocks)
         most = MOST_MACS // max(1, self.total * count * (count + 1) // 2)
-        return Probe.of(self.model, self._data[1].take(min(CHECKED, max(LEAST_SAMPLES, most))))
+        return Probe.of(self.model, self._data[1].take(min(CHECKED, max(LEAST_CHECKED, most)), self.ctx.seed))
 
     @cached_property
     def reference(self) -> Reference:
         """The targets of the layers."""
-        return Reference(self.ctx.original, self._data[0].take(FITTED), int(self.ctx.rng.integers(1 << 62)))
+        data = self._data[0].take(FITTED, self.ctx.seed)
+        return Reference(self.ctx.original, data, int(self.ctx.rng.integers(1 << 62)))
 
     @cached_property
     def _data(self) -> tuple[Dataset, Dataset]:
-        return self.ctx.data.split(CHECKED / (FITTED + CHECKED))
+        return self.ctx.data.split(CHECKED / (FITTED + CHECKED), self.ctx.seed)
 
     @cached_property
     def _losses(self) -> dict[tuple[frozenset[int], bool], float]:

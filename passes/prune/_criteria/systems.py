@@ -12,6 +12,7 @@ from onnx_compress.compiler.analysis.channels.walk import Place
 from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Progress
+from onnx_compress.compiler.repair.effort import RIDGE_TO_CHOOSE
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
 from onnx_compress.compiler.repair.moments import input_sums, recognized
 from onnx_compress.compiler.repair.refittable_layers import LAYERS
@@ -21,8 +22,6 @@ from onnx_compress.passes.prune._criteria.obs import System
 
 MOST_UNKNOWNS = 3200
 """Maximum number of inputs per output of a layer that is solved for: its matrix has 80 MB."""
-RIDGE = 1e-3
-"""Ridge as a share of the mean diagonal: directions that a few thousand rows don't determine are not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class ReaderSystem:
 
     def system(self, rows: np.ndarray) -> System:
         """The system for removing sets of its inputs, given the rows [sets, R] of each."""
-        return System(self.gram, self.layer.weights()[0], rows, RIDGE)
+        return System(self.gram, self.layer.weights()[0], rows, RIDGE_TO_CHOOSE)
 
     def shift(self, weights: np.ndarray) -> np.ndarray:
         """The bias [1, M] that keeps the mean of the output with these weights [K, M]."""

@@ -75,10 +75,10 @@ def tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> lis
 
 
 def _tables(model: Model, groups: ChannelGroups, wish: Wish, ctx: Context) -> list[Table]:
-    rest, held_out = parted(ctx.data)
-    data = rest.take(FITTED)
+    rest, held_out = parted(ctx.data, ctx.seed)
+    data = rest.take(FITTED, ctx.seed)
     layers, sample = layers_of(model, groups, data)
-    probe = Probe.of(model, held_out.take(wish.checked), sample)
+    probe = Probe.of(model, held_out.take(wish.checked, ctx.seed), sample)
     memory = parts([gram_bytes(_read(group, layers)) for group in groups.prunable])
     runs = -(-len(data) // data.layout.run_size(probe.batch)) * len(memory)
     found: list[Table] = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.budget.allocate import Problem, allocate
-from onnx_compress.compiler.budget.losses import CHECKED
+from onnx_compress.compiler.budget.losses import CHECKED, LEAST_CHECKED
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
 from onnx_compress.passes.prune._criteria.obs import Ordering
@@ -21,7 +21,7 @@ MOST_MACS = 1 << 41
 """Limit for the multiply-accumulates of all measurements: about a minute."""
 SEARCHED_SAMPLES = 64
 """Fewer samples in a search, whose trials measure the chosen widths anyway."""
-ENOUGH_SAMPLES, LEAST_SAMPLES, LEAST_WIDTHS = 64, 32, 4
+ENOUGH_SAMPLES, LEAST_WIDTHS = 64, 4
 """Large models are measured at fewer widths of each group, and then on fewer samples."""
 
 
@@ -96,4 +96,4 @@ def _effort(every: Sequence[np.ndarray], macs: int) -> tuple[int, int]:
         samples = MOST_MACS // max(1, runs * macs)
         if samples >= ENOUGH_SAMPLES:
             break
-    return min(CHECKED, max(LEAST_SAMPLES, samples)), widths
+    return min(CHECKED, max(LEAST_CHECKED, samples)), widths

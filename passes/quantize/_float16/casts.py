@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 
-FLOAT, HALF = 1, 10
+FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 Slots = Sequence[tuple[Node, int]]
 
 

@@ -8,15 +8,16 @@ integers (MatMulNBits); anywhere else DequantizeLinear would run every time.
 from __future__ import annotations
 
 import numpy as np
+import onnx
 from ml_dtypes import int4
 
 from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Graph, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
+from onnx_compress.compiler.storage.forms.symbols import NIBBLES_OPSET
 from onnx_compress.passes.quantize._weights.grouping import Stored, nibble_table, pack_nibbles
 
-FLOAT, INT32 = 1, 6
-INT4_OPSET = 21
+FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
 TABLE = "nibbles"
 
 
@@ -26,7 +27,7 @@ def write_folded(model: Model, constant: Constant, holder: Graph, stored: Stored
     Before opset 21, which introduces 4-bit integers, two of them share a byte and are decoded by a table.
     """
     first = holder.nodes[0]
-    if bits == 8 or model.opset >= INT4_OPSET:
+    if bits == 8 or model.opset >= NIBBLES_OPSET:
         kind = np.dtype(np.int8) if bits == 8 else np.dtype(int4)
         integers = edit.add_constant(
             model, constant.name, f"int{bits}", stored.integers.astype(kind), graph=holder, origin=constant.origin

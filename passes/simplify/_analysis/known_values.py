@@ -10,13 +10,13 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 
+from onnx_compress.compiler.analysis.channels.integers import INTEGERS
 from onnx_compress.compiler.ir.graph import Dim, Node, Tensor
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.passes.simplify._analysis.facts import Facts
 
 LONGEST = 64
 """Maximum number of elements of a value that may be a shape."""
-_INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def known_values(model: Model, facts: Facts) -> dict[Tensor, Known]:
 
 def _constant(tensor: Tensor, facts: Facts) -> Known | None:
     shape = facts.shape(tensor)
-    if not tensor.name or shape is None or len(shape) > 1 or facts.type(tensor) not in _INTEGERS:
+    if not tensor.name or shape is None or len(shape) > 1 or facts.type(tensor) not in INTEGERS:
         return None
     array = facts.value(tensor, limit=LONGEST * 8)
     return None if array is None else Known(tuple(int(v) for v in array.reshape(-1)), is_scalar=array.ndim == 0)

@@ -76,6 +76,6 @@ def test_losses_grow_with_errors():
 
 def test_the_two_parts_of_the_samples_share_none():
     data = load(labelled(100), specs(classifier()).inputs)
-    fit, check = parted(data)
+    fit, check = parted(data, 0)
     assert not set(fit.indices) & set(check.indices)
     assert len(check) == round(100 * CHECKED / (FITTED + CHECKED))

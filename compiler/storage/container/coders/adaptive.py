@@ -24,7 +24,8 @@ from onnx_compress.compiler.errors import ModelError
 SCALE = 4096
 """Probabilities are integers in units of 1/SCALE."""
 _EVEN = SCALE // 2
-_WORD = np.dtype("<u4")
+WORD = np.dtype("<u4")
+"""The unit in which a range coder reads and writes."""
 
 
 class Coder(Protocol):
@@ -64,15 +65,15 @@ class Encoder:
         if self.bits:
             coder.encode(np.array(self.bits, np.int32), family, np.array(self.chances, np.float64) / SCALE)
         words: np.ndarray = coder.get_compressed()
-        return words.astype(_WORD).tobytes().rstrip(b"\0")
+        return words.astype(WORD).tobytes().rstrip(b"\0")
 
 
 class Decoder:
     """Returns the bits of an Encoder. Raises ModelError after `limit` bits: no file may take unbounded time."""
 
     def __init__(self, data: bytes, limit: int) -> None:
-        padded = data + bytes(-len(data) % _WORD.itemsize + 2 * _WORD.itemsize)
-        self._decode = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, _WORD).astype(np.uint32)).decode
+        padded = data + bytes(-len(data) % WORD.itemsize + 2 * WORD.itemsize)
+        self._decode = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, WORD).astype(np.uint32)).decode
         self._models = _bernoulli()
         self._left = limit
 

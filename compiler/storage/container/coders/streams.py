@@ -21,6 +21,7 @@ import zstandard
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.storage.container.coders import contexts as context_classes
 from onnx_compress.compiler.storage.container.coders import frequencies, huffman
+from onnx_compress.compiler.storage.container.coders.adaptive import WORD
 from onnx_compress.compiler.storage.container.coders.contexts import CLASSES, Contexts
 from onnx_compress.compiler.storage.container.coders.notes import BulkReader, BulkWriter, Notes
 from onnx_compress.compiler.storage.container.coders.small_weights import Grid, code_levels
@@ -28,7 +29,6 @@ from onnx_compress.compiler.storage.container.coders.small_weights import Grid, 
 ONE, FIXED, ZSTD, HUFFMAN, RANGE = METHODS = range(5)
 MOST_SYMBOLS = 256
 _FEWEST_FOR_CLASSES = 2000
-_WORD = np.dtype("<u4")
 _SLOW_ZSTD, _FAST_ZSTD, _SLOW_BYTES, _FEW_BYTES = 19, 1, 1 << 20, 1 << 12
 """The slow level is tried on streams up to `_FEW_BYTES`, and up to `_SLOW_BYTES` if the fast level beats all others."""
 
@@ -230,7 +230,7 @@ def _write_range(
         frequencies.code(notes, parts, stream.alphabet, len(group))
         if np.count_nonzero(parts) > 1:
             coder.encode(group.astype(np.int32), _model(parts))
-    data = coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
+    data = coder.get_compressed().astype(WORD).tobytes().rstrip(b"\0")
     notes.number("range bytes", len(data))
     bulk.write(data)
 
@@ -246,8 +246,8 @@ def _read_range(notes: Notes, bulk: BulkReader, stream: Stream) -> np.ndarray:
     counts = np.array([stream.count]) if places is None else np.bincount(places, minlength=CLASSES)
     groups = [(int(count), frequencies.code(notes, None, stream.alphabet, int(count))) for count in counts if count]
     data = bulk.read(notes.number("range bytes", 0))
-    padded = data + bytes(-len(data) % _WORD.itemsize + 2 * _WORD.itemsize)
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, _WORD).astype(np.uint32))
+    padded = data + bytes(-len(data) % WORD.itemsize + 2 * WORD.itemsize)
+    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, WORD).astype(np.uint32))
     decoded = [_decoded(decoder, parts, count) for count, parts in groups]
     if places is None:
         return decoded[0]
