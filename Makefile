@@ -30,7 +30,7 @@ check: $(VENV)/installed-tests docs
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# The pictures in README and the site, drawn anew; needs chromium.
+# The pictures in README and the site, redrawn; needs chromium.
 pictures: $(VENV)/installed
 	$(BIN)/python docs/images/report.py
 

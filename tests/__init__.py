@@ -1,1 +1,1 @@
-"""Tests; the tree mirrors `compiler/` and `passes/`, and goldens are Markdown beside the test of the same name."""
+"""Tests; the tree mirrors `compiler/` and `passes/`, and goldens are Markdown next to the test of the same name."""

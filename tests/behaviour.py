@@ -1,4 +1,4 @@
-"""What a model does and how it is written, so that two can be compared: its outputs, its signature, its bytes."""
+"""A model's outputs, signature and bytes, so that two models can be compared."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ class FakeJudge:
     takes: Callable[[str, Model], float] = by_bytes
     layers: Callable[[Model], dict[str, float]] = layers_by_bytes
     measured: list[Model] = field(default_factory=list)
-    """The models whose loss was asked for."""
+    """The models whose loss was requested."""
     timed: list[Feeds | None] = field(default_factory=list)
-    """What the models ran on, for each time that their speed was asked for."""
+    """What the models ran on, at each request for their speed."""
 
     def drop(self, model: Model) -> float:
         self.measured.append(model)

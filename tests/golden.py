@@ -114,7 +114,7 @@ class Command:
             elif word == "--max-drop":
                 command = replace(command, max_drop=float(next(words)))
             elif command.spec or word.startswith("-"):
-                raise GoldenError(f"{title}: '{word}' is no part of a case's command")
+                raise GoldenError(f"{title}: '{word}' is not part of a case's command")
             else:
                 command = replace(command, spec=word)
         if not command.spec:

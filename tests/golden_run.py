@@ -69,7 +69,7 @@ def _check_result(case: Case, before: Model, model: Model) -> None:
     # The full check infers shapes, which does not see sparse initializers.
     onnx.checker.check_model(proto, full_check=not proto.graph.sparse_initializer)
     text = to_text(model)
-    _require(_without_comments(to_text(from_text(text))) == _without_comments(text), case, "the text is no fixpoint")
+    _require(_without_comments(to_text(from_text(text))) == _without_comments(text), case, "the text is not a fixpoint")
     passes = spec.parse(case.command.spec)
     if any(one.changes_inputs for one in passes):
         run(model, feeds_for(model))

@@ -1,4 +1,4 @@
-"""What goldens say of the values of weights, in lines that another machine reproduces within a tolerance.
+"""The values of weights in goldens, as lines that another machine reproduces within a tolerance.
 
 A weight with values of its own has a line under the graph::
 
@@ -52,7 +52,7 @@ def _is_printed(constant: Constant) -> bool:
 
 
 def digest(values: np.ndarray) -> str:
-    """What a line says of values of any shape."""
+    """A line's summary of values of any shape."""
     flat = values.ravel().astype(np.float64)
     if flat.size == 1:
         return f"{flat[0]:.4g}"

@@ -147,7 +147,7 @@ def test_a_bad_model(folder, refused, change, says):
         ("zip.onnx", b"PK\x03\x04" + bytes(100), "zip.onnx: not an ONNX model"),
     ],
 )
-def test_a_file_that_is_no_model(folder, refused, name, raw, says):
+def test_a_file_that_is_not_a_model(folder, refused, name, raw, says):
     (folder / name).write_bytes((folder / "in.onnx").read_bytes()[:-100] if raw is None else raw)
     assert says in refused(*job(model=name))
 

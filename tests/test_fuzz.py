@@ -71,7 +71,7 @@ def use(path: Path, out: Path) -> str:
     for constant in Model.load(out).constants():
         assert constant.values.shape == constant.shape
     model.skeleton()
-    with suppress(UserError):  # deep in a type there may be a name that is no text
+    with suppress(UserError):  # deep in a type there may be a name that is not text
         to_text(model)
     return ""
 

@@ -81,5 +81,5 @@ def test_only_lines_of_the_same_weight_are_settled():
     assert settled(expected, got) == f"graph\n{line(WEIGHT)}\n# u: 0.5"
 
 
-def test_a_list_of_names_is_no_line_of_values():
+def test_a_list_of_names_is_not_a_line_of_values():
     assert settled("# other values: w", "# other values: v") == "# other values: v"

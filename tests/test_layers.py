@@ -79,7 +79,7 @@ def layering(path: Path, tree: ast.Module) -> Iterator[str]:
     if own == "__init__":
         return
     if level(own) is None:
-        yield f"'{own}' is no layer of the compiler"
+        yield f"'{own}' is not a layer of the compiler"
         return
     for found in imports(tree):
         other = part(found.module)
@@ -121,7 +121,7 @@ def import_names(path: Path, tree: ast.Module) -> Iterator[str]:
         if found.module.split(".")[0] in ("compiler", "passes"):
             yield f"line {found.line}: '{found.module}' would be a second copy; write '{PACKAGE}.{found.module}'"
         if path.parts[0] in ("compiler", "passes") and found.module.split(".")[0] in ("models", "tests"):
-            yield f"line {found.line}: {found.module} is no part of the distribution"
+            yield f"line {found.line}: {found.module} is not part of the distribution"
 
 
 def sizes(path: Path, tree: ast.Module) -> Iterator[str]:
@@ -309,7 +309,7 @@ def test_the_package_links_to_its_folders(name):
             "budget must not import pipeline",
         ),
         (layering, "compiler/errors.py", "from onnx_compress.compiler.ir import edit", "errors must not import ir"),
-        (layering, "compiler/new/x.py", "", "'new' is no layer"),
+        (layering, "compiler/new/x.py", "", "'new' is not a layer"),
         (passes_point_down, "compiler/ir/x.py", "import onnx_compress.passes.prune", "must not import passes"),
         (passes_point_down, "passes/prune/x.py", "import onnx_compress.passes.quantize.y", "must not import family"),
         (heavy_libraries, "compiler/runtime/x.py", "def f():\n    import torch", "torch is only for"),
@@ -317,7 +317,7 @@ def test_the_package_links_to_its_folders(name):
         (heavy_libraries, "passes/prune/x.py", "importlib.import_module('torch')", "torch is only for"),
         (import_names, "compiler/ir/x.py", "from . import y", "relative import"),
         (import_names, "compiler/ir/x.py", "from compiler.ir import y", "second copy"),
-        (import_names, "compiler/ir/x.py", "import models.nets", "no part of the distribution"),
+        (import_names, "compiler/ir/x.py", "import models.nets", "not part of the distribution"),
         (sizes, "compiler/ir/x.py", "x = 1\n" * 401, "401 lines; 400 are allowed"),
         (sizes, "passes/prune/x.py", "x = 1\n" * 251, "251 lines; 250 are allowed"),
         (sizes, "compiler/ir/x.py", "def f():\n" + "    x = 1\n" * 50, "f has 51 lines; 50 are allowed"),

@@ -34,7 +34,7 @@ RULES = {
     "passes/simplify/_analysis/known_values.py": "_HANDLERS: how shapes are computed at compile time",
     "passes/simplify/_rules/remove_identities.py": "_SOURCES: when an operator does nothing",
 }
-"""Files with one table by operator, its name and what it says that is no fact of the operators."""
+"""Files with one table by operator, its name, and what it holds besides facts of the operators."""
 FEW = 4
 """Operators that a condition may name at most."""
 

@@ -151,7 +151,7 @@ def test_what_the_package_imports_is_installed_with_it():
             if found.is_relative or name in sys.stdlib_module_names or name in ("onnx_compress", ""):
                 continue
             given = {_normalized(owner) for owner in owners.get(name, [name])}
-            assert given & installed, f"{path}, line {found.line}: {name} is no dependency in pyproject.toml"
+            assert given & installed, f"{path}, line {found.line}: {name} is not a dependency in pyproject.toml"
 
 
 def _normalized(requirement: str) -> str:

@@ -1,4 +1,4 @@
-"""What was found out about models, kept as long as they are as they were and no longer."""
+"""Results of analyses, kept until the model changes or is dropped."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def fault_of(model: Model) -> str | None:
         onnx.checker.check_model(checkable(model))
     except Exception as error:  # the checker's, the inference's and protobuf's errors have no common base
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"no valid ONNX model: {' '.join(lines)[:400]}"
+        return f"not a valid ONNX model: {' '.join(lines)[:400]}"
     return None
 
 

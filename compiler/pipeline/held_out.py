@@ -27,7 +27,7 @@ from onnx_compress.compiler.runtime.timing.layer_times import Forms, layer_times
 CAUTIOUS_BELOW = 2048
 """Held-out samples below which hits and misses alone are too coarse a measure."""
 ENOUGH_TO_TELL = 16
-"""Samples from which equal labels are no accident."""
+"""Samples from which equal labels are not an accident."""
 EXACT_SAMPLES = 16
 COMPARED_SAMPLES = 256
 COMPARED_ROUGHLY = 512

@@ -92,12 +92,12 @@ def load(path: str | Path) -> Recipe:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path}: a recipe above 1 MiB is no recipe")
+            raise UsageError(f"{path}: is larger than 1 MiB, the limit for a recipe")
         text = path.read_bytes().decode()
     except OSError as error:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is no text in UTF-8") from None
+        raise UsageError(f"{path}: is not UTF-8 text") from None
     return parse(text, str(path))
 
 

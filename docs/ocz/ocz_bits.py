@@ -107,7 +107,7 @@ class Notes:
         return self._decoder.symbol(shares([4096 - chance, chance]))
 
     def even(self, count: int) -> int:
-        """Read a number of so many bits of which nothing is known."""
+        """Read a number of `count` equally likely bits."""
         found = 0
         for _ in range(count):
             found = found << 1 | self.coded(2048)
@@ -144,7 +144,7 @@ class Notes:
         return found - 1
 
     def tree(self, context: Hashable, bits: int) -> int:
-        """Read a number of so many bits, each in the context of those before it."""
+        """Read a number of that many bits, each in the context of those before it."""
         node = 1
         for _ in range(bits):
             node = node << 1 | self.adaptive(context, node)

@@ -24,7 +24,7 @@ DATA = {9: 0, 4: 1, 10: 11}
 
 @dataclass
 class Tensor:
-    """What the message says of a tensor."""
+    """The description of a tensor in the message."""
 
     data_type: int = 0
     dims: list[int] = field(default_factory=list)

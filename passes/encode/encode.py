@@ -74,7 +74,7 @@ class Encode(Pass):
             return 0
         raised = raised_twin(model, ctx, RAISED_OPSET)
         if isinstance(raised, str):
-            ctx.skip("model", f"opset {model.opset} lacks the decoding operators, and {raised}")
+            ctx.skip("the model", f"opset {model.opset} lacks the decoding operators, and {raised}")
             return 0
         done = self._encode(raised, ctx)
         adopt(model, raised)

@@ -34,7 +34,7 @@ class RemoveDeadChannels(Pass):
     20-50-500 becomes 8-19-57. Constants are propagated through element-wise operators, normalizations, pools and
     layout changes.
 
-    A non-zero constant stays if the layer that reads it pads with zeros: it counts for less at the edges. Every
+    A non-zero constant stays if the layer that reads it pads with zeros: it contributes less at the edges. Every
     layer keeps at least one channel. Inputs of the graph stay, and so do channels for which one reader has no
     weights but which others need; with `inputs` a Gather in front of that reader drops them, which makes the file
     smaller and costs a copy at run time.

@@ -51,7 +51,7 @@ class ConvertFloat16(Pass):
         trial = model.clone()
         changed = self._store(trial, ctx) if self.kind == "storage" else self._compute(trial, ctx)
         if changed and plain_bytes(trial) >= plain_bytes(model):
-            ctx.skip("model", "its weights are too small: the Casts would take more bytes than float16 saves")
+            ctx.skip("the model", "its weights are too small: the Casts would take more bytes than float16 saves")
             return 0
         if changed:
             adopt(model, trial)
@@ -69,7 +69,7 @@ class ConvertFloat16(Pass):
             for constant in list(graph.initializers):
                 stored += self._store_one(model, graph, constant, ctx)
         if not stored:
-            ctx.skip("model", f"no float32 constant saves {LEAST_SAVING} bytes as float16")
+            ctx.skip("the model", f"no float32 constant saves {LEAST_SAVING} bytes as float16")
         edit.sweep(model)
         return stored
 
@@ -96,11 +96,11 @@ class ConvertFloat16(Pass):
         edit.sweep(model)
         plan = HalfPlan(model, ctx)
         if not plan.halved:
-            ctx.skip("model", "none of its operators can compute in float16")
+            ctx.skip("the model", "none of its operators can compute in float16")
             return 0
         plan.apply()
         if not survives(model):
-            ctx.skip("model", "onnxruntime crashes when it loads this model in float16; kind=storage avoids that")
+            ctx.skip("the model", "onnxruntime crashes when it loads this model in float16; kind=storage avoids that")
             return 0
         return len(plan.halved)
 

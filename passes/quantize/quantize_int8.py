@@ -80,12 +80,12 @@ class QuantizeInt8(Pass):
             ctx.skip(done, "the model is already quantized")
             return 0
         if not self._layers(model, ctx, report=True):
-            ctx.skip("model", "no Conv, Gemm or MatMul with a float32 weight that may be quantized")
+            ctx.skip("the model", "no Conv, Gemm or MatMul with a float32 weight that may be quantized")
             return 0
         trial = model.clone()
         obstacle = raise_opset(trial, SCALES_OPSET)
         if obstacle is not None:
-            ctx.skip("model", f"int8 needs opset {SCALES_OPSET}: {obstacle}")
+            ctx.skip("the model", f"int8 needs opset {SCALES_OPSET}: {obstacle}")
             return 0
         changed = self._quantize(trial, ctx)
         if changed:
@@ -109,7 +109,7 @@ class QuantizeInt8(Pass):
         left = self._left_float(model, drop, layers, partial(build, kind), ctx)
         left += self._too_small(model, partial(build, kind), left, layers, ctx)
         if len(left) >= len(layers):
-            ctx.skip("model", "no layer can be quantized within the budget without making the file larger")
+            ctx.skip("the model", "no layer can be quantized within the budget without making the file larger")
             return 0
         if left:
             self._warn_if_slower(model, build(kind, left), len(left), ctx)
@@ -122,7 +122,8 @@ class QuantizeInt8(Pass):
         if is_faster(times["float"], times["int8"]):
             ratio = times["int8"] / times["float"]
             ctx.skip(
-                "model", f"with {count} layer{'s' * (count != 1)} in float it takes {ratio:.2f} times as long as before"
+                "the model",
+                f"with {count} layer{'s' * (count != 1)} in float it takes {ratio:.2f} times as long as before",
             )
 
     def _too_small(

@@ -55,7 +55,7 @@ class QuantizeWeights(Pass):
         """See the class."""
         weights = self._worthwhile(model, ctx)
         if not weights:
-            ctx.skip("model", f"no float32 weight saves {LEAST_SAVING} bytes in {self.bits} bits")
+            ctx.skip("the model", f"no float32 weight saves {LEAST_SAVING} bytes in {self.bits} bits")
             return 0
         form = self._form(model, weights, ctx)
         return self._store(model, ctx, form)
@@ -81,7 +81,7 @@ class QuantizeWeights(Pass):
         obstacle = self._raise_for_dequantize(model.clone())
         if obstacle is not None:
             if self.matmul == "dequantize":
-                ctx.skip("model", f"its MatMuls get the folded form: {obstacle}")
+                ctx.skip("the model", f"its MatMuls get the folded form: {obstacle}")
             return "folded"
         if self.matmul == "dequantize":
             return "dequantize"

@@ -7,7 +7,7 @@ from onnx_compress.compiler.errors import CompressError, PassError, UserError
 
 
 @pytest.mark.parametrize("name", ["UsageError", "ModelError", "DataError", "OutputError"])
-def test_what_a_user_can_mend_ends_with_2(name):
+def test_an_error_that_the_user_can_fix_ends_with_2(name):
     kind = getattr(errors, name)
     assert issubclass(kind, UserError)
     assert kind("x").exit_status == 2

@@ -15,7 +15,7 @@ def obstacle(layer: Contraction) -> str | None:
     """Why a non-zero constant can't be folded into the layer's bias, or None."""
     node = layer.node
     if node.op == "Conv" and not layer.is_uniform:
-        return "it pads with zeros, so that they count for less at the edges"
+        return "its zero padding makes their contribution smaller at the edges"
     if not layer.is_uniform or (layer.slot == 0):
         return "their contribution is not a bias of this layer"
     if node.op == "Gemm" and node.attrs.get("beta", 1.0) == 0:
@@ -25,7 +25,7 @@ def obstacle(layer: Contraction) -> str | None:
     bias = input_constant(node, 2)
     if bias is None:
         return "its bias is computed"
-    return None if all(size == 1 for size in bias.stored.shape[:-1]) else "its bias is no vector"
+    return None if all(size == 1 for size in bias.stored.shape[:-1]) else "its bias is not a vector"
 
 
 def add(model: Model, layer: Contraction, shift: np.ndarray) -> None:

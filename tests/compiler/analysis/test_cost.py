@@ -215,7 +215,7 @@ QUANTIZED = {
 
 
 @pytest.mark.parametrize(("node", "parameters"), QUANTIZED.items(), ids=lambda value: str(value).split(" ", 1)[0])
-def test_scales_and_zero_points_are_no_parameters(node, parameters):
+def test_scales_and_zero_points_are_not_parameters(node, parameters):
     text = (
         f"g (uint8[1,6] x, bool[6] which) => (uint8 y) <uint8[1,6] b, float s, uint8 z> {{ y = com.microsoft.{node} }}"
     )

@@ -129,7 +129,7 @@ def test_too_many_nested_branches_are_refused():
 @pytest.mark.parametrize(
     "op", ["Bernoulli (w)", "RandomNormalLike (w)", "Multinomial <dtype = 1, sample_size = 8> (w)"]
 )
-def test_a_value_that_is_drawn_from_a_constant_is_no_constant(op):
+def test_a_value_that_is_drawn_from_a_constant_is_not_a_constant(op):
     """Otherwise the sum would be no addition of two computed values."""
     result = found(f"a = {op} b = MatMul (a, w) c = MatMul (b, w) y = Add (b, c)")
     assert [parts(block) for block in result.branches] == [("b", "c", ["c"])]

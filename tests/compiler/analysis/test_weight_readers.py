@@ -42,7 +42,7 @@ def test_readers_are_found_through_operators_over_constants():
     expected = [("last", 1), ("first", 1), ("in", 1)]
     assert [(reader.name, at) for reader, at in readers_of(weight(model))] == expected
     assert called(model, "first", 1) == expected, "from behind an Identity the weight is the same"
-    assert ("computed", 1) in called(model, "form", 1), "what is computed is no weight"
+    assert ("computed", 1) in called(model, "form", 1), "a computed value is not a weight"
 
 
 def test_the_value_of_a_constant_node_is_also_a_weight():

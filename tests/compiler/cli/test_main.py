@@ -118,7 +118,7 @@ def test_version(capsys):
     ],
 )
 def test_a_mistake_is_one_clear_line_and_writes_nothing(arguments, said, model, capsys):
-    Path("text.onnx").write_text("this is no model\n")
+    Path("text.onnx").write_text("this is not a model\n")
     Path("there.onnx").write_text("something precious")
     small_model("separable").save("other.onnx")
     before = files()

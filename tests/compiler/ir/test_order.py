@@ -73,6 +73,6 @@ def test_a_cycle_is_named():
         sorted_nodes(made, {"x"})
 
 
-def test_an_undefined_name_is_no_cycle():
+def test_an_undefined_name_is_not_a_cycle():
     made = graph('g (float[4] x) => (float[4] y) { ["two"] y = Add (a, missing) ["one"] a = Relu (x) }')
     assert names(sorted_nodes(made, {"x"})) == ["one", "two"]

@@ -54,7 +54,7 @@ def test_the_metric_can_be_chosen():
     assert report.metric.name == "cosine"
 
 
-def test_a_file_that_is_no_model_is_one_clear_line(tmp_path):
+def test_a_file_that_is_not_a_model_is_one_clear_line(tmp_path):
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(ModelError) as caught:
         onnx_compress.compress(tmp_path / "text.onnx", "simplify")

@@ -37,7 +37,7 @@ def model(nodes):
         [helper.make_node("If", ["c"], ["y"], then_branch=body("a"), else_branch=body("b"))],
     ],
 )
-def test_large_tensors_in_constant_nodes_are_no_fault(nodes):
+def test_large_tensors_in_constant_nodes_are_not_a_fault(nodes):
     checked = model(nodes)
     assert fault_of(checked) is None
     assert checked.proto() == model(nodes).proto(), "and the model keeps them"
@@ -47,6 +47,6 @@ def test_large_tensors_in_constant_nodes_are_no_fault(nodes):
 def test_a_fault_is_one_line():
     fault = fault_of(model([constant("w"), helper.make_node("MatMul", ["x", "w"], ["y"], axis=1)]))
     assert fault is not None
-    assert fault.startswith("no valid ONNX model: ")
+    assert fault.startswith("not a valid ONNX model: ")
     assert "axis" in fault
     assert "\n" not in fault

@@ -1,4 +1,4 @@
-"""What a recipe says of pictures counts, or is refused."""
+"""Picture options of a recipe are applied, or refused."""
 
 from __future__ import annotations
 

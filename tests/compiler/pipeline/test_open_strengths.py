@@ -1,4 +1,4 @@
-"""Several open strengths, what stands beside them, and what is said of the search."""
+"""Several open strengths, the passes around them, and the report of the search."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_rules_for_layers_hold_in_every_trial():
     assert all(rule == {"ratio": 0.1} for rule in seen)
 
 
-def test_a_pass_that_was_asked_for_and_did_nothing_is_missed():
+def test_a_requested_pass_that_did_nothing_is_missed():
     report = run(Idle()).report
     assert report.missed == ("idle: it changed nothing: there is nothing to do",)
     assert report.exit_status == 3

@@ -62,7 +62,7 @@ def test_a_mistake_is_named_with_the_file(before, after, message):
     assert str(caught.value).startswith("r.toml: ")
 
 
-def test_layers_that_are_no_tables_are_an_error():
+def test_layers_that_are_not_tables_are_an_error():
     with pytest.raises(UsageError, match=r"'layers' are tables: write \[\[pass.layers\]\]"):
         recipe.parse('[[pass]]\nname = "prune"\nlayers = 3')
 
@@ -72,11 +72,11 @@ def test_a_recipe_without_passes_is_an_error():
         recipe.parse("[settings]\nseed = 1")
 
 
-def test_what_is_no_recipe_file_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_recipe_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="can't be read"):
         recipe.load(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="no text in UTF-8"):
+    with pytest.raises(UsageError, match="not UTF-8 text"):
         recipe.load(tmp_path / "binary.toml")
 
 

@@ -77,7 +77,7 @@ def test_another_distribution_adds_a_pass(elsewhere):
 
 
 @pytest.mark.parametrize(("name", "found"), [("from-elsewhere", NoPass), ("other-name", FromElsewhere)])
-def test_what_is_no_pass_of_that_name_is_a_fault_of_its_distribution(elsewhere, name, found):
+def test_an_entry_point_without_a_pass_of_that_name_is_a_fault_of_its_distribution(elsewhere, name, found):
     elsewhere(name, found)
     with pytest.raises(
         TypeError, match=f"other.module:Thing: the pass's class must derive from Pass and be named '{name}'"

@@ -44,7 +44,7 @@ def test_another_weight_changes_everything_behind_it(original):
     assert names(model, original) == {"h", "r", "s", "i", "y"}
 
 
-def test_equal_bits_are_no_change(original):
+def test_equal_bits_are_not_a_change(original):
     model = original.clone()
     edit.set_weight(model, node(model, "first"), 1, node(model, "first").inputs[1].values.copy())
     assert names(model, original) == {"i", "y"}

@@ -158,7 +158,7 @@ def test_a_layer_is_changed_once_though_it_is_solved_for_twice():
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_layers_with_a_codebook_are_no_pair(name):
+def test_layers_with_a_codebook_are_not_a_pair(name):
     original = parsed(CONVS)
     model = changed(original)
     node = next(n for n in model.graph.nodes if n.name == name)

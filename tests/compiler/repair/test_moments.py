@@ -41,7 +41,7 @@ def test_layers_are_recognized_with_the_size_of_what_they_read_and_give():
     assert size == 4 * (3 * 36 + 4 * 16 + 4 + 5)
 
 
-def test_what_is_no_layer_has_a_reason():
+def test_a_node_that_is_not_a_layer_has_a_reason():
     model, _, data = prepared()
     relu = next(node for node in model.nodes() if node.op == "Relu")
     found, _ = moments.recognized(model, [relu], data)

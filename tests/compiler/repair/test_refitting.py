@@ -196,7 +196,7 @@ def test_fewer_rows_take_fewer_positions():
     assert rows[4] < rows[24] / 4
 
 
-def test_a_sum_whose_other_term_depends_on_the_layer_is_no_aim():
+def test_a_sum_whose_other_term_depends_on_the_layer_is_not_a_target():
     original = parsed("""
 g (float[N,6,4,4] x) => (float[N,6,4,4] y) <float[6,6,1,1] a>
 { ["a"] h = Conv (x, a) r = Relu (h) y = Add (h, r) }""")
@@ -341,7 +341,7 @@ def test_without_memory_the_nodes_since_the_cut_are_run_again(monkeypatch):
     assert models[0].proto() == models[1].proto()
 
 
-def test_a_value_that_the_original_does_not_have_is_no_aim():
+def test_a_value_that_the_original_does_not_have_is_not_a_target():
     original = parsed(CHAINS["gemm"])
     model = parsed("""
 g (float[N,12] x) => (float[N,6] y) <float[2,12] u, float[8,2] a, float[8] ab, float[6,8] b, float[6] bb>
@@ -367,7 +367,7 @@ def test_progress_has_a_step_for_each_layer():
     assert seen == [("refit", 3), 1, 1, 1]
 
 
-def test_a_product_of_two_computed_values_is_no_layer():
+def test_a_product_of_two_computed_values_is_not_a_layer():
     original = parsed("""
 g (float[N,4,6] x) => (float[N,4,4] y) <float[6,6] w, float[1] f>
 { ["m"] q = MatMul (x, w) t = Transpose <perm = [0,2,1]> (x) s = MatMul (q, t) y = Mul (s, f) }""")

@@ -38,7 +38,7 @@ def test_what_does_not_fit_is_named(change, message):
         fitting(INPUTS, feeds)
 
 
-def test_an_input_that_is_no_tensor_is_named():
+def test_an_input_that_is_not_a_tensor_is_named():
     inputs = specs(net("g (seq(float[N]) x) => (float y) <int64 i = {0}> { y = SequenceAt (x, i) }")).inputs
     with pytest.raises(DataError, match=r"input 'x' is a .*; only tensors are supported"):
         fitting(inputs, {"x": np.zeros(3, np.float32)})

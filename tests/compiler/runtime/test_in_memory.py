@@ -20,7 +20,7 @@ def weight(model, name):
     return next(constant.values for constant in model.constants() if constant.name == name)
 
 
-def test_large_weights_go_by_reference_and_the_message_is_small():
+def test_large_weights_are_passed_by_reference_and_the_message_is_small():
     model = from_text(TEXT)
     made = hand_over(model)
     assert set(made.weights) == {"w", "half"}  # not the small one, and not what nobody reads

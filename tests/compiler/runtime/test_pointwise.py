@@ -1,4 +1,4 @@
-"""Partly known operands, against what the operator gives for every value of the unknown ones."""
+"""Partly known operands, against the operator's results for every value of the unknown ones."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_why_a_weight_is_not_cut(name, dim, reason):
     assert Books.of(weight(name), dim, 0, "optimal").startswith(reason)
 
 
-def test_zeros_that_must_stay_are_no_part_of_vectors():
+def test_zeros_that_must_stay_are_not_part_of_vectors():
     assert Books.of(weight("conv", is_sparse=True), 2, 0, "optimal").startswith("its zeros must stay")
     assert Books.of(weight("conv", is_sparse=True), 1, 4, "optimal") == Books(Cells(4, 1, 0), "optimal")
 

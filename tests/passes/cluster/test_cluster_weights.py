@@ -145,7 +145,7 @@ def test_a_weight_that_two_layers_share_stays_shared():
     assert len(np.unique(weights_of(model)["w"].values)) <= 16
 
 
-def test_a_later_refit_keeps_the_codebook_and_mends():
+def test_a_later_refit_keeps_the_codebook_and_repairs():
     original = from_text(NET)
     model, _ = clustered(original, with_data=False, bits=3)
     before = distance(original, model)

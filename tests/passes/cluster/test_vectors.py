@@ -106,7 +106,7 @@ def test_what_can_not_be_cut_has_single_values_and_says_why():
     assert all(len(np.unique(c.values)) <= 16 for c in result.model.constants() if c.name in ("odd", "turned"))
 
 
-def test_zeros_of_a_pattern_stay_and_are_no_part_of_vectors():
+def test_zeros_of_a_pattern_stay_and_are_not_part_of_vectors():
     original = from_text(NET)
     result = compress(original, "sparsify:sparsity=0.5,cluster:bits=4:dim=2", data=samples(original))
     (report,) = (item for item in result.report.passes if item.name == "cluster-weights")

@@ -1,4 +1,4 @@
-"""What is cut off kernels and inputs, against convolutions that compute the same."""
+"""Cropped kernels and inputs, against convolutions that compute the same."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_groups_with_norms_across_them_are_removed_too(name):
 
 
 @pytest.mark.parametrize("name", ["resnet_basic", "mobilenet_v2", "densenet", "shufflenet_v2", "unet", "vgg", "bilstm"])
-def test_what_only_the_readers_ignore_is_what_goes(name):
+def test_pruning_equals_zero_weights_in_the_readers(name):
     """Stricter: the channels themselves stay unchanged, only the weights that read them are zero."""
     model = load(name, "torchscript-eval")
     read = {place for g in ChannelGroups.of(model).prunable for place, _ in g.places if place.role == "in"}

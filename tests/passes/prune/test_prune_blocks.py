@@ -88,7 +88,7 @@ def removed(ctx):
 @pytest.mark.parametrize("real", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("name", "share"), [("a2", 0.3), ("b2", 0.3), ("c2", 0.05)])
-def test_a_branch_that_gives_a_constant_goes_first_and_nothing_changes(name, share, bias, real):
+def test_a_branch_with_a_constant_output_is_removed_first_and_nothing_changes(name, share, bias, real):
     model = residual()
     clear(model, name, bias=bias)
     expected = run(model, FEEDS)
@@ -124,7 +124,7 @@ def test_macs_fall_by_the_ratio(real):
     assert shares[0.95] == pytest.approx(0.0782, abs=1e-4)
 
 
-def test_what_can_not_be_reached_is_said():
+def test_an_unreachable_target_is_reported():
     model = residual()
     ctx = prune(model, ratio=0.95)
     assert ctx.changed == 3
@@ -231,7 +231,7 @@ def test_the_last_of_two_branches_stays_where_the_output_would_be_the_input():
     assert ctx.missed == ["removing all removable branches saves 50% of the MACs, 90% requested"]
 
 
-def test_a_branch_in_a_branch_goes_with_it():
+def test_a_branch_in_a_branch_is_removed_with_it():
     text = """g (float[N,8] x) => (float[N,4] y) <float[8,8] stem, float[8,8] u, float[8,8] v, float[8,8] w,
      float[8,4] last>
     { s = MatMul (x, stem) a = MatMul (s, u) ["in"] b = MatMul (a, v) c = Add (a, b) ["out"] d = MatMul (c, w)

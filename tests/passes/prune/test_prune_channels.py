@@ -66,7 +66,7 @@ def test_widths_are_multiples_of_the_measured_step():
     }
 
 
-def test_channels_without_energy_go_first_and_what_they_gave_goes_into_the_bias():
+def test_channels_without_energy_are_removed_first_and_their_contribution_is_added_to_the_bias():
     """Half of each layer's channels are constant: removing them changes nothing."""
     model = chain()
     for node, slot in ((n, 1) for n in model.nodes() if n.name in ("one", "two")):
@@ -124,7 +124,7 @@ def with_repeated_channels():
 
 
 @pytest.mark.parametrize("scope", ["global", "uniform"])
-def test_channels_that_others_repeat_go_and_the_refit_makes_up_for_them(scope):
+def test_repeated_channels_are_removed_and_the_refit_makes_up_for_them(scope):
     far = {}
     for options in ({}, {"refit": False}, {"criterion": "energy"}):
         model = with_repeated_channels()

@@ -35,7 +35,7 @@ def cleaned(model: Model, **options: bool) -> tuple[Model, int, list[object]]:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", [name for name in names() if name != "multihead"])
-def test_what_is_zero_goes_on_every_net(name):
+def test_zero_channels_are_removed_from_every_net(name):
     model = Model.from_proto(build(name, exporter="torchscript-eval"))
     dense, changed, _ = cleaned(model)
     assert changed == 0

@@ -40,7 +40,7 @@ def best_error(found, weights, shift, support):
     return found.error(*solved)
 
 
-def test_obs_is_what_the_loss_of_a_weight_costs_after_the_others_are_solved_anew():
+def test_obs_is_the_cost_of_removing_a_weight_after_the_others_are_solved_again():
     found, weights, shift = equations()
     support = np.ones(weights.shape, bool)
     solver = found.solver(weights, shift, Free(1e-12, True, support))
@@ -148,7 +148,7 @@ def test_of_each_run_of_inputs_the_best_stay(pattern, keep, of):
             assert np.flatnonzero(mask[g, run, m]).tolist() == sorted(best.tolist())
 
 
-def test_rounds_of_runs_go_one_by_one():
+def test_rounds_of_runs_are_removed_one_by_one():
     importance = rng().random((1, 8, 2))
     mask = Pattern.parse("2of4").kept(importance, np.ones(importance.shape, bool), 8, 12)
     assert (mask.reshape(1, 2, 4, 2).sum(2) == 3).all()

@@ -62,7 +62,7 @@ def far(original, model):
 @pytest.mark.parametrize("real", [True, False])
 @pytest.mark.parametrize("criterion", ["activation", "obs", "magnitude", "std", "lamp"])
 @pytest.mark.parametrize("scope", ["global", "uniform"])
-def test_the_share_of_zeros_is_what_was_asked_for(criterion, scope, real):
+def test_the_share_of_zeros_is_the_requested_one(criterion, scope, real):
     model = net()
     ctx = sparsify(model, real=real, sparsity=0.75, criterion=criterion, scope=scope, rounds=2)
     assert density(model) == pytest.approx(0.25, abs=0.005)
@@ -72,7 +72,7 @@ def test_the_share_of_zeros_is_what_was_asked_for(criterion, scope, real):
         assert all(density(model, [name]) == pytest.approx(0.25, abs=0.02) for name in LAYERS)
 
 
-def test_solving_anew_beats_dropping():
+def test_solving_again_beats_dropping():
     errors = {}
     for real in (True, False):
         model = net()
@@ -226,7 +226,7 @@ def test_a_pattern_out_of_reach_says_how_far_it_goes():
     assert ctx.missed == ["50% of the weights are zero, 90% requested"]
 
 
-def test_weights_that_are_no_numbers_do_no_harm():
+def test_weights_that_are_not_numbers_do_no_harm():
     model = net()
     node = next(n for n in model.nodes() if n.name == "two")
     values = np.array(weight(model, "two"))

@@ -19,7 +19,7 @@ def path(request, tmp_path, monkeypatch):
     return tmp_path / "file"
 
 
-def test_whoever_comes_second_waits(path):
+def test_the_second_holder_waits(path):
     order = []
 
     def second():

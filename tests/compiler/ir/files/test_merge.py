@@ -56,7 +56,7 @@ def test_a_body_reads_what_the_graph_around_it_has():
     assert names(model) == ["a", "b", "c", "flat"]
 
 
-def test_bodies_beside_each_other_share_nothing():
+def test_sibling_bodies_share_nothing():
     model, count = merged("inner", "other")
     assert count == 0
     assert names(model) == ["a", "b", "c", "flat", "inner", "other"]

@@ -1,4 +1,4 @@
-"""What the graph says of its inputs, seen through operators that hold no other values than their first input."""
+"""Hints from the graph about its inputs, seen through operators that hold no other values than their first input."""
 
 from __future__ import annotations
 

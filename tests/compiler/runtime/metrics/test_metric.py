@@ -194,7 +194,7 @@ def test_metrics_that_do_not_apply(
         choose(name, outputs, 4, labels)
 
 
-def test_a_metric_asked_for_by_name_trusts_the_user() -> None:
+def test_a_metric_requested_by_name_trusts_the_user() -> None:
     assert choose("top1-expected", {"y": LOGITS * 0.01}, 4, None).name == "top1-expected"
 
 

@@ -21,7 +21,7 @@ def test_types_and_shapes_of_one_sample():
     }
 
 
-def test_what_is_no_value_of_the_main_graph_is_left_out():
+def test_values_outside_the_main_graph_are_left_out():
     assert not list(observed.observe(from_text(TEXT), ["a", "w", "nothing"]))
 
 

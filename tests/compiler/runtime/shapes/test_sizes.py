@@ -28,7 +28,7 @@ def test_what_inference_leaves_open_is_seen_in_a_run() -> None:
     assert table(wanted)[0] == 2
 
 
-def test_why_a_size_stays_unknown_is_said() -> None:
+def test_the_reason_for_an_unknown_size_is_reported() -> None:
     table, wanted = looked_at(from_text(OPEN.format(', "mine" : 1', "y = mine.Other (f)")))
     with pytest.raises(
         UnknownSize, match=r"the shape of 'f' is \[2, .*\], and running the model did not tell: .*Other"

@@ -72,7 +72,7 @@ def test_layers_that_read_the_sets_are_summed(width):
     assert (expected != lasso([one[0]], 6)).any()
 
 
-def test_what_gives_nothing_goes_first_and_of_two_that_repeat_each_other_one():
+def test_useless_channels_are_removed_first_and_one_of_two_equal_ones():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((200, 5))
     x[:, 3] = 2 * x[:, 1]
@@ -83,6 +83,6 @@ def test_what_gives_nothing_goes_first_and_of_two_that_repeat_each_other_one():
     assert sorted(order) == list(range(5))
 
 
-def test_wide_layers_are_done_in_time_and_every_set_goes_once():
+def test_wide_layers_are_done_in_time_and_every_set_is_removed_once():
     one = layer(5, 200, 1)[0]
     assert sorted(lasso([one], 200)) == list(range(200))

@@ -22,7 +22,7 @@ def loss(of: System, x: np.ndarray, gone: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_the_first_to_go_is_the_one_that_costs_least_of_all(width):
+def test_the_one_that_costs_least_is_removed_first(width):
     for seed in range(5):
         one, x = system(seed, 6, width)
         order, losses = elimination([one], 6)
@@ -75,7 +75,7 @@ def test_the_refit_without_some_channels_is_least_squares():
     assert error == pytest.approx(loss(one, x, gone), rel=1e-4)
 
 
-def test_wide_layers_go_in_steps_and_every_channel_goes_once():
+def test_wide_layers_are_done_in_steps_and_every_channel_is_removed_once():
     one, x = system(5, 130, 1)
     order, losses = elimination([one], 130)
     assert sorted(order) == list(range(130))

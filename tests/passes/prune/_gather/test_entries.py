@@ -199,7 +199,7 @@ def test_gathers_must_pay_at_the_widths_that_are_chosen_with_them():
     assert entries.refused(kept) == {len(kept) - 1: 16}
 
 
-def test_what_is_refused_is_chosen_anew():
+def test_a_refused_choice_is_made_again():
     """Then the next stronger choice, or another part, compensates."""
 
     class Stub:

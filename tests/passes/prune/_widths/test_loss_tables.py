@@ -78,7 +78,7 @@ def test_losses_start_at_nothing_and_grow(text):
         assert 0 < table.losses[1] < table.losses[2]
 
 
-def test_scores_decide_where_no_ordering_is_asked_for():
+def test_scores_decide_without_a_requested_ordering():
     for table in tables(*prepared(CONV), by=None):
         np.testing.assert_array_equal(table.order, np.arange(8))
 

@@ -88,7 +88,7 @@ def test_what_would_be_slower_is_left_alone():
     assert ctx.missed == ["none of the tried widths is faster, 50% of the time requested"]
 
 
-def test_a_share_out_of_reach_is_said():
+def test_a_share_out_of_reach_is_reported():
     _, _, ctx, changed = prune(partial(judge, overhead=2.0), latency=0.1)
     assert changed
     assert ctx.missed[-1].startswith("the fastest widths found take 7")

@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
         np.float32([0, 0]),
         np.float32([]),
         np.float32([np.inf, np.nan]),
-        np.float32([1, 1e-9]),  # a value that vanishes beside larger ones
+        np.float32([1, 1e-9]),  # a value that vanishes next to larger ones
         np.float32([2.0**-14]),
     ],
 )
