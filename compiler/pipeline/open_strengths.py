@@ -51,10 +51,9 @@ def run(executor: Executor, judge: HeldOut, model: Model, steps: Sequence[Step],
     whole, implied = with_companions(steps)
     rehearsal = Rehearsal(executor, judge, model, whole, last)
     told = _Told(rehearsal, frozenset(implied))
-    base = rehearsal.base
-    if base.drop > judge.max_drop:
-        reason = f"the other passes alone cost {base.drop:.2f} points of {judge.max_drop:g}: nothing is left"
-        return told.nothing(Found(None, (), (base,)), reason)
+    if rehearsal.base.drop > judge.max_drop:
+        cost = f"{rehearsal.base.drop:.2f} points of {judge.max_drop:g}"
+        return told.nothing(Found(None, (), (rehearsal.base,)), f"the other passes alone cost {cost}: nothing is left")
     if Saving.TIME not in rehearsal.savings:
         rehearsal.drop_base()
     found = search(rehearsal, rehearsal.base, judge.max_drop, HIGH if Saving.TIME in rehearsal.savings else LOW)

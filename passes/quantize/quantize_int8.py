@@ -22,6 +22,7 @@ from onnx_compress.passes.quantize._int8 import floats, value_range
 from onnx_compress.passes.quantize._int8.calibrate import observe
 from onnx_compress.passes.quantize._int8.histogram import Histogram
 from onnx_compress.passes.quantize._int8.insert import Inserter, Types
+from onnx_compress.passes.quantize._int8.integer_weights import IntegerWeights
 from onnx_compress.passes.quantize._int8.regions import NodeRole, candidates, observed, select
 from onnx_compress.passes.quantize._int8.value_range import Range
 from onnx_compress.passes.quantize._plain_bytes import plain_bytes
@@ -104,7 +105,8 @@ class QuantizeInt8(Pass):
         names = observed(select(units, _named(model, excluded)))
         seen = observe(model, names, ctx, spread=self.method != "minmax")
         ranges = {name: self._range(histogram) for name, histogram in seen.items()}
-        build = partial(self._built, model, ranges, excluded)
+        integers = IntegerWeights(self.per_channel, 7 if self.narrow else 8)
+        build = partial(self._built, model, ranges, integers, excluded)
         kind, drop = self._fastest(build, ctx)
         left = self._left_float(model, drop, layers, partial(build, kind), ctx)
         left += self._too_small(model, partial(build, kind), left, layers, ctx)
@@ -113,7 +115,7 @@ class QuantizeInt8(Pass):
             return 0
         if left:
             self._warn_if_slower(model, build(kind, left), len(left), ctx)
-        changed = self._write(model, ranges, {*excluded, *left}, kind)
+        changed = self._write(model, ranges, integers, {*excluded, *left}, kind)
         ctx.notes["quantized_layers"] = len(layers) - len(left)
         return changed
 
@@ -182,18 +184,26 @@ class QuantizeInt8(Pass):
         return order[:count]
 
     def _built(
-        self, model: Model, ranges: Mapping[str, Range], excluded: Collection[str], kind: str, left: Collection[str]
+        self,
+        model: Model,
+        ranges: Mapping[str, Range],
+        integers: IntegerWeights,
+        excluded: Collection[str],
+        kind: str,
+        left: Collection[str],
     ) -> Model:
         """A copy of `model` with all layers quantized except those `excluded` and `left`."""
         copy = model.clone()
-        self._write(copy, ranges, {*excluded, *left}, kind)
+        self._write(copy, ranges, integers, {*excluded, *left}, kind)
         return copy
 
-    def _write(self, model: Model, ranges: Mapping[str, Range], left: Collection[str], kind: str) -> int:
+    def _write(
+        self, model: Model, ranges: Mapping[str, Range], integers: IntegerWeights, left: Collection[str], kind: str
+    ) -> int:
         units = select(candidates(model, _silent), _named(model, left))
         activations, weights = TYPES[kind]
-        types = Types(np.dtype(activations), np.dtype(weights), self.per_channel, 7 if self.narrow else 8)
-        return Inserter(model, units, ranges, types).run()
+        types = Types(np.dtype(activations), np.dtype(weights), self.per_channel)
+        return Inserter(model, units, ranges, types, integers).run()
 
 
 def _only(build: partial[Model], layers: Collection[str], chosen: Collection[str]) -> Model:

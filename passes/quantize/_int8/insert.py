@@ -17,9 +17,9 @@ from onnx_compress.compiler.ir import edit
 from onnx_compress.compiler.ir.graph import Constant, Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.ir.weights import constant_of, input_constant
+from onnx_compress.passes.quantize._int8.integer_weights import IntegerWeight, IntegerWeights
 from onnx_compress.passes.quantize._int8.regions import NodeRole, Unit, source
 from onnx_compress.passes.quantize._int8.value_range import Range, affine
-from onnx_compress.passes.quantize._weights.rounding import Rounded, round_groups
 
 INT32_TOP = np.float64(2**31 - 1)
 
@@ -31,7 +31,6 @@ class Types:
     activations: np.dtype
     weights: np.dtype
     per_channel: bool = True
-    bits: int = 8
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -49,9 +48,19 @@ class _Grid:
 
 
 class Inserter:
-    """Quantizes chosen units of one model, in place. `ranges` holds the range of each value by name."""
+    """Quantizes chosen units of one model, in place.
 
-    def __init__(self, model: Model, units: list[Unit], ranges: Mapping[str, Range], types: Types) -> None:
+    `ranges` holds the range of each value by name, `integers` the rounded weights of this and other candidates.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        units: list[Unit],
+        ranges: Mapping[str, Range],
+        types: Types,
+        integers: IntegerWeights,
+    ) -> None:
         self.model = model
         self.units = units
         self.chosen = {id(unit.result): unit for unit in units}
@@ -62,9 +71,9 @@ class Inserter:
                 self.integer_readers.setdefault(tensor, set()).add(unit.node)
         self.ranges = ranges
         self.types = types
+        self.integers = integers
         self.grids: dict[int, _Grid] = {}
         self.weights: dict[tuple[int, int, bytes], Variable] = {}
-        self.natural: dict[tuple[int, int], Rounded] = {}
 
     def run(self) -> int:
         """Write all units and return their number. Unread floats are removed."""
@@ -145,7 +154,7 @@ class Inserter:
         bias = input_constant(node, 2)
         scale_in = self._grid(node.inputs[0]).scale.values.astype(np.float64)
         least = None if bias is None else self._least_scales(bias.values, scale_in)
-        decoded, scales = self._integers(weight, unit, least)
+        decoded, scales = self._decoded(weight, unit, least)
         edit.set_input(self.model, node, 1, decoded)
         if bias is not None:
             self._bias(node, bias, scale_in * scales)
@@ -155,40 +164,20 @@ class Inserter:
         least = np.abs(bias.reshape(-1).astype(np.float64)) / (INT32_TOP * 0.999) / scale_in
         return np.asarray(least if self.types.per_channel else least.max(keepdims=True))
 
-    def _integers(self, weight: Constant, unit: Unit, least: np.ndarray | None) -> tuple[Variable, np.ndarray]:
+    def _decoded(self, weight: Constant, unit: Unit, least: np.ndarray | None) -> tuple[Variable, np.ndarray]:
         """The dequantized weight and its scales [channels] or [1], shared by readers with the same requirements."""
-        rounded = self._rounded(weight, unit.axis, None)
-        key = (id(weight), unit.axis, b"")
-        if least is not None and np.any(least > rounded.scales):
-            rounded = self._rounded(weight, unit.axis, least)
-            key = (id(weight), unit.axis, rounded.scales.tobytes())
+        rounded = self.integers.of(weight, unit.axis, self.types.weights, least)
+        key = (id(weight), unit.axis, rounded.scales.tobytes())
         if key not in self.weights:
-            moved = (weight.shape[unit.axis], *np.delete(weight.shape, unit.axis))
-            integers = np.moveaxis(rounded.integers.reshape(moved), 0, unit.axis)
-            self.weights[key] = self._stored(weight, integers, rounded.scales, unit)
+            self.weights[key] = self._stored(weight, rounded, unit)
         return self.weights[key], rounded.scales.astype(np.float64)
 
-    def _rounded(self, weight: Constant, axis: int, least: np.ndarray | None) -> Rounded:
-        key = (id(weight), axis)
-        if least is None and key in self.natural:
-            return self.natural[key]
-        values = weight.values
-        groups = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
-        if not self.types.per_channel:
-            groups = groups.reshape(1, -1)
-        rounded = round_groups(groups, self.types.bits, least=least)
-        if least is None:
-            self.natural[key] = rounded
-        return rounded
-
-    def _stored(self, weight: Constant, integers: np.ndarray, scales: np.ndarray, unit: Unit) -> Variable:
-        offset = 0 if self.types.weights == np.int8 else 128
-        stored = (integers.astype(np.int16) + offset).astype(self.types.weights)
-        scale = scales if self.types.per_channel else scales.reshape(())
+    def _stored(self, weight: Constant, rounded: IntegerWeight, unit: Unit) -> Variable:
+        scale = rounded.scales if self.types.per_channel else rounded.scales.reshape(())
         parts = [
-            edit.add_constant(self.model, weight.name, "int8", stored, origin=weight.origin),
+            edit.add_constant(self.model, weight.name, "int8", rounded.integers, origin=weight.origin),
             edit.add_constant(self.model, weight.name, "scale", scale),
-            edit.add_constant(self.model, weight.name, "zero", np.full(scale.shape, offset, self.types.weights)),
+            edit.add_constant(self.model, weight.name, "zero", np.full(scale.shape, rounded.zero, self.types.weights)),
         ]
         attrs = {"axis": unit.axis} if self.types.per_channel else {}
         node = edit.add_node(

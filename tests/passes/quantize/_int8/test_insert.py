@@ -8,8 +8,12 @@ import numpy as np
 
 from onnx_compress.compiler.ir.text import from_text
 from onnx_compress.passes.quantize._int8.insert import Inserter, Types
+from onnx_compress.passes.quantize._int8.integer_weights import IntegerWeights
 from onnx_compress.passes.quantize._int8.regions import Unit, candidates
 from onnx_compress.passes.quantize._int8.value_range import Range
+
+
+TYPES = Types(np.dtype(np.uint8), np.dtype(np.int8))
 
 
 def chain(count):
@@ -27,7 +31,7 @@ def reads(count, monkeypatch):
     seen = Counter()
     operands = Unit.operands.fget
     monkeypatch.setattr(Unit, "operands", property(lambda unit: seen.update(["read"]) or operands(unit)))
-    assert Inserter(model, units, ranges, Types(np.dtype(np.uint8), np.dtype(np.int8))).run() == count
+    assert Inserter(model, units, ranges, TYPES, IntegerWeights()).run() == count
     monkeypatch.undo()
     rounded = [node for node in model.nodes() if node.op == "QuantizeLinear"]
     assert len(rounded) == count  # the input and the inputs of MatMuls; the output stays float
