@@ -17,15 +17,15 @@ IDENTITY = "load-save"
 PIPELINES = (
     IDENTITY,
     "simplify",
-    "prune:ratio=0.2",
+    "prune:ratio=0.2:round=16",
     "quantize",
     "quantize-weights",
     "convert-float16",
     "cluster:bits=4",
-    "prune:ratio=0.2,quantize",
+    "prune:ratio=0.2:round=16,quantize",
     "prune,quantize",
 )
-"""The pipelines that run on every model."""
+"""The pipelines that run on every model. The channel block is given, so that sizes are the same on every CPU."""
 
 OK, FAILED, TIMEOUT = "ok", "failed", "timeout"
 

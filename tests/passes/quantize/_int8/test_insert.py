@@ -12,7 +12,6 @@ from onnx_compress.passes.quantize._int8.integer_weights import IntegerWeights
 from onnx_compress.passes.quantize._int8.regions import Unit, candidates
 from onnx_compress.passes.quantize._int8.value_range import Range
 
-
 TYPES = Types(np.dtype(np.uint8), np.dtype(np.int8))
 
 
