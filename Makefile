@@ -36,7 +36,7 @@ pictures: $(VENV)/installed
 
 zoo: $(VENV)/installed-tests
 	$(BIN)/onnx-compress zoo fetch
-	$(BIN)/onnx-compress zoo check -p load-save -p simplify -p quantize-weights -p prune:ratio=0.2:round=16
+	$(BIN)/onnx-compress zoo check --jobs 2 -p load-save -p simplify -p quantize-weights -p prune:ratio=0.2:round=16
 	$(BIN)/python -m pytest -m network
 
 # Every pipeline on every model: most of an hour.

@@ -67,6 +67,13 @@ def _of_run(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--seconds", type=float, default=running.SECONDS, show_default=True, help="Limit for one pipeline."
         ),
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Models that run at once; with several, latencies are not compared.",
+        ),
     )
     return functools.reduce(lambda given, option: option(given), reversed(options), command)
 
@@ -92,9 +99,9 @@ def fetch(chosen: Zoo) -> int:
 @_of_zoo
 @_of_run
 @click.option("--json", "results", type=A_FILE, help="Also write the results to a file.")
-def run(chosen: Zoo, pipelines: tuple[str, ...], seconds: float, results: Path | None) -> int:
+def run(chosen: Zoo, pipelines: tuple[str, ...], seconds: float, jobs: int, results: Path | None) -> int:
     """Run pipelines on models and show the results."""
-    trials = _run(chosen, pipelines, seconds)
+    trials = _run(chosen, pipelines, seconds, jobs)
     if results is not None:
         write_trials(results, trials, {"machine": checking.machine()})
     return EXIT_DONE if all(trial.status == OK for trial in trials) else EXIT_MISSED
@@ -116,6 +123,7 @@ def check(
     chosen: Zoo,
     pipelines: tuple[str, ...],
     seconds: float,
+    jobs: int,
     baselines: Path,
     update: bool,
     results: Path | None,
@@ -123,7 +131,7 @@ def check(
     """Run the zoo and compare with the baselines; exit status 3 on a regression."""
     known, notes = read_trials(baselines) if baselines.is_file() or not update else ([], {})
     if results is None:
-        trials, machine = _run(chosen, pipelines, seconds), checking.machine()
+        trials, machine = _run(chosen, pipelines, seconds, jobs), checking.machine()
     else:
         trials, noted = read_trials(results)
         machine = noted.get("machine", "")
@@ -131,7 +139,7 @@ def check(
         trials,
         known,
         unjudged=[entry.name for entry in chosen.entries if entry.structure_only],
-        same_machine=notes.get("machine") == machine,
+        same_machine=notes.get("machine") == machine and jobs == 1,
     )
     if findings:
         Console().print(finding_table(findings))
@@ -147,16 +155,18 @@ def check(
     return EXIT_DONE
 
 
-def _run(chosen: Zoo, pipelines: Sequence[str], seconds: float) -> list[Trial]:
+def _run(chosen: Zoo, pipelines: Sequence[str], seconds: float, jobs: int) -> list[Trial]:
     console, trials = Console(stderr=True), list[Trial]()
     limits = running.Limits(seconds=seconds)
     with console.status("starting") as status:
-        for trial in running.run(chosen.entries, chosen.cache, pipelines=pipelines or PIPELINES, limits=limits):
+        chosen_pipelines = pipelines or PIPELINES
+        for trial in running.run(chosen.entries, chosen.cache, pipelines=chosen_pipelines, limits=limits, jobs=jobs):
             trials.append(trial)
             done = f"{trial.model}: {trial.pipeline}: {trial.status}, {trial.seconds:.0f} s"
             status.update(f"{len(trials)} done, last {done}")
             if not console.is_terminal:  # in a log, where no status is shown
                 click.echo(done, err=True)
+    trials.sort(key=lambda trial: chosen.order.index(trial.model))
     Console().print(trial_table(trials))
     for line in remarks(trials):
         click.echo(line)

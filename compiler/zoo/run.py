@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
 
 from onnx_compress.compiler.pipeline import spec
 from onnx_compress.compiler.zoo.locate import locate
@@ -28,37 +32,75 @@ class Limits:
     memory: int = MEMORY
 
 
+POLL = 0.5
+"""Seconds after which a wait for a result notices that the run has ended."""
+
+
 def run(
     entries: Iterable[ZooEntry],
     cache: Path,
     *,
     pipelines: Sequence[str] = PIPELINES,
     limits: Limits | None = None,
+    jobs: int = 1,
 ) -> Iterator[Trial]:
-    """Run every pipeline on every model, one after another, and yield each trial when it is done.
+    """Run every pipeline on every model and yield each trial when it is done.
 
-    Raises UserError if a model is missing, or a pipeline names an unknown pass.
+    `jobs` models run at once; their latencies mean little if there are several. Raises UserError if a model is
+    missing, or a pipeline names an unknown pass.
     """
     for pipeline in pipelines:
         if pipeline != IDENTITY:
             spec.parse(pipeline)
-    for entry in entries:
-        with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
-            path = locate(entry, cache, Path(folder))
-            yield from _run_model(_Job(entry, path, Path(folder)), pipelines, limits or Limits())
+    chosen, ended = list(entries), Event()
+    found: SimpleQueue[Trial | Exception | None] = SimpleQueue()
+
+    def work(entry: ZooEntry) -> None:
+        try:
+            with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+                job = _Job(entry, locate(entry, cache, Path(folder)), Path(folder), ended)
+                for trial in _run_model(job, pipelines, limits or Limits()):
+                    found.put(trial)
+            found.put(None)
+        except Exception as error:
+            found.put(error)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for entry in chosen:
+                pool.submit(work, entry)
+            yield from _trials(found, len(chosen))
+        finally:
+            ended.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _trials(found: SimpleQueue[Trial | Exception | None], models: int) -> Iterator[Trial]:
+    """The trials until all `models` are done; an error of one ends the run."""
+    while models:
+        item = found.get()
+        if isinstance(item, Exception):
+            raise item
+        if item is None:
+            models -= 1
+        else:
+            yield item
 
 
 @dataclass(frozen=True)
 class _Job:
+    """A model at `path` and a `folder` for results; `ended` says that nobody waits for them any more."""
+
     entry: ZooEntry
     path: Path
     folder: Path
+    ended: Event
 
 
 def _run_model(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterator[Trial]:
     """Run the pipelines; after one that ended its process, continue in a new process."""
     left = list(pipelines)
-    while left:
+    while left and not job.ended.is_set():
         for trial in _run_process(job, tuple(left), limits):
             left.remove(trial.pipeline)
             yield trial
@@ -68,12 +110,13 @@ def _run_process(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterato
     # "spawn", not "fork": a forked onnxruntime has locks that no thread of the child ever releases.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, job, pipelines, limits.memory), daemon=True)
+    process = context.Process(target=_work, args=(theirs, job.entry, job.path, job.folder, pipelines, limits.memory))
+    process.daemon = True
     process.start()
     theirs.close()
     try:
         for pipeline in pipelines:
-            if not ours.poll(limits.seconds):
+            if not _arrives(ours, job, limits.seconds):
                 yield _ended(job, pipeline, TIMEOUT, f"not done after {limits.seconds:g} s").after(limits.seconds)
                 return
             try:
@@ -88,15 +131,29 @@ def _run_process(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterato
         ours.close()
 
 
+def _arrives(results: Connection, job: _Job, seconds: float) -> bool:
+    """Whether a result arrives in time, while anybody waits for it."""
+    end = time.monotonic() + seconds
+    while not job.ended.is_set():
+        left = end - time.monotonic()
+        if results.poll(max(0.0, min(left, POLL))):
+            return True
+        if left <= 0:
+            return False
+    return False
+
+
 def _ended(job: _Job, pipeline: str, status: str, problem: str) -> Trial:
     return Trial(model=job.entry.name, pipeline=pipeline, status=status, problems=(problem,))
 
 
-def _work(results: Connection, job: _Job, pipelines: Sequence[str], memory: int) -> None:
+def _work(
+    results: Connection, entry: ZooEntry, path: Path, folder: Path, pipelines: Sequence[str], memory: int
+) -> None:
     """The work of the process: measure, and send each trial as JSON."""
     _limit_memory(memory)
     for pipeline in pipelines:
-        trial = measure(job.entry, job.path, pipeline, job.folder)
+        trial = measure(entry, path, pipeline, folder)
         try:
             results.send_bytes(json.dumps(trial.to_json()).encode())
         except BrokenPipeError:  # the run ended, and nobody reads the results

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 
 import pytest
 
-from onnx_compress.compiler.errors import UsageError
+from onnx_compress.compiler.errors import UsageError, UserError
 from onnx_compress.compiler.zoo.manifest import load_manifest
 from onnx_compress.compiler.zoo.run import Limits, run
 from onnx_compress.compiler.zoo.trial import FAILED, IDENTITY, OK, TIMEOUT
@@ -43,3 +44,25 @@ def test_memory_is_limited(tmp_path):
 def test_a_mistyped_pipeline_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(UsageError, match="no pass is called 'prunne'"):
         list(run(DIGITS, tmp_path, pipelines=["prunne"]))
+
+
+def test_several_models_run_at_once(tmp_path):
+    twice = [DIGITS[0], dataclasses.replace(DIGITS[0], name="again")]
+    trials = run(twice, tmp_path, pipelines=[IDENTITY, "simplify"], jobs=2)
+    first = next(trials)
+    assert len(multiprocessing.active_children()) == 2
+    found = {(trial.model, trial.pipeline): trial.status for trial in (first, *trials)}
+    assert found == {(name, pipeline): OK for name in ("digits", "again") for pipeline in (IDENTITY, "simplify")}
+
+
+def test_an_abandoned_run_leaves_no_process_behind(tmp_path):
+    trials = run(DIGITS, tmp_path, pipelines=[IDENTITY, "quantize"])
+    next(trials)
+    trials.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_missing_model_ends_the_run(tmp_path):
+    missing = [entry for entry in load_manifest() if entry.name == "open-nsfw"]
+    with pytest.raises(UserError, match="open-nsfw"):
+        list(run(missing, tmp_path, pipelines=[IDENTITY]))
