@@ -76,6 +76,7 @@ def use(path: Path, out: Path) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["branches", "tied"])
 def test_the_command_line_never_crashes(name, tmp_path, capfd):
     raw = FILES[name]()

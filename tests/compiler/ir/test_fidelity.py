@@ -102,11 +102,11 @@ def test_thousands_of_nodes_take_no_time():
     nodes = [helper.make_node("Neg" if i % 2 else "Identity", [f"h{i}"], [f"h{i + 1}"]) for i in range(4000)]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in ("h0", "h4000")]
     proto = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:]))
-    started = time.perf_counter()
+    started = time.process_time()
     model = Model.from_proto(proto).clone()
     assert sum(edit.bypass(model, node) for node in model.nodes() if node.op == "Identity") == 2000
     assert len(model.proto().graph.node) == 2000
-    assert time.perf_counter() - started < 4, "measured 0.3 s; what is quadratic takes a minute"
+    assert time.process_time() - started < 4, "measured 0.3 s; what is quadratic takes a minute"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def encoded(request: pytest.FixtureRequest, tmp_path) -> Model:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoded", ["auto", "sparse"], indirect=True)
 def test_a_plain_model_has_the_same_weights_and_leaves_the_other_alone(encoded):
     before = encoded.proto().SerializeToString(deterministic=True)

@@ -67,7 +67,7 @@ def test_rows_are_sampled_where_there_are_more_than_enough(monkeypatch):
     model, _, data = prepared()
     layers, _ = layers_of(model, data)
     monkeypatch.setattr(moments, "LEAST_ROWS", 60)
-    monkeypatch.setattr(moments, "ROWS_PER_UNKNOWN", 1)
+    monkeypatch.setattr(moments, "ROWS_TO_CHOOSE", 1)
     found, _ = sums(model, [layers["conv"]], data)
     assert found["conv"].gram[0, -1, -1] == 60  # the last unknown is the shift: its sum counts rows
 

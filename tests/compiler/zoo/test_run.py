@@ -46,6 +46,7 @@ def test_a_mistyped_pipeline_is_refused_before_anything_runs(tmp_path):
         list(run(DIGITS, tmp_path, pipelines=["prunne"]))
 
 
+@pytest.mark.slow
 def test_several_models_run_at_once(tmp_path):
     twice = [DIGITS[0], dataclasses.replace(DIGITS[0], name="again")]
     trials = run(twice, tmp_path, pipelines=[IDENTITY, "simplify"], jobs=2)

@@ -174,6 +174,7 @@ def test_weights_behind_identity_constant_and_casts_are_seen():
     assert distance(run(zeroed(model), feeds), run(pruned(model), feeds)) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_large_graph_takes_seconds():
     """A thousand residual blocks of four nodes, 256 channels wide."""
     nodes = []

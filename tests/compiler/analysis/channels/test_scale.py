@@ -76,6 +76,7 @@ def seconds(work, model: Model) -> float:
     return min(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", [ChannelGroups.of, pruned, simplified])
 def test_four_times_the_graph_takes_four_times_the_time(work):
     """Quadratic time would be sixteen times; the limit lies in between because short runs scatter."""

@@ -64,6 +64,7 @@ def test_too_much_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
+@pytest.mark.slow
 def test_saving_holds_no_second_copy(tmp_path):
     weights = [numpy_helper.from_array(np.full((4 << 20,), i, np.float32), f"w{i}") for i in range(8)]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4 << 20]) for name in "xy")
