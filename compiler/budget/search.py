@@ -13,13 +13,13 @@ from itertools import pairwise
 from math import inf
 from typing import Any, Protocol, TypeAlias
 
-from onnx_compress.compiler.repair.effort import COARSE, FULL, Effort
+from onnx_compress.compiler.repair.effort import COARSE, FULL, MODERATE, Effort
 from onnx_compress.compiler.runtime.timing.latency import MARGIN
 
 
 @dataclass(frozen=True)
 class Trust:
-    """How far cheap trials are trusted: they repair less than the full run at the end.
+    """How far cheap trials are trusted: with `effort` they repair less than the full run at the end.
 
     They may lose `near` times the budget. A result of a full run is raised further while it loses at most `slack` of
     the budget; two results are alive at once then.
@@ -27,11 +27,12 @@ class Trust:
 
     near: float
     slack: float
+    effort: Effort
 
 
-HIGH = Trust(near=1.25, slack=0.5)
+HIGH = Trust(near=1.25, slack=0.5, effort=COARSE)
 """For results with fewer weights, of which two may be alive."""
-LOW = Trust(near=2.0, slack=0.0)
+LOW = Trust(near=2.0, slack=0.0, effort=MODERATE)
 """For results with as many weights as the model: one more full run that does not fit is cheaper than their memory."""
 LEAST_LOSS = 0.02
 """Smaller losses, in points, count as this: they are noise, and the division by them must stay finite."""
@@ -87,7 +88,7 @@ class Found:
 
 def search(runner: Runner, base: Trial, budget: float, trust: Trust = HIGH) -> Found:
     """The setting that saves most within `budget` points; `base` is the trial with no strength set."""
-    climb = _Climb(runner, trust.near * budget, base)
+    climb = _Climb(runner, trust.near * budget, trust.effort, base)
     climb.run()
     best = _first_fitting(climb, climb.finalists(), budget)
     while best is not None and best.drop <= trust.slack * budget:
@@ -116,9 +117,10 @@ class _Climb:
     tried again before the other has fallen behind (lazy greedy; Minoux, 1978).
     """
 
-    def __init__(self, runner: Runner, most: float, base: Trial) -> None:
+    def __init__(self, runner: Runner, most: float, effort: Effort, base: Trial) -> None:
         self.runner = runner
         self.most = most
+        self.effort = effort
         self.at = base
         self.path = [base.without_result()]
         self.tried: list[Trial] = []
@@ -144,7 +146,7 @@ class _Climb:
         """Raise one strength: half the way to the value that does not fit, or a quarter if several can be raised."""
         parts = 2 if len(self.high) == 1 else 4
         value = self.low[i] + max(1, (self.high[i] - self.low[i]) // parts)
-        trial = self.runner.trial((*self.at.levels[:i], value, *self.at.levels[i + 1 :]), COARSE)
+        trial = self.runner.trial((*self.at.levels[:i], value, *self.at.levels[i + 1 :]), self.effort)
         self.tried.append(trial.without_result())
         if trial.drop > self.most:
             # Where even a value that costs too much saves too little, weaker ones save no more.

@@ -121,7 +121,7 @@ class Rehearsal:
             if level == 0:
                 continue
             chosen = step if level is None else self.at(i, level)
-            for part in self._cheap(i, chosen) if effort is COARSE else (chosen,):
+            for part in (chosen,) if effort is FULL else self._cheap(i, chosen):
                 applied[i] = self.executor.recalled(model, part, self._terms(i, effort))
                 model = applied[i].model
             if effort is FULL and self._is_spent(i, model):

@@ -16,7 +16,7 @@ from onnx_compress.compiler.pipeline.datasets import datasets
 from onnx_compress.compiler.pipeline.execute import Executor
 from onnx_compress.compiler.pipeline.recipe import LayerRule, Step
 from onnx_compress.compiler.pipeline.settings import Settings
-from onnx_compress.compiler.repair.effort import COARSE, FULL
+from onnx_compress.compiler.repair.effort import FULL, MODERATE
 from tests.compiler.pipeline.passes_for_tests import Blur, Idle, Nudge, Unblur, classifier, labelled
 
 RAW = Settings(raw=True)
@@ -86,7 +86,7 @@ def test_candidates_are_compared_with_little_effort_and_the_last_ones_in_full():
     run(Blur(), Efforts())
     assert Efforts.seen[0] is FULL, "what the other passes give by themselves"
     assert Efforts.seen[-1] is FULL
-    assert COARSE in Efforts.seen
+    assert MODERATE in Efforts.seen
 
 
 def test_a_search_runs_a_stand_in_for_training():
