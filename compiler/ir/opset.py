@@ -7,7 +7,7 @@ import onnx.version_converter
 
 from onnx_compress.compiler.errors import ModelError
 from onnx_compress.compiler.ir import edit
-from onnx_compress.compiler.ir.files.exporter import export_graph, placeholder
+from onnx_compress.compiler.ir.files.exporter import export_graph, placeholder, placeholders_as_inputs
 from onnx_compress.compiler.ir.graph import Constant, Variable
 from onnx_compress.compiler.ir.model import LEAST_IR_OF_DEFAULTS, PLACEHOLDER_LIMIT, Model
 from onnx_compress.compiler.ir.replace import replace_content
@@ -48,14 +48,7 @@ def _light(model: Model) -> onnx.ModelProto:
     # Below IR version 4 the converter sees only initializers that are also inputs; those added by passes are not.
     proto.ir_version = max(proto.ir_version, LEAST_IR_OF_DEFAULTS)
     graph = export_graph(model.graph, lambda c: placeholder(c, PLACEHOLDER_LIMIT), is_dense=True)
-    declared = {info.name for info in graph.input}
-    heavy = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    light = [t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
-    del graph.initializer[:]
-    graph.initializer.extend(light)
-    for tensor in heavy:
-        if tensor.name not in declared:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    placeholders_as_inputs(graph, graph)
     proto.graph.CopyFrom(graph)
     return proto
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from onnx_compress.compiler.errors import ModelError
+from onnx_compress.compiler.ir.files.exporter import placeholders_as_inputs
 from onnx_compress.compiler.ir.graph import Constant
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.runtime import session
@@ -51,19 +52,9 @@ def fault_of(model: Model) -> str | None:
 def checkable(model: Model) -> onnx.ModelProto:
     """The model in a form that the checker accepts at any size: large weights become inputs or empty tensors."""
     proto = model.skeleton()
-    known = {info.name for info in proto.graph.input}
     for graph in _graphs(proto.graph):
         _empty_attributes(graph)
-        heavy = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-        kept = [t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
-        del graph.initializer[:]
-        graph.initializer.extend(kept)
-        for tensor in heavy:
-            if tensor.name not in known:
-                known.add(tensor.name)
-                proto.graph.input.append(
-                    onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-                )
+        placeholders_as_inputs(graph, proto.graph)
     return proto
 
 

@@ -35,6 +35,17 @@ alone (moments, output_importance).
 from onnx_compress.compiler.repair.effort import COARSE, FULL, Effort
 from onnx_compress.compiler.repair.original_activations import Reference
 from onnx_compress.compiler.repair.refitting import Fitted, RefitReport, Sharing, refit
-from onnx_compress.compiler.repair.samples import sample_count
+from onnx_compress.compiler.repair.samples import refit_data, sample_count
 
-__all__ = ["COARSE", "FULL", "Effort", "Fitted", "Reference", "RefitReport", "Sharing", "refit", "sample_count"]
+__all__ = [
+    "COARSE",
+    "FULL",
+    "Effort",
+    "Fitted",
+    "Reference",
+    "RefitReport",
+    "Sharing",
+    "refit",
+    "refit_data",
+    "sample_count",
+]

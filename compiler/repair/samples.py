@@ -10,6 +10,7 @@ import numpy as np
 from onnx_compress.compiler.ir.graph import Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.repair.behind_activation import Target
+from onnx_compress.compiler.repair.effort import REFIT_SAMPLES, Effort
 from onnx_compress.compiler.repair.layer_pair import ROUNDS, SOLVED, Sample
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, others, sampled
 from onnx_compress.compiler.repair.original_activations import Rows
@@ -105,6 +106,11 @@ def sample(rows: Rows, step: FitStep, arrays: Arrays, layer: LinearLayer, first:
     rest = rest_of(rows, step, arrays)
     target = Target.of(rest, step.aim.channels(rows.values) - rest, step.aim.bounds)
     return Sample(ones, is_outside, target)
+
+
+def refit_data(model: Model, data: Dataset, effort: Effort, seed: int, least: int = REFIT_SAMPLES) -> Dataset:
+    """The samples for refitting a pass's result: `least`, more if they are small, at most the effort's."""
+    return data.take(effort.at_most(sample_count(model, data, least)), seed)
 
 
 def sample_count(model: Model, data: Dataset, least: int) -> int:

@@ -13,7 +13,7 @@ from onnx_compress.compiler.ir.graph import Node
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import Sharing, refit, sample_count
+from onnx_compress.compiler.repair import Sharing, refit, refit_data
 from onnx_compress.compiler.storage.forms.choice import LEAST_SAVING, NODE_BYTES
 from onnx_compress.passes.cluster import _kmeans
 from onnx_compress.passes.cluster._allocation import PlannedBooks, allocated
@@ -145,7 +145,7 @@ class ClusterWeights(Pass):
         report = refit(
             model,
             before,
-            ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFITTED)), ctx.seed),
+            refit_data(model, ctx.data, ctx.effort, ctx.seed, REFITTED),
             ctx.rng,
             is_found=True,
             effort=ctx.effort,

@@ -15,8 +15,7 @@ from onnx_compress.compiler.ir.graph import Node, Tensor, Variable
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import MISSED, Context
-from onnx_compress.compiler.repair import refit, sample_count
-from onnx_compress.compiler.repair.effort import REFIT_SAMPLES
+from onnx_compress.compiler.repair import refit, refit_data
 from onnx_compress.compiler.runtime.capture import Capture
 from onnx_compress.compiler.runtime.shapes.inference import infer
 from onnx_compress.passes.prune._branches.branches import BranchMean, obstacle
@@ -120,7 +119,7 @@ def _refitted(model: Model, ctx: Context) -> int:
     def choice(node: Node) -> bool:
         return not ctx.is_excluded(node)
 
-    data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFIT_SAMPLES)), ctx.seed)
+    data = refit_data(model, ctx.data, ctx.effort, ctx.seed)
     return refit(model, ctx.original, data, ctx.rng, layers=choice, effort=ctx.effort, progress=ctx.progress).changed
 
 

@@ -9,8 +9,7 @@ from onnx_compress.compiler.analysis.channels import ChannelGroups
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.base import RATIOS, Effect, Pass, Saving, option
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import refit, sample_count
-from onnx_compress.compiler.repair.effort import REFIT_SAMPLES
+from onnx_compress.compiler.repair import refit, refit_data
 from onnx_compress.compiler.runtime.timing.latency import is_faster
 from onnx_compress.compiler.surgery.channel_removal import Removal, apply
 from onnx_compress.passes.prune._constants.means import add_to_biases, readers, shifts
@@ -124,7 +123,7 @@ class PruneChannels(Pass):
 
     def _refit(self, model: Model, ctx: Context) -> None:
         """Refit all changed layers."""
-        data = ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFIT_SAMPLES)), ctx.seed)
+        data = refit_data(model, ctx.data, ctx.effort, ctx.seed)
         report = refit(
             model,
             ctx.original,

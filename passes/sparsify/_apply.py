@@ -9,8 +9,7 @@ import numpy as np
 
 from onnx_compress.compiler.ir.model import Model
 from onnx_compress.compiler.pipeline.context import Context
-from onnx_compress.compiler.repair import refit, sample_count
-from onnx_compress.compiler.repair.effort import REFIT_SAMPLES
+from onnx_compress.compiler.repair import refit, refit_data
 from onnx_compress.compiler.repair.layers import Convolution, LinearLayer, Product
 from onnx_compress.compiler.repair.refitting import Sums
 from onnx_compress.passes.sparsify._curves import Part
@@ -55,7 +54,7 @@ def solve(model: Model, found: Model, goals: Sequence[Goal], rounds: int, ctx: C
     report = refit(
         model,
         found,
-        ctx.data.take(ctx.effort.at_most(sample_count(model, ctx.data, REFIT_SAMPLES)), ctx.seed),
+        refit_data(model, ctx.data, ctx.effort, ctx.seed),
         ctx.rng,
         is_found=True,
         effort=ctx.effort,

@@ -89,6 +89,18 @@ def placeholder(constant: Constant, limit: int) -> onnx.TensorProto:
     return proto
 
 
+def placeholders_as_inputs(graph: onnx.GraphProto, main: onnx.GraphProto) -> None:
+    """Turn the placeholders among the initializers of `graph` into inputs of `main`, unless they are declared there."""
+    declared = {info.name for info in main.input}
+    kept = [tensor for tensor in graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL]
+    heavy = [tensor for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    new = [tensor for tensor in heavy if tensor.name not in declared]
+    infos = [onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in new]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    main.input.extend(infos)
+
+
 def external_entry(constant: Constant, location: str, offset: int) -> onnx.TensorProto:
     """The tensor with its data in the file `location` at `offset`."""
     proto = onnx.TensorProto(name=constant.name, dims=constant.stored.shape)

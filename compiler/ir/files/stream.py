@@ -17,7 +17,7 @@ from onnx_compress.compiler.ir.files.exporter import Store
 from onnx_compress.compiler.ir.files.lower import lowered
 from onnx_compress.compiler.ir.graph import Constant, Graph
 from onnx_compress.compiler.ir.lazy import LazyTensor
-from onnx_compress.compiler.storage.container.wire import MESSAGE_LIMIT
+from onnx_compress.compiler.storage.container.wire import MESSAGE_LIMIT, varint
 
 _GRAPH = onnx.ModelProto.GRAPH_FIELD_NUMBER
 _INITIALIZER = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
@@ -68,14 +68,4 @@ def _fields(message: Message, is_wanted: Callable[[int], bool]) -> bytes:
 
 
 def _head(number: int, length: int) -> bytes:
-    return _varint(number << 3 | _HAS_LENGTH) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    """The number in seven bits per byte, the lowest first; the eighth bit marks that more bytes follow."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return varint(number << 3 | _HAS_LENGTH) + varint(length)

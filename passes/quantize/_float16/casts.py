@@ -21,16 +21,7 @@ def store_half(model: Model, constant: Constant, holder: Graph) -> None:
         model, constant.name, "half", constant.values.astype(np.float16), graph=holder, origin=constant.origin
     )
     result = edit.stand_in(constant)
-    edit.add_node(
-        model,
-        "Cast",
-        [stored],
-        base=constant.name,
-        suffix="cast",
-        before=holder.nodes[0],
-        attrs={"to": FLOAT},
-        outputs=[result],
-    )
+    _cast_back(model, stored, result, before=holder.nodes[0])
     edit.replace_uses(model, constant, result)
 
 
@@ -63,14 +54,22 @@ def keep_output(model: Model, variable: Variable) -> Variable:
     """Keep an output's name and type while its producer computes in float16; return the float16 value."""
     raw = edit.divert(model, variable, "half")
     edit.set_type(model, raw, HALF)
+    _cast_back(model, raw, variable, after=raw.inputs[0])
+    return raw
+
+
+def _cast_back(
+    model: Model, half: Tensor, result: Variable, *, before: Node | None = None, after: Node | None = None
+) -> None:
+    """Add the Cast that computes `result` in float32, before or after a node."""
     edit.add_node(
         model,
         "Cast",
-        [raw],
-        base=variable.name,
+        [half],
+        base=result.name,
         suffix="cast",
-        after=raw.inputs[0],
+        before=before,
+        after=after,
         attrs={"to": FLOAT},
-        outputs=[variable],
+        outputs=[result],
     )
-    return raw
