@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import mirror
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = "onnx_compress"
 
@@ -282,6 +284,36 @@ def test_a_planted_cycle_is_found(first, second):
     planted = {Path("compiler/ir/a.py"): ast.parse(first), Path("compiler/ir/b.py"): ast.parse(second)}
     assert set(import_cycle(planted)) == {f"{PACKAGE}.compiler.ir.a", f"{PACKAGE}.compiler.ir.b"}
     assert not import_cycle({**planted, Path("compiler/ir/b.py"): ast.parse("import numpy")})
+
+
+def test_every_module_has_a_test():
+    cases = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.md")]
+    assert not (found := list(mirror.faults({*sources(), *cases}))), "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("files", "without", "message"),
+    [
+        ("passes/a/_b/_c.py", {}, "passes/a/_b/_c.py has no test: write tests/passes/a/_b/test_c.py"),
+        ("passes/a/c.py tests/passes/test_c.py", {}, "passes/a/c.py has no test"),
+        ("passes/b.py tests/passes/test_b.py", {"passes/c": "gone"}, "there is no passes/c.py"),
+        ("passes/c.py tests/passes/c.md", {"passes/c": "one constant"}, "passes/c.py has a test of its name"),
+    ],
+)
+def test_a_missing_test_is_found(files, without, message):
+    assert any(message in fault for fault in mirror.faults({*map(Path, files.split())}, without))
+
+
+@pytest.mark.parametrize(
+    ("files", "without"),
+    [
+        ("compiler/a/b.py tests/compiler/a/test_b.py compiler/a/__init__.py", {}),
+        ("passes/a/_b.py tests/passes/a/b.md", {}),
+        ("passes/a/_b.py", {"passes/a/_b": "one constant"}),
+    ],
+)
+def test_a_module_with_a_test_is_not_flagged(files, without):
+    assert not list(mirror.faults({*map(Path, files.split())}, without))
 
 
 def test_there_are_sources():

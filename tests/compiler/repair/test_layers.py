@@ -7,36 +7,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from onnx_compress.compiler.ir.text import from_text
-from onnx_compress.compiler.repair.layers import LinearLayer, Shift, sampled
+from onnx_compress.compiler.repair.layers import sampled
 from onnx_compress.compiler.repair.present_activations import static_values
 from onnx_compress.compiler.repair.refittable_layers import Seen, View, recognize
-from onnx_compress.compiler.runtime.capture import Capture
-from onnx_compress.compiler.runtime.data.dataset import load
-from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.storage.structure import Structure
-
-HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
-
-
-def values_of(model):
-    """All values of a model in one run on random inputs."""
-    rng = np.random.default_rng(0)
-    feeds = {}
-    for info in specs(model).inputs:
-        shape = [dim if isinstance(dim, int) else 3 for dim in info.shape]
-        feeds[info.name] = rng.standard_normal(shape).astype(np.float32)
-    names = [*feeds, *(out.name for node in model.graph.nodes for out in node.outputs)]
-    return next(Capture(model, names).batches(load(feeds, specs(model).inputs), 3))
-
-
-def recognized(text, op=None):
-    """The layer of a model (the first, or the first of an operator), and all values in a run."""
-    model = from_text(HEAD + text)
-    arrays = values_of(model)
-    seen = {name: Seen(array.shape, array.dtype) for name, array in arrays.items()}
-    node = next(n for n in model.graph.nodes if n.op in (op or ("Conv", "ConvTranspose", "Gemm", "MatMul")))
-    return recognize(node, View(model, static_values(model), seen)), arrays, model
+from tests.compiler.repair.recognized_layers import recognized, values_of
 
 
 def assert_rows_give_the_output(layer, arrays, places=None):
@@ -156,47 +131,6 @@ def test_what_is_stored_is_what_runs(text):
     assert np.abs(layer.weights() - weights).max() < 1e-6
     assert np.abs(layer.shift() - shift).max() < 1e-6
     assert_rows_give_the_output(layer, values_of(model))
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("g (float[N,7] x) => (float[N,5] y) <float[7,5] w, float[1,5] c> "
-         "{ y = Gemm <beta = 0.0> (x, w, c) }", "alpha or beta is zero"),
-        ("g (float[3,7] x) => (float[3,5] y) <float[7,5] w, float[3,1] c> { y = Gemm (x, w, c) }", "from row to row"),
-        ("g (float[7,N] x) => (float[5,N] y) <float[5,7] w> { y = Gemm (w, x) }", "the left operand"),
-        ("g (float[N,2,7] x) => (float[N,2,5] y) <float[1,7,5] w> { y = MatMul (x, w) }", "not that of one matrix"),
-        ("g (float[3,3] x) => (float[3,3] y) { y = MatMul (x, x) }", "no stored weight"),
-        ("g (float[N,2,7] x, float[2,2,1] k) => (float[N,2,l] y) { y = Conv (x, k) }", "no stored weight"),
-    ],
-    ids=["beta", "rows", "left", "stack", "two", "weight"],
-)  # fmt: skip
-def test_layers_that_cannot_be_refitted_are_refused_with_a_reason(text, reason):
-    found, _, _ = recognized(text)
-    assert isinstance(found, str)
-    assert reason in found
-
-
-STORED = """
-g (float[N,4,6,6] x) => (float[N,8,4,4] y)
-<int8[8,4,3,3] q, float[8,1,1,1] s, float[8] b>
-{ f = Cast <to = 1> (q) w = Mul (f, s) y = Conv (x, w, b) }"""
-SHARED = """
-g (float[N,6] x) => (float[N,6] y) <float[6,6] w, float[6] b>
-{ m = MatMul (x, w) a = Add (m, b) y = MatMul (a, w) }"""
-
-
-@pytest.mark.parametrize("text", [STORED, SHARED], ids=["decoded", "shared"])
-def test_weights_that_must_stay_leave_the_bias_free(text):
-    layer, arrays, model = recognized(text)
-    assert isinstance(layer, Shift)
-    assert isinstance(layer, LinearLayer)
-    before = arrays[layer.result.name]
-    delta = np.linspace(-1, 1, layer.width)
-    layer.store(model, layer.weights(), delta[None])
-    after = values_of(model)[layer.result.name]
-    moved = np.moveaxis(after - before, layer.axis, -1)
-    assert np.abs(moved - delta).max() < 1e-6 * np.abs(before).max()
 
 
 def test_a_codebook_stays():

@@ -12,12 +12,10 @@ from onnx import helper, numpy_helper
 
 from onnx_compress.compiler.ir.encoded import EncodedTensor
 from onnx_compress.compiler.ir.model import Model
-from onnx_compress.compiler.storage import interpret
 from onnx_compress.compiler.storage.forms import stack
 from onnx_compress.compiler.storage.forms.choice import FORMS, written
 from onnx_compress.compiler.storage.forms.stack import Member
-from onnx_compress.compiler.storage.interpret import Undecodable
-from onnx_compress.compiler.storage.program import Program, ProgramConstant, ProgramNode
+from onnx_compress.compiler.storage.program import Program
 from onnx_compress.compiler.storage.structure import Structure, positive_zero
 from onnx_compress.compiler.storage.weight import WeightValues
 from tests.compiler.storage.weights import model_of, same, weights
@@ -177,32 +175,3 @@ def test_an_exponential_expression_is_left_alone():
     graph = helper.make_graph([*nodes, helper.make_node("Neg", [names[-1]], ["y"])], "g", [], [output], [constant])
     model = Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
     assert sum(1 for _ in model.nodes()) == 61
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [ProgramNode("ConstantOfShape", ("big",), ("w",))],
-        [ProgramNode("Tile", ("one", "often"), ("w",))],
-        [ProgramNode("Range", ("zero", "huge", "unit"), ("w",))],
-        [ProgramNode("ConstantOfShape", ("negative",), ("w",))],
-        [ProgramNode("Split", ("one", "often"), ("a", "w"))],
-        [ProgramNode("Cast", ("absent",), ("w",))],
-        [ProgramNode("Loop", ("one",), ("w",))],
-        [ProgramNode("Div", ("unit", "zero"), ("w",))],
-    ],
-    ids=lambda steps: steps[0].op,
-)
-def test_limits(steps):
-    parts = {
-        "big": np.array([1 << 40], np.int64),
-        "negative": np.array([-1], np.int64),
-        "one": np.ones(1, np.float32),
-        "often": np.array([1 << 40], np.int64),
-        "zero": np.array(0, np.int64),
-        "unit": np.array(1, np.int64),
-        "huge": np.array(1 << 40, np.int64),
-    }
-    program = Program("x", tuple(ProgramConstant(name, array) for name, array in parts.items()), tuple(steps), ("w",))
-    with pytest.raises(Undecodable):
-        interpret.run(program)

@@ -63,6 +63,7 @@ def test_weights_are_stored_with_such_codebooks_and_come_back(options, cells, en
         assert all(not book[0].any() or len(np.unique(book, axis=0)) < entries for book in books)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["bits=5:dim=2", "bits=3:per=16", "bits=5:dim=4:per=16"])
 def test_solving_by_the_outputs_takes_most_of_the_error_away(options):
     original = from_text(NET)
@@ -70,6 +71,7 @@ def test_solving_by_the_outputs_takes_most_of_the_error_away(options):
     assert errors[1] < 0.07 * errors[0]
 
 
+@pytest.mark.slow
 def test_vectors_lose_less_than_single_values_of_as_many_bits():
     original = from_text(NET)
     pairs, alone = (distance(original, clustered(options).model) for options in ("bits=6:dim=2", "bits=3"))
@@ -106,6 +108,7 @@ def test_what_can_not_be_cut_has_single_values_and_says_why():
     assert all(len(np.unique(c.values)) <= 16 for c in result.model.constants() if c.name in ("odd", "turned"))
 
 
+@pytest.mark.slow
 def test_zeros_of_a_pattern_stay_and_are_not_part_of_vectors():
     original = from_text(NET)
     result = compress(original, "sparsify:sparsity=0.5,cluster:bits=4:dim=2", data=samples(original))

@@ -5,27 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from onnx_compress.compiler.repair.codebook_layer import Start
 from onnx_compress.compiler.repair.solve.codebook import Shared
 from onnx_compress.compiler.repair.solve.equations import Equations, Free
 from onnx_compress.compiler.repair.solve.quadratic import Quadratic
-
-BOOK = np.array([-1.0, 0.0, 0.8])
-
-
-def problem(seed=0, groups=2, inputs=6, outputs=3, rows=400, ridge=1e-6, importance=None):
-    """Rows, targets, the quadratic form of both, and its constant term."""
-    rng = np.random.default_rng(seed)
-    importance = np.ones((groups, outputs)) if importance is None else importance
-    mix = rng.standard_normal((groups, inputs, inputs))
-    x = rng.standard_normal((groups, rows, inputs)) @ mix
-    dense = rng.standard_normal((groups, inputs, outputs))
-    y = x @ dense + 0.3 + 0.1 * rng.standard_normal((groups, rows, outputs))
-    sums = Equations.zeros(groups, inputs, outputs)
-    sums.add(x, y)
-    solver = sums.solver(dense, np.zeros((groups, outputs)), Free(ridge))
-    goal = Quadratic.of(solver, sums.cross[:, :-1], sums.cross[:, -1], np.ones(dense.shape, bool), importance)
-    return x, y, dense, goal
+from tests.compiler.repair.solve.codebook_problem import BOOK, centred, problem
 
 
 def gains_of(shared, goal):
@@ -42,10 +25,6 @@ def gains_of(shared, goal):
 def assert_rising(gains):
     assert (np.diff(gains) >= -1e-9 * abs(gains[0])).all()
     assert gains[-1] > gains[0]
-
-
-def centred(values):
-    return values - values.mean(axis=1, keepdims=True)
 
 
 def test_values_are_those_of_dense_least_squares():
@@ -78,12 +57,6 @@ def test_values_follow_the_important_outputs():
 def per_output(x, y, weights):
     """Squared errors [groups, outputs]."""
     return np.square(centred(y) - centred(x) @ weights).sum(axis=1)
-
-
-def test_the_gain_is_the_error_that_is_removed():
-    x, y, dense, goal = problem(ridge=0.0)
-    errors = [np.sum(np.square(centred(y) - centred(x) @ weights)) for weights in (np.zeros_like(dense), dense)]
-    assert goal.gain(dense) == pytest.approx(errors[0] - errors[1], rel=1e-9)
 
 
 def test_places_come_near_the_best_of_all():
@@ -144,24 +117,3 @@ def test_a_group_without_inputs_keeps_its_weights():
     assert goal.best()[1] == pytest.approx(dense[1])
     shared = goal.improved(Shared.compensated(np.linspace(-3, 3, 25), goal))
     assert np.abs(shared.weights - dense).max() < 1e-12
-
-
-def test_many_zeros_start_from_what_is_best_with_them():
-    """The best weights without the zeros are far from the best with them: rounding them would be a bad start."""
-    _, _, dense, goal = problem(6, inputs=60, outputs=8, rows=2000)
-    free = np.random.default_rng(0).random(dense.shape) < 0.15
-    goal = Quadratic(goal.matrix, goal.right, free, goal.output_importance)
-    best = np.zeros(dense.shape)
-    for group, column in product(range(2), range(8)):
-        rows = np.flatnonzero(free[group, :, column])
-        best[group, rows, column] = np.linalg.solve(
-            goal.matrix[group][np.ix_(rows, rows)], goal.right[group, rows, column]
-        )
-    book = np.sort(np.append(np.linspace(-4, 4, 30), 0.0))
-    start = Start(best, lambda _weights, _importance: book, goal.output_importance[:, 0])
-    lost = [
-        goal.gain(best) - goal.gain(shared.weights)
-        for shared in (start.begun(goal), Shared.compensated(book, goal), goal.improved(start.begun(goal)))
-    ]
-    assert lost[0] < 0.01 * lost[1]
-    assert lost[2] < lost[0]

@@ -16,13 +16,12 @@ from onnx_compress.compiler.ir.weights import input_constant, input_value
 from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
 from onnx_compress.passes.prune._criteria.obs import obs
 from onnx_compress.passes.prune._gather.entries import Entries, insert, with_gathers
-from onnx_compress.passes.prune._gather.speed import Shape, paying
 from onnx_compress.passes.prune._widths import loss_tables
 from onnx_compress.passes.prune._widths.loss_tables import Table, Wish
 from onnx_compress.passes.prune._widths.measured import Measured
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.behaviour import feeds_for, run, serialized
-from tests.contexts import FakeJudge, by_bytes, by_name, context
+from tests.contexts import FakeJudge, by_bytes, context
 from tests.pruning import distance
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -168,6 +167,7 @@ def test_what_other_inputs_repeat_is_left_out_at_no_loss():
     assert distance(expected, run(model, feeds_for(model))) > 10 * gathered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("time", "why"), [(1.07, "costs more than it saves"), (0.97, "saves too little")])
 def test_a_gather_that_does_not_pay_is_refused_with_its_figure(time, why):
     model, item, ctx = prepared(takes=lambda name, _: 1.0 if name == "none" else time, ratio=0.4, gather=True)
@@ -227,45 +227,6 @@ def test_without_measured_losses_nothing_is_gathered():
         item.run(model, ctx)
         assert not gathers_of(model)
         assert "needs calibration data" in ctx.skips[0].why
-
-
-@pytest.mark.parametrize(
-    ("source", "conv"),
-    [
-        ("float[1,8,9,9] x", "float[4,8,3,3] w> { y = Conv <pads = [0,1,0,1], strides = [2,1]> (x, w) }"),
-        ("float[2,8,9] x", "float[4,8,3] w> { y = Conv <dilations = [2]> (x, w) }"),
-        ("float[1,8,5,5] x", 'float[4,8,3,3] w> { y = Conv <auto_pad = "SAME_UPPER"> (x, w) }'),
-        ("float16[1,8,5,5] x", "float16[4,8,3,3] w> { y = Conv (x, w) }"),
-    ],
-)
-def test_the_place_that_is_timed_has_the_layers_shape(source, conv):
-    element = source.partition("[")[0]
-    model = from_text(HEAD + f"g ({source}) => ({element} y) <{conv}")
-    node = next(model.nodes())
-    sizes = tuple(model.inputs()[0].shape)
-    shape = Shape.of(node, input_constant(node, 1), sizes)
-    x = np.zeros(sizes, input_value(node, 1).dtype)
-    (expected,) = run(model, {"x": x})
-    for kept in (None, 3):
-        place = shape.place(kept)
-        onnx.checker.check_model(place.proto(), full_check=True)
-        got, beside = run(place, {"x": x})
-        assert got.shape == expected.shape
-        assert beside.shape == sizes
-        assert len(gathers_of(place)) == (kept is not None)
-        assert Cost.of(place).parameters - Cost.of(shape.place(1)).parameters == 4 * ((kept or 8) - 1) * 3 ** (
-            x.ndim - 2
-        )
-
-
-def test_numbers_of_channels_pay_that_are_five_percent_faster():
-    model = from_text(HEAD + "g (float[1,8,5,5] x) => (float[1,4,5,5] y) <float[4,8,1,1] w> { y = Conv (x, w) }")
-    node = next(model.nodes())
-    shape = Shape.of(node, input_constant(node, 1), (1, 8, 5, 5))
-    judge = FakeJudge(model, takes=by_name(**{"none": 2.0, "6": 1.95, "4": 1.9, "2": 1.0}))
-    assert paying(shape, [6, 4, 2], judge) == ([4, 2], 0.5)
-    assert [feeds["x"].shape for feeds in judge.timed] == [(1, 8, 5, 5)]
-    assert paying(shape, [], judge) == ([], 1.0)
 
 
 @pytest.mark.slow

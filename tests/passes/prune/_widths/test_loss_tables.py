@@ -12,7 +12,6 @@ from onnx_compress.compiler.surgery.channel_removal import Cut, Removal, apply
 from onnx_compress.passes.prune._criteria.lasso import lasso
 from onnx_compress.passes.prune._criteria.obs import obs
 from onnx_compress.passes.prune._widths import loss_tables
-from onnx_compress.passes.prune._widths.measured import MOST_MACS, _effort
 from onnx_compress.passes.prune.prune_channels import PruneChannels
 from tests.behaviour import feeds_for, run
 from tests.contexts import context
@@ -119,11 +118,3 @@ def test_the_measured_widths_reach_both_ends_and_lie_closer_where_little_is_gone
     at = loss_tables.measured_at(np.arange(count, 0, -1), widths)
     assert (at[0], at[-1], len(at)) == (0, count - 1, min(count, widths))
     assert count <= widths or (np.diff(at)[0] < np.diff(at)[-1])
-
-
-@pytest.mark.parametrize(("macs", "expected"), [(10**6, (256, 9)), (1 << 33, (32, 4)), (1 << 30, (64, 5))])
-def test_large_models_are_measured_less(macs, expected):
-    samples, widths = _effort([np.arange(16, 0, -1)] * 8, macs)
-    assert widths == expected[1]
-    assert samples >= expected[0]
-    assert samples * macs * 8 * (widths - 1) <= MOST_MACS or samples == 32

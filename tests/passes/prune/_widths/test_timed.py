@@ -115,6 +115,7 @@ def test_losses_are_reported_where_they_were_measured():
     assert all(row["loss"] > 0 for row in ctx.notes["widths"])
 
 
+@pytest.mark.slow
 def test_the_same_table_gives_the_same_bytes(tmp_path, monkeypatch):
     text = CHAIN.replace("[N,3,8,8]", "[N,3,28,28]").replace("[N,5,8,8]", "[N,5,28,28]").replace("128,1,1]", "128,3,3]")
     model, path = from_text(HEAD + text), tmp_path / "table.json"

@@ -1,0 +1,31 @@
+"""Normalizations, pools and reductions: their channel groups, and that removing channels equals zeroing them."""
+
+import pytest
+
+from tests.compiler.analysis.channels.rules.cases import Case, check_halves, check_zeroing
+
+CASES: dict[str, Case] = {
+    "group normalization": (21, """g (float[N,3,4,4] x) => (float[N,4,4,4] y)
+        <float[16,3,1,1] a, float[16] s, float[16] b, float[4,16,1,1] c>
+        { h = Conv (x, a) n = GroupNormalization <num_groups=4> (h, s, b) y = Conv (n, c) }""",
+        [4]),
+    "instance normalization": (17, """g (float[N,3,4,4] x) => (float[N,4,4,4] y)
+        <float[8,3,1,1] a, float[8] s, float[8] b, float[4,8,1,1] c>
+        { h = Conv (x, a) n = InstanceNormalization (h, s, b) y = Conv (n, c) }""",
+        [8]),
+    "pools and reductions": (17, """g (float[N,3,8,8] x) => (float[N,4] y)
+        <float[8,3,1,1] a, float[16,4] b, int64[2] at = {2,3}>
+        { h = Conv (x, a) m = MaxPool <kernel_shape=[2,2]> (h) p = GlobalAveragePool (m) f = Squeeze (p, at)
+          q = ReduceMax <axes=[2,3], keepdims=0> (h) z = Concat <axis=1> (f, q) y = MatMul (z, b) }""",
+        [8]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pruning_is_zeroing(name):
+    check_zeroing(CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_half_of_the_channels_are_removed_from_every_weight_of_their_group(name):
+    check_halves(CASES[name])
