@@ -35,10 +35,13 @@ class Shell:
     def run(self, command: str) -> str:
         """What a command prints; it must end well."""
         path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        # Times remembered from elsewhere would steer the choices, and stand in what is printed.
+        cache = str(self.folder / "cache")
+        settings = {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "XDG_CACHE_HOME": cache}
         done = subprocess.run(
             ["sh", "-c", command],
             cwd=self.folder,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+            env={**os.environ, **settings},
             capture_output=True,
             text=True,
             check=False,
