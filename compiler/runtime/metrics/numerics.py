@@ -62,7 +62,7 @@ def numerics(
     order of the reference; an output of only one of the models appears with a `problem`.
     """
     if size is None:
-        size = batch_size(candidate if isinstance(reference, Recording) else reference, dataset)
+        size = _common_size(reference, candidate, dataset)
     tallies: dict[str, _Tally] = {}
     for expected, (_, found) in zip(
         _reference(reference, dataset, size), outputs(candidate, dataset, size), strict=True
@@ -70,6 +70,12 @@ def numerics(
         for name in [*expected, *(name for name in found if name not in expected)]:
             tallies.setdefault(name, _Tally()).add(expected.get(name), found.get(name))
     return {name: tally.result() for name, tally in tallies.items()}
+
+
+def _common_size(reference: Session | Recording, candidate: Session, dataset: Dataset) -> int:
+    """The number of samples per run of both models, of which only one may have a fixed batch."""
+    fixed = dataset.for_inputs(candidate.inputs).layout.fixed
+    return fixed or batch_size(candidate if isinstance(reference, Recording) else reference, dataset)
 
 
 def worst(results: Mapping[str, Numerics]) -> Numerics:
