@@ -14,10 +14,11 @@ from onnx_compress.compiler.ir.model import Model, State
 from onnx_compress.compiler.pipeline.settings import Settings
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.metrics.evaluation import Evaluation
-from onnx_compress.compiler.runtime.metrics.numerics import Numerics, numerics
+from onnx_compress.compiler.runtime.metrics.numerics import Numerics, common_size, numerics
 from onnx_compress.compiler.runtime.metrics.score import Drop, Score
 from onnx_compress.compiler.runtime.outputs import Recording
 from onnx_compress.compiler.runtime.session import Session, create
+from onnx_compress.compiler.runtime.specs import specs
 from onnx_compress.compiler.runtime.timing import latency
 from onnx_compress.compiler.runtime.timing.channel_step import channel_step
 from onnx_compress.compiler.runtime.timing.latency import Latency
@@ -175,9 +176,13 @@ class HeldOut:
         return f"it moves the output '{beyond[0]}': {results[beyond[0]]}" if beyond else ""
 
     def _compare(self, reference: Model, candidate: Model, data: Dataset) -> dict[str, Numerics]:
-        is_large = reference.weight_bytes() + candidate.weight_bytes() > TOGETHER
-        known = Recording.of(self._session(reference), data) if is_large else self._session(reference)
-        return numerics(known, self._session(candidate), data)
+        first = self._session(reference)
+        size = common_size(first, specs(candidate).inputs, data)
+        if reference.weight_bytes() + candidate.weight_bytes() <= TOGETHER:
+            return numerics(first, self._session(candidate), data, size=size)
+        recorded = Recording.of(first, data, size)
+        del first  # before the other model is loaded
+        return numerics(recorded, self._session(candidate), data, size=size)
 
 
 def _table(settings: Settings) -> LatencyTable:

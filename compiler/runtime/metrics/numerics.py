@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from onnx_compress.compiler.runtime.data.dataset import Dataset
 from onnx_compress.compiler.runtime.outputs import Arrays, Recording, batch_size, outputs
 from onnx_compress.compiler.runtime.session import Session
+from onnx_compress.compiler.runtime.specs import TensorSpec
 
 EXACT_TOLERANCE = 1e-5
 """Share of an output's scale by which an exact pass may move it: float32 summed in another order."""
@@ -58,11 +59,13 @@ def numerics(
 ) -> dict[str, Numerics]:
     """Compare the outputs of two models on `dataset`, in batches of `size` (None: chosen for the models).
 
-    A `reference` that is a Recording must come from the same dataset and `size`. Outputs are matched by name, in the
+    A `reference` that is a Recording must come from the same dataset and `size`, which is then required. Outputs are
+    matched by name, in the
     order of the reference; an output of only one of the models appears with a `problem`.
     """
     if size is None:
-        size = _common_size(reference, candidate, dataset)
+        assert not isinstance(reference, Recording)
+        size = common_size(reference, candidate.inputs, dataset)
     tallies: dict[str, _Tally] = {}
     for expected, (_, found) in zip(
         _reference(reference, dataset, size), outputs(candidate, dataset, size), strict=True
@@ -72,10 +75,9 @@ def numerics(
     return {name: tally.result() for name, tally in tallies.items()}
 
 
-def _common_size(reference: Session | Recording, candidate: Session, dataset: Dataset) -> int:
-    """The number of samples per run of both models, of which only one may have a fixed batch."""
-    fixed = dataset.for_inputs(candidate.inputs).layout.fixed
-    return fixed or batch_size(candidate if isinstance(reference, Recording) else reference, dataset)
+def common_size(reference: Session, inputs: Sequence[TensorSpec], dataset: Dataset) -> int:
+    """The number of samples per run of `reference` and a model with these inputs; only one may have a fixed batch."""
+    return dataset.for_inputs(inputs).layout.fixed or batch_size(reference, dataset)
 
 
 def worst(results: Mapping[str, Numerics]) -> Numerics:

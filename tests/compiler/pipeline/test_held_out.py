@@ -26,3 +26,17 @@ def test_parts_of_a_model_are_timed_on_inputs_of_their_own(tmp_path, monkeypatch
     assert 0 < times["narrow"] < 0.3 * times["wide"]
     monkeypatch.setattr(judges.latency, "interleaved", lambda *_: pytest.fail("measured again"))
     assert judge.speed(models, feeds) == pytest.approx(times, rel=1e-5)
+
+
+@pytest.mark.parametrize("together", [0, 1 << 30], ids=["one after the other", "side by side"])
+def test_a_result_with_a_fixed_batch_is_compared_with_a_free_one(tmp_path, monkeypatch, together):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(judges, "TOGETHER", together)
+    free = classifier()
+    fixed = free.clone()
+    for tensor in (*fixed.inputs(), *fixed.outputs()):
+        tensor.shape = (7, *tensor.shape[1:])
+    _, held_out = datasets(free, labelled(), None, {}, 0)
+    assert len(held_out) % 7, "the last run is padded"
+    found = HeldOut.of(free, held_out, Settings()).numerics(fixed)
+    assert max(one.max_abs for one in found.values()) < 1e-5
