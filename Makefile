@@ -24,7 +24,7 @@ check: $(VENV)/installed-tests docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_layers.py
+	$(BIN)/python -m pytest tests/test_layers.py tests/test_operator_tables.py
 
 # Strict: a link or a name that leads nowhere is an error. Needs no network.
 docs: $(VENV)/installed-docs
@@ -36,7 +36,8 @@ pictures: $(VENV)/installed
 
 zoo: $(VENV)/installed-tests
 	$(BIN)/onnx-compress zoo fetch
-	$(BIN)/onnx-compress zoo check --jobs 2 -p load-save -p simplify -p quantize-weights -p prune:ratio=0.2:round=16
+	$(BIN)/onnx-compress zoo check --jobs 2 -p load-save -p simplify \
+		-p quantize-weights:matmul=folded -p prune:ratio=0.2:round=16
 	$(BIN)/python -m pytest -m network
 
 # Every pipeline on every model: most of an hour.

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,6 +22,8 @@ from onnx_compress.compiler.zoo.trial import FAILED, IDENTITY, PIPELINES, TIMEOU
 
 SECONDS = 120.0
 MEMORY = 8 << 30
+POLL = 0.5
+"""Seconds after which a wait for a result notices that the run has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +32,6 @@ class Limits:
 
     seconds: float = SECONDS
     memory: int = MEMORY
-
-
-POLL = 0.5
-"""Seconds after which a wait for a result notices that the run has ended."""
 
 
 def run(
@@ -46,8 +44,8 @@ def run(
 ) -> Iterator[Trial]:
     """Run every pipeline on every model and yield each trial when it is done.
 
-    `jobs` models run at once; their latencies mean little if there are several. Raises UserError if a model is
-    missing, or a pipeline names an unknown pass.
+    `jobs` models run at once; with several, trials have no latency, because each slows down the others. Raises
+    UserError if a model is missing, or a pipeline names an unknown pass.
     """
     for pipeline in pipelines:
         if pipeline != IDENTITY:
@@ -58,9 +56,9 @@ def run(
     def work(entry: ZooEntry) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
-                job = _Job(entry, locate(entry, cache, Path(folder)), Path(folder), ended)
-                for trial in _run_model(job, pipelines, limits or Limits()):
-                    found.put(trial)
+                job = _Job(entry, locate(entry, cache, Path(folder)), Path(folder))
+                for trial in _run_model(job, pipelines, limits or Limits(), ended):
+                    found.put(trial if jobs == 1 else replace(trial, latency=None))
             found.put(None)
         except Exception as error:
             found.put(error)
@@ -89,34 +87,32 @@ def _trials(found: SimpleQueue[Trial | Exception | None], models: int) -> Iterat
 
 @dataclass(frozen=True)
 class _Job:
-    """A model at `path` and a `folder` for results; `ended` says that nobody waits for them any more."""
+    """A model at `path`, and a `folder` for results."""
 
     entry: ZooEntry
     path: Path
     folder: Path
-    ended: Event
 
 
-def _run_model(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterator[Trial]:
-    """Run the pipelines; after one that ended its process, continue in a new process."""
+def _run_model(job: _Job, pipelines: Sequence[str], limits: Limits, ended: Event) -> Iterator[Trial]:
+    """Run the pipelines until `ended` is set; after one that ended its process, continue in a new process."""
     left = list(pipelines)
-    while left and not job.ended.is_set():
-        for trial in _run_process(job, tuple(left), limits):
+    while left and not ended.is_set():
+        for trial in _run_process(job, tuple(left), limits, ended):
             left.remove(trial.pipeline)
             yield trial
 
 
-def _run_process(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterator[Trial]:
+def _run_process(job: _Job, pipelines: Sequence[str], limits: Limits, ended: Event) -> Iterator[Trial]:
     # "spawn", not "fork": a forked onnxruntime has locks that no thread of the child ever releases.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, job.entry, job.path, job.folder, pipelines, limits.memory))
-    process.daemon = True
+    process = context.Process(target=_work, args=(theirs, job, pipelines, limits.memory), daemon=True)
     process.start()
     theirs.close()
     try:
         for pipeline in pipelines:
-            if not _arrives(ours, job, limits.seconds):
+            if not _arrives(ours, limits.seconds, ended):
                 yield _ended(job, pipeline, TIMEOUT, f"not done after {limits.seconds:g} s").after(limits.seconds)
                 return
             try:
@@ -131,10 +127,10 @@ def _run_process(job: _Job, pipelines: Sequence[str], limits: Limits) -> Iterato
         ours.close()
 
 
-def _arrives(results: Connection, job: _Job, seconds: float) -> bool:
-    """Whether a result arrives in time, while anybody waits for it."""
+def _arrives(results: Connection, seconds: float, ended: Event) -> bool:
+    """Whether a result arrives in time and before `ended` is set."""
     end = time.monotonic() + seconds
-    while not job.ended.is_set():
+    while not ended.is_set():
         left = end - time.monotonic()
         if results.poll(max(0.0, min(left, POLL))):
             return True
@@ -147,13 +143,11 @@ def _ended(job: _Job, pipeline: str, status: str, problem: str) -> Trial:
     return Trial(model=job.entry.name, pipeline=pipeline, status=status, problems=(problem,))
 
 
-def _work(
-    results: Connection, entry: ZooEntry, path: Path, folder: Path, pipelines: Sequence[str], memory: int
-) -> None:
+def _work(results: Connection, job: _Job, pipelines: Sequence[str], memory: int) -> None:
     """The work of the process: measure, and send each trial as JSON."""
     _limit_memory(memory)
     for pipeline in pipelines:
-        trial = measure(entry, path, pipeline, folder)
+        trial = measure(job.entry, job.path, pipeline, job.folder)
         try:
             results.send_bytes(json.dumps(trial.to_json()).encode())
         except BrokenPipeError:  # the run ended, and nobody reads the results

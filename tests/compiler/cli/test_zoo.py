@@ -62,6 +62,7 @@ def test_an_update_writes_the_baselines(results, tmp_path):
         (["run", "no-such-model"], "no model of the zoo matches 'no-such-model'"),
         (["run", "digits", "-p", "prunne"], "no pass is called 'prunne'"),
         (["check", "--baselines", "none.json"], "there is no such file; make it with zoo check --update"),
+        (["check", "--update", "--jobs", "2"], "run one model at a time"),
         (["fetch", "--manifest", "none.toml"], "no such manifest"),
     ],
 )

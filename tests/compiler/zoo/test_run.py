@@ -52,7 +52,9 @@ def test_several_models_run_at_once(tmp_path):
     trials = run(twice, tmp_path, pipelines=[IDENTITY, "simplify"], jobs=2)
     first = next(trials)
     assert len(multiprocessing.active_children()) == 2
-    found = {(trial.model, trial.pipeline): trial.status for trial in (first, *trials)}
+    rest = list(trials)
+    assert [trial.latency for trial in rest if trial.pipeline == "simplify"] == [None, None], "each slows the other"
+    found = {(trial.model, trial.pipeline): trial.status for trial in (first, *rest)}
     assert found == {(name, pipeline): OK for name in ("digits", "again") for pipeline in (IDENTITY, "simplify")}
 
 

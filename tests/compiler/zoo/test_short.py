@@ -14,7 +14,13 @@ from onnx_compress.compiler.zoo.trial import OK, PIPELINES, read_trials
 
 BASELINES = read_trials(DEFAULT_PATH.with_name("zoo_baselines.json"))[0]
 SHORT = [entry for entry in load_manifest() if entry.short]
-MAIN = ("load-save", "simplify", "quantize-weights", "convert-float16", "prune:ratio=0.2:round=16,quantize")
+MAIN = (
+    "load-save",
+    "simplify",
+    "quantize-weights:matmul=folded",
+    "convert-float16",
+    "prune:ratio=0.2:round=16,quantize",
+)
 CPU = Path("/proc/cpuinfo")
 HAS_VNNI = CPU.exists() and "vnni" in CPU.read_text()
 """Without it 8-bit products saturate: int8 models compute, lose and keep something else than the baselines' machine."""
