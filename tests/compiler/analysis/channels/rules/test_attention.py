@@ -1,8 +1,6 @@
 """Attention as one operator: their channel groups, and that removing channels equals zeroing them."""
 
-import pytest
-
-from tests.compiler.analysis.channels.rules.cases import Case, check_halves, check_zeroing
+from tests.compiler.analysis.channels.rules.cases import Case, RuleTests
 
 CASES: dict[str, Case] = {
     "attention as one operator": (23, """g (float[N,5,6] x) => (float[N,5,4] y)
@@ -21,11 +19,5 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_pruning_is_zeroing(name):
-    check_zeroing(CASES[name])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_half_of_the_channels_are_removed_from_every_weight_of_their_group(name):
-    check_halves(CASES[name])
+class TestRules(RuleTests):
+    CASES = CASES
