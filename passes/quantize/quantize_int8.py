@@ -105,7 +105,7 @@ class QuantizeInt8(Pass):
         names = observed(select(units, _named(model, excluded)))
         seen = observe(model, names, ctx, spread=self.method != "minmax")
         ranges = {name: self._range(histogram) for name, histogram in seen.items()}
-        integers = IntegerWeights(self.per_channel, 7 if self.narrow else 8)
+        integers = IntegerWeights(7 if self.narrow else 8)
         build = partial(self._built, model, ranges, integers, excluded)
         kind, drop = self._fastest(build, ctx)
         left = self._left_float(model, drop, layers, partial(build, kind), ctx)

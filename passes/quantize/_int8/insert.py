@@ -166,7 +166,8 @@ class Inserter:
 
     def _decoded(self, weight: Constant, unit: Unit, least: np.ndarray | None) -> tuple[Variable, np.ndarray]:
         """The dequantized weight and its scales [channels] or [1], shared by readers with the same requirements."""
-        rounded = self.integers.of(weight, unit.axis, self.types.weights, least)
+        per_channel = self.types.per_channel
+        rounded = self.integers.of(weight, unit.axis, self.types.weights, least, per_channel=per_channel)
         key = (id(weight), unit.axis, rounded.scales.tobytes())
         if key not in self.weights:
             self.weights[key] = self._stored(weight, rounded, unit)

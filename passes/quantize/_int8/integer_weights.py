@@ -27,32 +27,37 @@ class IntegerWeight:
 class IntegerWeights:
     """The rounded weights of all copies of one model, by the values that the copies share."""
 
-    per_channel: bool = True
     bits: int = 8
     _known: dict[tuple[Any, ...], tuple[object, IntegerWeight]] = field(default_factory=dict)
     """Each with the stored values, which keeps their identity from being reused."""
 
-    def of(self, weight: Constant, axis: int, dtype: np.dtype, least: np.ndarray | None = None) -> IntegerWeight:
+    def of(
+        self,
+        weight: Constant,
+        axis: int,
+        dtype: np.dtype,
+        least: np.ndarray | None = None,
+        *,
+        per_channel: bool = True,
+    ) -> IntegerWeight:
         """The weight with the scales of least squared error, none below `least` [channels] or [1].
 
-        `axis` is that of the output channels.
+        `axis` is that of the output channels, each with its own scale if `per_channel`.
         """
-        natural = self._recalled(weight, axis, dtype, None)
+        natural = self._recalled(weight, axis, dtype, None, per_channel)
         if least is None or not np.any(least > natural.scales):
             return natural
-        return self._recalled(weight, axis, dtype, least)
+        return self._recalled(weight, axis, dtype, least, per_channel)
 
-    def _recalled(self, weight: Constant, axis: int, dtype: np.dtype, least: np.ndarray | None) -> IntegerWeight:
+    def _recalled(
+        self, weight: Constant, axis: int, dtype: np.dtype, least: np.ndarray | None, per_channel: bool
+    ) -> IntegerWeight:
         stored = weight.stored
-        key = (id(stored), axis, dtype, b"" if least is None else least.tobytes())
+        key = (id(stored), axis, dtype, b"" if least is None else least.tobytes(), per_channel)
         if key not in self._known:
-            self._known[key] = stored, self._stored(weight, axis, dtype, self._rounded(weight, axis, least))
+            rounded = round_groups(_groups(weight, axis, per_channel), self.bits, least=least)
+            self._known[key] = stored, self._stored(weight, axis, dtype, rounded)
         return self._known[key][1]
-
-    def _rounded(self, weight: Constant, axis: int, least: np.ndarray | None) -> Rounded:
-        values = weight.values
-        groups = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
-        return round_groups(groups if self.per_channel else groups.reshape(1, -1), self.bits, least=least)
 
     def _stored(self, weight: Constant, axis: int, dtype: np.dtype, rounded: Rounded) -> IntegerWeight:
         moved = (weight.shape[axis], *np.delete(weight.shape, axis))
@@ -60,3 +65,9 @@ class IntegerWeights:
         zero = 0 if dtype == np.int8 else MIDDLE
         shifted = integers if zero == 0 else integers.astype(np.int16) + zero
         return IntegerWeight(np.ascontiguousarray(shifted, dtype), rounded.scales, zero)
+
+
+def _groups(weight: Constant, axis: int, per_channel: bool) -> np.ndarray:
+    values = weight.values
+    groups = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    return groups if per_channel else groups.reshape(1, -1)

@@ -45,7 +45,7 @@ def test_each_channel_has_its_scale(model, axis, channels):
 
 
 def test_one_scale_for_all(model):
-    assert IntegerWeights(per_channel=False).of(weight_of(model), 1, INT8).scales.shape == (1,)
+    assert IntegerWeights().of(weight_of(model), 1, INT8, per_channel=False).scales.shape == (1,)
 
 
 def test_seven_bits_stay_below_64(model):
