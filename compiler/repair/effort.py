@@ -44,4 +44,4 @@ FULL = Effort()
 COARSE = Effort(rows=2, pairs=False, samples=256, rounds=0.3)
 """For candidates that are compared with each other: a twelfth of the rows ranks them as all rows do."""
 MODERATE = replace(COARSE, rows=6)
-"""For candidates whose weights are nearly all zero: with fewer rows they seem to lose four times as much."""
+"""For candidates whose weights are nearly all zero: with 2 rows they seem to lose much more than a full run does."""

@@ -1,7 +1,7 @@
 """A scale per channel or block: `Mul(Cast(integers), scale)`, or the scale over a weight with a codebook.
 
-Only for weights whose `Structure` holds a scale. DequantizeLinear would not do: in front of a Conv onnxruntime does not
-fold it, and it takes 30 to 70 % of the run time.
+Only for weights whose `Structure` holds a scale. DequantizeLinear is not an alternative: in front of a Conv
+onnxruntime does not fold it, and it takes 30 to 70 % of the run time.
 """
 
 from __future__ import annotations
